@@ -1,0 +1,107 @@
+"""A small convolutional classifier: it reads generated characters, and its features are what the quality scores compare.
+
+`python -m diffusion_lib.classifier --dataset glyphs --out DIR` trains it.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from diffusion_lib import pretrained_files
+
+
+class Classifier(nn.Module):
+    """images (B, C, 28, 28) in [-1, 1] -> logits (B, num_classes). Three levels of convolutions, then the mean over positions."""
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 36, width: int = 32, num_features: int = 64):
+        super().__init__()
+        self.config = dict(in_channels=in_channels, num_classes=num_classes, width=width, num_features=num_features)
+        self.num_features = num_features
+        widths = [in_channels, width, 2 * width, 4 * width]
+        self.levels = nn.ModuleList([level(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.to_features = nn.Linear(widths[-1], num_features)
+        self.to_logits = nn.Linear(num_features, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last hidden layer makes of the images: (B, num_features)."""
+        if images.ndim != 4 or images.shape[1] != self.config["in_channels"] or not images.is_floating_point():
+            raise ValueError(
+                f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (B, {self.config['in_channels']}, H, W)"
+            )
+        h = images
+        for one in self.levels:
+            h = one(h)
+        return F.silu(self.to_features(h.mean(dim=(2, 3))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.to_logits(self.features(images))
+
+    @torch.no_grad()
+    def read(self, images: Tensor, batch_size: int = 512) -> Tensor:
+        """The class that each image most looks like: LongTensor (B,)."""
+        return torch.cat([self(part).argmax(dim=1) for part in images.split(batch_size)])
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes weights and config for `from_pretrained`."""
+        pretrained_files.write(directory, self.config, self.state_dict())
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path) -> "Classifier":
+        """The classifier that `save_pretrained` wrote, in eval mode. Raises like `Denoiser.from_pretrained`."""
+        config, tensors = pretrained_files.read(directory)
+        with pretrained_files.blame(directory):
+            classifier = cls(**config)
+            classifier.load_state_dict(tensors)
+        return classifier.eval()
+
+
+def level(in_channels: int, out_channels: int) -> nn.Sequential:
+    """Two convolutions with batch norm, then half the height and width."""
+    return nn.Sequential(
+        *(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.SiLU()),
+        *(nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.SiLU()),
+        nn.MaxPool2d(2),
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints how many of its test images it reads right."""
+    from tqdm import tqdm
+
+    from diffusion_lib.datasets import load_dataset
+    from diffusion_lib.training import batch_indices
+
+    parser = argparse.ArgumentParser(prog="python -m diffusion_lib.classifier", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
+    parser.add_argument("--dataset", default="glyphs")
+    parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept")
+    parser.add_argument("--images", type=int, help="how many images to train on; default: all")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(arguments)
+
+    torch.manual_seed(options.seed)
+    data = load_dataset(options.dataset, n=options.images, root=options.root)
+    held_out = load_dataset(options.dataset, train=False, root=options.root)
+    classifier = Classifier(data.image_shape[0], data.num_classes)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=options.lr, weight_decay=0.05)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
+    for step in tqdm(range(1, options.steps + 1), unit="step"):
+        images, labels = data[batch_indices(len(data), options.batch_size, step, options.seed)]
+        loss = F.cross_entropy(classifier(images), labels, label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+    classifier.eval().save_pretrained(options.out)
+    right = (classifier.read(held_out.images) == held_out.labels).float().mean()
+    print(f"reads {right:.2%} of {len(held_out)} test images right; saved to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

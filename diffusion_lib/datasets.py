@@ -1,0 +1,171 @@
+"""Images to learn from, as one tensor each. Everywhere in this package images are floats in [-1, 1], shape (B, C, H, W).
+
+`glyphs` and `photo` are made from files that matplotlib ships and need no network. MNIST, Fashion-MNIST and CIFAR-10 come
+through torchvision, which downloads them once into a cache folder. `folder:PATH` is a folder of the reader's own images.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffusion_lib.errors import unknown_name
+from diffusion_lib.glyphs import CHARACTERS, draw_glyphs
+from diffusion_lib.unet import NO_LABEL
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """uint8 pixels 0..255 as floats in [-1, 1]."""
+    if pixels.dtype != torch.uint8:
+        raise ValueError(f"pixels have dtype {pixels.dtype}; expected torch.uint8 in 0..255")
+    return pixels.float() / 127.5 - 1
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """The inverse of `to_float`, for showing and storing: floats to uint8 0..255, clipped to [-1, 1] first and never stretched."""
+    if not images.is_floating_point():
+        raise ValueError(f"images have dtype {images.dtype}; expected floats in [-1, 1]")
+    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDataset:
+    """Images with a label each, all in memory. `dataset[i]` is (image, label); i may be an int, a slice or a LongTensor.
+
+    images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or of -1 where there are no classes.
+    """
+
+    images: Tensor
+    labels: Tensor
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        if self.images.ndim != 4 or not self.images.is_floating_point():
+            raise ValueError(
+                f"images have shape {tuple(self.images.shape)} and dtype {self.images.dtype}; expected floats (N, C, H, W): see to_float"
+            )
+        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.long:
+            raise ValueError(
+                f"labels have shape {tuple(self.labels.shape)} and dtype {self.labels.dtype}; expected torch.long ({len(self.images)},)"
+            )
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[index], self.labels[index]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)"""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes the labels name; None if there are none."""
+        return len(self.class_names) or None
+
+
+def load_dataset(
+    name: str, train: bool = True, *, n: int | None = None, size: int | None = None, seed: int = 0, root: str | Path | None = None
+) -> ImageDataset:
+    """The dataset called "glyphs", "photo", "mnist", "fashion_mnist", "cifar10" or "folder:PATH".
+
+    train: the training images, or others to test on (photo and folder have but one set). n: how many, None for all (glyphs:
+    20,000 to train on, 4,000 to test). size: height and width for photo (default 64) and folder (default 32: shorter side
+    resized, centre cropped). seed: of the glyphs. root: where torchvision's datasets are kept instead of the cache folder,
+    $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
+    """
+    if n is not None and n < 1:
+        raise ValueError(f"n={n}; expected 1 image or more, or None for all")
+    if name.startswith("folder:"):
+        dataset = _folder(Path(name.removeprefix("folder:")).expanduser(), size or 32)
+    elif name == "glyphs":
+        dataset = _glyphs(n or (20_000 if train else 4_000), 2 * seed + (0 if train else 1))
+    elif name == "photo":
+        dataset = _photo(size or 64)
+    elif name in TORCHVISION:
+        dataset = _torchvision(name, train, Path(root) if root is not None else cache_folder())
+    else:
+        raise unknown_name("dataset", name, ["glyphs", "photo", *TORCHVISION, "folder:PATH"])
+    if n is None or n >= len(dataset):
+        return dataset
+    return ImageDataset(*dataset[:n], dataset.class_names)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: $DIFFUSION_LIB_CACHE if set, else ~/.cache/diffusion_lib."""
+    return Path(os.environ.get("DIFFUSION_LIB_CACHE") or Path.home() / ".cache" / "diffusion_lib")
+
+
+@lru_cache(maxsize=8)
+def _glyphs(n: int, seed: int) -> ImageDataset:
+    pixels, labels = draw_glyphs(n, seed)
+    return ImageDataset(to_float(pixels), labels, tuple(CHARACTERS))
+
+
+def _photo(size: int) -> ImageDataset:
+    """Grace Hopper in 1978, a photograph in the public domain that matplotlib ships; head and shoulders, RGB."""
+    from matplotlib import cbook
+    from PIL import Image
+
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        photo = Image.open(file).convert("RGB").crop((60, 20, 452, 412)).resize((size, size), Image.Resampling.LANCZOS)
+    return ImageDataset(_stack([photo]), torch.full((1,), NO_LABEL), ())
+
+
+def _torchvision(name: str, train: bool, root: Path) -> ImageDataset:
+    from torchvision import datasets
+
+    try:
+        source = getattr(datasets, TORCHVISION[name])(str(root), train=train, download=True)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"{name} is not in {root} and could not be downloaded there ({error}); expected a network, or its files in that folder "
+            "(root=… names another). The 'glyphs' dataset needs neither."
+        ) from error
+    pixels = torch.as_tensor(np.asarray(source.data))
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
+    return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long(), tuple(source.classes))
+
+
+TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
+
+
+def _folder(path: Path, size: int) -> ImageDataset:
+    """All images in a folder, RGB. Sub-folders that hold images are classes; without such, there are no classes."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} is no folder; expected one with images, as in 'folder:my_pictures'")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    class_of: Callable[[Path], str] = lambda file: file.relative_to(path).parts[0] if file.parent != path else ""  # noqa: E731
+    names = sorted({class_of(file) for file in files})
+    if names == [""]:
+        return ImageDataset(_stack([_open_square(file, size) for file in files]), torch.full((len(files),), NO_LABEL), ())
+    if "" in names:
+        raise ValueError(f"{path} holds images both beside and inside its sub-folders; expected one or the other (sub-folders are classes)")
+    labels = torch.tensor([names.index(class_of(file)) for file in files])
+    return ImageDataset(_stack([_open_square(file, size) for file in files]), labels, tuple(names))
+
+
+def _open_square(file: Path, size: int):
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as image:
+            return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair or remove it") from error
+
+
+def _stack(images) -> Tensor:
+    return to_float(torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in images]))

@@ -1,0 +1,78 @@
+"""Capital letters and digits, drawn at 28x28 from the fonts that matplotlib ships: a dataset that needs no download.
+
+Each character of each font is rendered once, large; the images are then random views of those masters (size, rotation,
+shear, position), drawn in batches by `grid_sample`. So 20,000 take a few seconds and cost no disk.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+FONTS = (
+    *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
+    *("DejaVuSansMono", "DejaVuSansMono-Bold", "DejaVuSansMono-Oblique", "DejaVuSansMono-BoldOblique"),
+    *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic", "DejaVuSerif-BoldItalic"),
+    *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
+    *("cmr10", "cmb10", "cmss10", "cmtt10"),
+)
+SIZE = 28  # height and width of an image, in pixels
+MASTER = 112  # of a master: four times as large
+CAP_HEIGHT = 68  # height of a capital in a master
+
+
+def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    """n random glyphs, white on black: pixels uint8 (n, 1, 28, 28) and labels LongTensor (n,), indices into `CHARACTERS`.
+
+    The same seed gives the same images, and the first k of n are the first k of any longer draw.
+    """
+    masters = _masters()
+    random = torch.Generator().manual_seed(seed)
+    # one row of numbers for each image, so that how many are asked for does not change the first
+    u = torch.rand(n, 8, generator=random)
+    label = (u[:, 0] * len(CHARACTERS)).long()
+    font = (u[:, 1] * len(FONTS)).long()
+    angle = (u[:, 2] * 2 - 1) * math.radians(12)
+    shear = (u[:, 3] * 2 - 1) * 0.15
+    scale = 0.8 + 0.4 * u[:, 4]
+    shift = (u[:, 5:7] * 2 - 1) * 0.08  # of half the image's side
+
+    # grid_sample asks where in the master each pixel of the image comes from: the inverse of what is done to the glyph
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    rows = torch.stack([cos, sin + shear * cos, -shift[:, 0], -sin, cos - shear * sin, -shift[:, 1]], dim=1).view(n, 2, 3)
+
+    pixels = []
+    for start in range(0, n, 1024):  # bounds the memory
+        part = slice(start, start + 1024)
+        grid = F.affine_grid(rows[part], [len(rows[part]), 1, 2 * SIZE, 2 * SIZE], align_corners=False)
+        views = F.grid_sample(masters[font[part], label[part]][:, None], grid, align_corners=False)
+        pixels.append((F.avg_pool2d(views, 2) * 255).round().to(torch.uint8))  # drawn at twice the size: smooth edges
+    return torch.cat(pixels), label
+
+
+@lru_cache(maxsize=1)
+def _masters() -> Tensor:
+    """Every character in every font, centred: float (fonts, characters, 112, 112) in [0, 1]."""
+    return torch.stack([torch.stack([_render(font, character) for character in CHARACTERS]) for font in FONTS])
+
+
+def _render(font_name: str, character: str) -> Tensor:
+    from matplotlib import get_data_path
+    from matplotlib.ft2font import FT2Font
+
+    font = FT2Font(f"{get_data_path()}/fonts/ttf/{font_name}.ttf")
+    font.set_size(100, 72)
+    font.set_text("H")
+    font.draw_glyphs_to_bitmap(antialiased=True)
+    cap_height = np.asarray(font.get_image()).shape[0]  # fonts differ in how much of their size a capital takes
+    font.set_size(100 * CAP_HEIGHT / cap_height, 72)
+    font.set_text(character)
+    font.draw_glyphs_to_bitmap(antialiased=True)
+    bitmap = torch.from_numpy(np.array(font.get_image(), dtype=np.float32)) / 255
+    height, width = bitmap.shape
+    top, left = (MASTER - height) // 2, (MASTER - width) // 2
+    return F.pad(bitmap, (left, MASTER - width - left, top, MASTER - height - top))

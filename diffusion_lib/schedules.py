@@ -1,0 +1,156 @@
+"""Noise schedules: how much of the image is left at each timestep.
+
+A `Schedule` is the only owner of `alpha_bar`. Timesteps are those of the DDPM paper: t = 1..T are noise levels and t = 0
+is clean data, so `alpha_bar[0] == 1` and nobody has to ask "is this the last step?". All tables are float64.
+
+Sources: linear, Ho, Jain & Abbeel 2020 (arXiv:2006.11239), section 4; cosine, Nichol & Dhariwal 2021 (arXiv:2102.09672),
+equation 17; sigmoid, Jabri, Fleet & Chen 2022 (arXiv:2212.11972), with the parameters as in Chen 2023 (arXiv:2301.10972), algorithm 1.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.errors import unknown_name
+
+MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - sigma eps) / sqrt(alpha_bar) is defined at every t
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A noise schedule, given by `alpha_bar`: xt = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps.
+
+    alpha_bar: float64 (T + 1,), strictly decreasing from alpha_bar[0] == 1 to alpha_bar[T] > 0.
+    name: what to call it in plots and configs.
+
+    Raises `ValueError` if `alpha_bar` is not of that form.
+    """
+
+    alpha_bar: Tensor
+    name: str = "custom"
+
+    def __post_init__(self):
+        alpha_bar = torch.as_tensor(self.alpha_bar).detach().to("cpu", torch.float64).clone()
+        if alpha_bar.ndim != 1 or len(alpha_bar) < 2:
+            raise ValueError(f"alpha_bar has shape {tuple(alpha_bar.shape)}; expected (T + 1,) with T >= 1: one entry per t = 0..T")
+        if alpha_bar[0] != 1:
+            raise ValueError(f"alpha_bar[0] is {alpha_bar[0]:.6g}; expected exactly 1: t = 0 is clean data, so put a 1 in front")
+        not_falling = ~(alpha_bar[1:] < alpha_bar[:-1])  # also True where an entry is nan
+        if not_falling.any():
+            t = int(not_falling.nonzero()[0]) + 1
+            raise ValueError(
+                f"alpha_bar[{t}] = {alpha_bar[t]:.6g} after alpha_bar[{t - 1}] = {alpha_bar[t - 1]:.6g}; "
+                "expected a strictly decreasing schedule: every step must add noise"
+            )
+        if alpha_bar[-1] <= 0:
+            raise ValueError(f"alpha_bar[T] is {alpha_bar[-1]:.6g}; expected more than 0: cap the last betas at {MAX_BETA}")
+        object.__setattr__(self, "alpha_bar", alpha_bar)
+
+    @classmethod
+    def from_beta(cls, beta: Tensor, name: str = "custom") -> "Schedule":
+        """The schedule whose step t adds noise of variance beta[t - 1]: beta float64 (T,), each in (0, 1)."""
+        beta = torch.as_tensor(beta, dtype=torch.float64)
+        if not ((beta > 0) & (beta < 1)).all():
+            raise ValueError(f"betas range from {beta.min():.6g} to {beta.max():.6g}; expected each above 0 and below 1")
+        # alpha_bar_t = prod_{s=1..t} (1 - beta_s)                                              Ho et al. 2020, below equation 3
+        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0)])
+        return cls(alpha_bar, name)
+
+    @property
+    def T(self) -> int:
+        """Number of noise levels."""
+        return len(self.alpha_bar) - 1
+
+    @cached_property
+    def alpha(self) -> Tensor:
+        """alpha_t = alpha_bar_t / alpha_bar_{t-1}: what one step keeps of the signal's variance. (T + 1,); entry 0 unused, 1."""
+        return torch.cat([self.alpha_bar[:1], self.alpha_bar[1:] / self.alpha_bar[:-1]])
+
+    @cached_property
+    def beta(self) -> Tensor:
+        """beta_t = 1 - alpha_t: the variance of the noise one step adds. (T + 1,); entry 0 unused, 0."""
+        return 1 - self.alpha
+
+    @cached_property
+    def sigma(self) -> Tensor:
+        """sigma_t = sqrt(1 - alpha_bar_t): the standard deviation of all the noise in xt. (T + 1,), 0 at t = 0."""
+        return (1 - self.alpha_bar).sqrt()
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """snr_t = alpha_bar_t / (1 - alpha_bar_t): signal-to-noise ratio of variances. (T + 1,), inf at t = 0."""
+        return self.alpha_bar / (1 - self.alpha_bar)
+
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """Natural logarithm of `snr`. (T + 1,), inf at t = 0."""
+        return self.snr.log()
+
+    def __repr__(self) -> str:
+        return f"Schedule({self.name!r}, T={self.T}, alpha_bar[T]={self.alpha_bar[-1]:.3g})"
+
+
+def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
+    """Betas on a line (Ho et al. 2020, section 4), for T other than 1000 scaled so that the end is still noise.
+
+    beta_start, beta_end: the betas of the first and the last of 1000 steps, 0 < beta_start <= beta_end < 1. For another T
+    they are multiplied by 1000 / T, so that alpha_bar[T] stays near 0, and then capped at 0.999.
+    """
+    _check_T(T)
+    if not 0 < beta_start <= beta_end < 1:
+        raise ValueError(f"beta_start={beta_start}, beta_end={beta_end}; expected 0 < beta_start <= beta_end < 1")
+    # beta_t = (1000 / T) (beta_start + (t - 1) / (T - 1) (beta_end - beta_start))
+    beta = (1000 / T) * torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+    return Schedule.from_beta(beta.clamp(max=MAX_BETA), "linear")
+
+
+def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
+    """alpha_bar on a squared cosine (Nichol & Dhariwal 2021, equation 17): noise comes more evenly than with linear betas.
+
+    s: the offset that keeps the first betas from vanishing, s >= 0. Betas are clipped at 0.999, and alpha_bar is their cumulative product.
+    """
+    _check_T(T)
+    if not 0 <= s < math.inf:
+        raise ValueError(f"s={s}; expected a number of 0 or more (the paper's is 0.008)")
+    # f(u) = cos^2((u + s) / (1 + s) pi / 2),  u = t / T                                       Nichol & Dhariwal 2021, equation 17
+    return _from_curve(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, "cosine")
+
+
+def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule:
+    """alpha_bar on a sigmoid (Jabri et al. 2022; Chen 2023, algorithm 1): slow at both ends, fast in the middle.
+
+    start < end: the piece of the sigmoid that is used; tau > 0: its temperature, smaller is steeper. Betas are clipped at 0.999.
+    """
+    _check_T(T)
+    if not (start < end and tau > 0):
+        raise ValueError(f"start={start}, end={end}, tau={tau}; expected start < end and tau > 0")
+    first, last = torch.sigmoid(torch.tensor([start / tau, end / tau], dtype=torch.float64))
+    # f(u) = (S(end / tau) - S((start + u (end - start)) / tau)) / (S(end / tau) - S(start / tau))     Chen 2023, algorithm 1
+    return _from_curve(lambda u: (last - torch.sigmoid((start + u * (end - start)) / tau)) / (last - first), T, "sigmoid")
+
+
+def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
+    """The schedule that follows alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], wherever its betas stay below the cap."""
+    f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64)).clamp(min=0)  # rounding can leave -1e-33 at u = 1
+    # beta_t = min(1 - f(t / T) / f((t - 1) / T), 0.999)                            Nichol & Dhariwal 2021, below equation 17
+    beta = (1 - f_t[1:] / f_t[:-1]).clamp(max=MAX_BETA)
+    return Schedule.from_beta(beta, name)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cosine": cosine_schedule, "sigmoid": sigmoid_schedule}
+
+
+def make_schedule(name: str, T: int = 1000) -> Schedule:
+    """The schedule called `name` ("linear", "cosine" or "sigmoid") with its paper's parameters."""
+    if name not in SCHEDULES:
+        raise unknown_name("schedule", name, SCHEDULES)
+    return SCHEDULES[name](T)
+
+
+def _check_T(T: int) -> None:
+    if isinstance(T, bool) or not isinstance(T, int) or T < 2:
+        raise ValueError(f"T={T!r}; expected a whole number of timesteps, 2 or more")

@@ -1,0 +1,276 @@
+"""The network: a U-Net that works on patches of pixels and is told the timestep and, if asked, the class.
+
+Every block takes (h, emb) and returns the new h: h (B, C, H, W) feature maps, emb (B, E) what is known of t and y.
+So a notebook can call each one on its own, and `UNet.forward` is a walk down, across and up.
+
+Sources: the U-Net of Ho et al. 2020 (arXiv:2006.11239, appendix B) with the scale-shift group norm of Nichol & Dhariwal 2021
+(arXiv:2102.09672, appendix A), pre-activation residual blocks, and patches as in Luhman & Luhman 2022 (arXiv:2207.04316).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NO_LABEL = -1  # the label of an image whose class is not told
+
+
+def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+    """Timesteps as points on dim / 2 clock faces, from one turn every 2 pi steps to one every 2 pi max_period steps.
+
+    t: (B,). dim: even. Returns (B, dim) in [-1, 1]: all the cosines, then all the sines.
+    Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
+    """
+    # emb_i = cos(t w_i), emb_{i + dim/2} = sin(t w_i),  w_i = max_period^(-i / (dim/2))
+    frequency = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angle = t[:, None].float() * frequency  # (B, dim / 2)
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+class TimeEmbedding(nn.Module):
+    """t (B,) to emb (B, dim): the sinusoidal embedding and a small network that learns what to make of it."""
+
+    def __init__(self, channels: int, dim: int):
+        super().__init__()
+        self.channels = channels
+        self.mlp = nn.Sequential(nn.Linear(channels, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.mlp(sinusoidal_embedding(t, self.channels))
+
+
+class ResidualBlock(nn.Module):
+    """h + f(h, emb): two 3x3 convolutions, the embedding scaling and shifting the normalised features between them."""
+
+    def __init__(self, in_channels: int, out_channels: int, emb_dim: int, dropout: float = 0.0):
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.scale_shift = nn.Linear(emb_dim, 2 * out_channels)
+        self.norm2 = group_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.shortcut = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        f = self.conv1(F.silu(self.norm1(h)))
+        scale, shift = self.scale_shift(F.silu(emb))[:, :, None, None].chunk(2, dim=1)  # (B, C, 1, 1) each
+        # AdaGN(f, emb) = (1 + scale) GroupNorm(f) + shift                                 Nichol & Dhariwal 2021, appendix A
+        f = torch.addcmul(shift, self.norm2(f), 1 + scale)
+        f = self.conv2(self.dropout(F.silu(f)))
+        return self.shortcut(h) + f
+
+
+class AttentionBlock(nn.Module):
+    """h + attention(h): every position looks at every other one. emb is not used; it is here for the common signature."""
+
+    def __init__(self, channels: int, emb_dim: int, head_channels: int = 32):
+        super().__init__()
+        self.heads = max(1, channels // head_channels)
+        self.norm = group_norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        q, k, v = self.queries_keys_values(h)
+        # softmax(q k^T / sqrt(d)) v                                                       Vaswani et al. 2017, equation 1
+        a = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H W, d)
+        return h + self.out(a.transpose(2, 3).reshape(h.shape))
+
+    def weights(self, h: Tensor) -> Tensor:
+        """Who looks where: (B, heads, H W, H W), each row a distribution over the positions that are looked at."""
+        q, k, _ = self.queries_keys_values(h)
+        return torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]), dim=-1)
+
+    def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Three tensors (B, heads, H W, d) with d = C / heads."""
+        qkv = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1))  # (B, 3, heads, d, H W)
+        q, k, v = qkv.transpose(3, 4).unbind(1)
+        return q, k, v
+
+
+class Downsample(nn.Module):
+    """Halves height and width by a convolution of stride 2."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(h)
+
+
+class Upsample(nn.Module):
+    """Doubles height and width by repeating each value, then a convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        return self.conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+
+
+class Stage(nn.Module):
+    """A residual block and, on levels that have it, attention."""
+
+    def __init__(self, in_channels: int, out_channels: int, emb_dim: int, attention: bool, dropout: float):
+        super().__init__()
+        self.residual = ResidualBlock(in_channels, out_channels, emb_dim, dropout)
+        self.attention = AttentionBlock(out_channels, emb_dim) if attention else None
+
+    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+        h = self.residual(h, emb)
+        return h if self.attention is None else self.attention(h, emb)
+
+
+class UNet(nn.Module):
+    """network(xt, t, y=None) -> (B, C, H, W): the U-Net that is trained to tell noise from image.
+
+    in_channels: channels of the images, C. base_channels: feature maps on the finest level, a multiple of 8; level i has
+    base_channels * channel_mults[i]. blocks_per_level: residual blocks on each level, on the way down and again on the way up.
+    attention_levels: the levels (0 is the finest) with self-attention. patch_size: pixels of p x p patches become channels
+    first, which makes everything p^2 times cheaper. num_classes: how many classes y can name; None for a network without.
+    dropout: probability in the residual blocks.
+
+    Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        base_channels: int = 48,
+        channel_mults: tuple[int, ...] = (1, 2),
+        blocks_per_level: int = 1,
+        attention_levels: tuple[int, ...] = (1,),
+        patch_size: int = 2,
+        num_classes: int | None = None,
+        dropout: float = 0.0,
+    ):
+        super().__init__()
+        self.config = dict(
+            in_channels=in_channels,
+            base_channels=base_channels,
+            channel_mults=list(channel_mults),
+            blocks_per_level=blocks_per_level,
+            attention_levels=list(attention_levels),
+            patch_size=patch_size,
+            num_classes=num_classes,
+            dropout=dropout,
+        )
+        check_config(**self.config)
+        self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
+        self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
+        widths = [base_channels * m for m in channel_mults]
+        levels = range(len(widths))
+        emb_dim = 4 * base_channels
+
+        def stage(level: int, in_channels: int) -> Stage:
+            return Stage(in_channels, widths[level], emb_dim, level in attention_levels, dropout)
+
+        self.time_embedding = TimeEmbedding(base_channels, emb_dim)
+        self.class_embedding = None if num_classes is None else nn.Embedding(num_classes + 1, emb_dim)  # row 0: NO_LABEL
+        self.stem = nn.Conv2d(in_channels * patch_size**2, widths[0], 3, padding=1)
+        self.down = nn.ModuleList([nn.ModuleList([stage(i, widths[i]) for _ in range(blocks_per_level)]) for i in levels])
+        self.downsample = nn.ModuleList([Downsample(widths[i], widths[i + 1]) for i in levels[:-1]])
+        self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), dropout)
+        self.upsample = nn.ModuleList([Upsample(widths[i + 1], widths[i]) for i in levels[:-1]])
+        self.up = nn.ModuleList([nn.ModuleList([stage(i, 2 * widths[i]) for _ in range(blocks_per_level)]) for i in levels])
+        self.head = nn.Sequential(
+            group_norm(widths[0]), nn.SiLU(), zero_init(nn.Conv2d(widths[0], in_channels * patch_size**2, 3, padding=1))
+        )
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is told; None: nowhere."""
+        self.check_input(x, t, y)
+        emb = self.embed(t, y)  # (B, E)
+        h = self.stem(F.pixel_unshuffle(x, self.patch_size))  # (B, widths[0], H / p, W / p)
+
+        skips = []
+        for level, stages in enumerate(self.down):
+            if level > 0:
+                h = self.downsample[level - 1](h, emb)
+            for stage in stages:
+                h = stage(h, emb)
+                skips.append(h)
+
+        h = self.middle(h, emb)
+
+        for level in reversed(range(len(self.up))):
+            for stage in self.up[level]:
+                h = stage(torch.cat([h, skips.pop()], dim=1), emb)
+            if level > 0:
+                h = self.upsample[level - 1](h, emb)
+
+        return F.pixel_shuffle(self.head(h), self.patch_size)  # (B, C, H, W)
+
+    def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
+        """What every block is told: emb (B, E), of the timestep and, in a class-conditional network, of the class."""
+        emb = self.time_embedding(t)
+        if self.class_embedding is None:
+            return emb
+        y = torch.full_like(t, NO_LABEL) if y is None else y
+        return emb + self.class_embedding(y - NO_LABEL)
+
+    def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
+        """Raises `ValueError` for images, timesteps or labels that this network cannot take."""
+        if x.ndim != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"images have shape {tuple(x.shape)}; expected (B, {self.in_channels}, H, W)")
+        height, width = x.shape[2:]
+        if height % self.size_multiple or width % self.size_multiple or not height * width:
+            raise ValueError(
+                f"images are {height}x{width}; expected multiples of {self.size_multiple} (patch_size {self.patch_size}, halved "
+                f"{len(self.up) - 1} times): resize or pad them, or use fewer channel_mults"
+            )
+        if t.shape != x.shape[:1]:
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep for each image")
+        if y is not None:
+            check_labels(y, self.num_classes, len(x))
+
+
+def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
+    """Raises `ValueError` unless y is a LongTensor (batch,) of classes 0..num_classes-1 or `NO_LABEL`."""
+    if num_classes is None:
+        raise ValueError("y was given to a network without classes; expected y=None, or build it with num_classes")
+    if y.dtype != torch.long or y.shape != (batch,):
+        raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class for each image")
+    outside = y[(y < NO_LABEL) | (y >= num_classes)]
+    if len(outside):
+        raise ValueError(f"y={outside[0].item()} is out of range; expected classes 0..{num_classes - 1}, or {NO_LABEL} for no class")
+
+
+def check_config(
+    in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, patch_size, num_classes, dropout
+) -> None:
+    """Raises `ValueError` for sizes that make no network."""
+    positive = dict(in_channels=in_channels, base_channels=base_channels, blocks_per_level=blocks_per_level, patch_size=patch_size)
+    positive |= {f"channel_mults[{i}]": m for i, m in enumerate(channel_mults)}
+    positive |= {} if num_classes is None else dict(num_classes=num_classes)
+    for name, value in positive.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name}={value!r}; expected a whole number, 1 or more")
+    if base_channels % GROUPS:
+        raise ValueError(f"base_channels={base_channels}; expected a multiple of {GROUPS}, the groups of its group norms")
+    if not channel_mults:
+        raise ValueError("channel_mults is empty; expected one factor for each level, such as (1, 2)")
+    for level in attention_levels:
+        if level not in range(len(channel_mults)):
+            raise ValueError(f"attention_levels names level {level!r}; expected levels 0..{len(channel_mults) - 1}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout!r}; expected a probability, 0 <= dropout < 1")
+
+
+GROUPS = 8
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Normalises each image's features in 8 groups of channels."""
+    return nn.GroupNorm(GROUPS, channels)
+
+
+def zero_init(layer: nn.Module) -> nn.Module:
+    """The layer with weights and bias 0, so that a new residual block is the identity and a new network answers 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
