@@ -1,0 +1,80 @@
+"""Static figures. Pixels are shown as they are: -1 is black, 1 is white, nothing is stretched to fit."""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from diffusion_lib.datasets import to_uint8
+from diffusion_lib.schedules import Schedule
+
+
+def image_grid(images: Tensor, columns: int = 8, padding: int = 1) -> Tensor:
+    """A batch (B, C, H, W) in [-1, 1] as one picture uint8 (H', W', 3), row by row with grey lines between."""
+    from torchvision.utils import make_grid
+
+    # make_grid turns one channel into three and lays out the rows; without `normalize` it leaves the values alone
+    return make_grid(to_uint8(images.detach().cpu()), nrow=columns, padding=padding, pad_value=96).permute(1, 2, 0)
+
+
+def show(images: Tensor, columns: int = 8, title: str = "", scale: float = 0.55, ax: Axes | None = None) -> Axes:
+    """Shows a batch (B, C, H, W) in [-1, 1] as a grid. scale: inches for each 28 pixels."""
+    picture = image_grid(images, columns)
+    if ax is None:
+        height, width = (n / 28 * scale for n in picture.shape[:2])
+        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    ax.imshow(picture.numpy(), interpolation="nearest")
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def show_rows(rows: Sequence[Tensor], labels: Sequence[str], columns: Sequence[str] | None = None, title: str = "", scale: float = 0.7) -> Figure:
+    """Rows of images, each (B, C, H, W) in [-1, 1] with its label at the left, and a name above each column."""
+    n = max(len(row) for row in rows)
+    height, width = rows[0].shape[2:]
+    size = (n * scale + 1.6, len(rows) * scale * height / width + (0.6 if title or columns else 0.1))
+    figure, axes = plt.subplots(len(rows), n, figsize=size, squeeze=False, layout="constrained")
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        for j, ax in enumerate(axes[i]):
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+            if j < len(row):
+                ax.imshow(image_grid(row[j : j + 1], padding=0).numpy(), interpolation="nearest")
+            if i == 0 and columns is not None:
+                ax.set_title(columns[j], fontsize=8)
+        axes[i][0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("beta", "alpha_bar", "log_snr")) -> Figure:
+    """One panel for each quantity (names of `Schedule`'s tables) with a curve for each schedule, over t / T."""
+    figure, axes = plt.subplots(1, len(quantities), figsize=(3.6 * len(quantities), 2.8), squeeze=False, layout="constrained")
+    for ax, quantity in zip(axes[0], quantities, strict=True):
+        for schedule in schedules:
+            u = torch.arange(1, schedule.T + 1) / schedule.T
+            ax.plot(u, getattr(schedule, quantity)[1:], label=f"{schedule.name}, T={schedule.T}")
+        ax.set(xlabel="t / T", title=quantity)
+        ax.grid(alpha=0.3)
+    axes[0][0].set_yscale("log")
+    axes[0][-1].legend(fontsize=8)
+    return figure
+
+
+def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = None, label: str = "") -> Axes:
+    """The loss of each step, faint, and its running mean, on a logarithmic axis."""
+    ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
+    average, averages = losses[0], []
+    for i, loss in enumerate(losses):
+        average += (loss - average) * max(1 - smooth, 1 / (i + 1))
+        averages.append(average)
+    steps = range(1, len(losses) + 1)
+    (line,) = ax.plot(steps, averages, label=label, linewidth=2)
+    ax.plot(steps, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
+    ax.set(xlabel="training step", ylabel="loss", yscale="log")
+    ax.grid(alpha=0.3)
+    return ax
