@@ -1,8 +1,8 @@
 """Image diffusion models, small enough to read in one evening: the library behind the notebooks.
 
-    import diffusion_lib as dl
+import diffusion_lib as dl
 
-    images = dl.sample(dl.load_pretrained("glyphs"), 16)
+images = dl.sample(dl.load_pretrained("glyphs"), 16)
 """
 
 from importlib import import_module
@@ -38,13 +38,42 @@ __version__ = "0.1.0"
 _LATER = {"train": "training", "TrainConfig": "training", "TrainStep": "training"}
 _SUBMODULES = ("metrics", "plots", "training", "widgets")
 
-__all__ = [
-    *("Schedule", "linear_schedule", "cosine_schedule", "sigmoid_schedule", "make_schedule"),
-    *("Gaussian", "q_sample", "q_posterior", "eps_from_x0", "x0_from_eps", "v_from", "x0_from_v", "eps_from_v"),
-    *("UNet", "NO_LABEL", "Prediction", "Denoiser", "IdealDenoiser", "Guided"),
-    *("Step", "ddpm_steps", "ddim_steps", "ddim_encode_steps", "sample", "sample_generators", "timestep_subset"),
-    *("ImageDataset", "load_dataset", "to_float", "to_uint8", "load_pretrained", "load_classifier"),
-    *_LATER,
+__all__ = [  # noqa: RUF022 - in the order in which they build on one another
+    "Schedule",
+    "linear_schedule",
+    "cosine_schedule",
+    "sigmoid_schedule",
+    "make_schedule",
+    "Gaussian",
+    "q_sample",
+    "q_posterior",
+    "eps_from_x0",
+    "x0_from_eps",
+    "v_from",
+    "x0_from_v",
+    "eps_from_v",
+    "UNet",
+    "NO_LABEL",
+    "Prediction",
+    "Denoiser",
+    "IdealDenoiser",
+    "Guided",
+    "Step",
+    "ddpm_steps",
+    "ddim_steps",
+    "ddim_encode_steps",
+    "sample",
+    "sample_generators",
+    "timestep_subset",
+    "ImageDataset",
+    "load_dataset",
+    "to_float",
+    "to_uint8",
+    "load_pretrained",
+    "load_classifier",
+    "train",
+    "TrainConfig",
+    "TrainStep",
 ]
 
 

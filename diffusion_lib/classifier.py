@@ -4,6 +4,7 @@
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ class Classifier(nn.Module):
         self.config = dict(in_channels=in_channels, num_classes=num_classes, width=width, num_features=num_features)
         self.num_features = num_features
         widths = [in_channels, width, 2 * width, 4 * width]
-        self.levels = nn.ModuleList([level(a, b) for a, b in zip(widths, widths[1:], strict=False)])
+        self.levels = nn.ModuleList([level(a, b) for a, b in pairwise(widths)])
         self.to_features = nn.Linear(widths[-1], num_features)
         self.to_logits = nn.Linear(num_features, num_classes)
 

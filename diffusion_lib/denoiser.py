@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from diffusion_lib import pretrained_files
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import (
-    Generator,
     at,
     check_images,
     check_t,

@@ -109,4 +109,6 @@ def _around(value: float, deviation: float, lowest: float = -math.inf) -> Estima
 def _check_features(real: Tensor, fake: Tensor, at_least: int) -> None:
     for name, x in (("real", real), ("fake", fake)):
         if x.ndim != 2 or x.shape[1] != real.shape[1] or len(x) < at_least:
-            raise ValueError(f"{name} features have shape {tuple(x.shape)}; expected (N, {real.shape[-1]}) with N >= {at_least}: see features()")
+            raise ValueError(
+                f"{name} features have shape {tuple(x.shape)}; expected (N, {real.shape[-1]}) with N >= {at_least}: see features()"
+            )

@@ -32,7 +32,9 @@ def show(images: Tensor, columns: int = 8, title: str = "", scale: float = 0.55,
     return ax
 
 
-def show_rows(rows: Sequence[Tensor], labels: Sequence[str], columns: Sequence[str] | None = None, title: str = "", scale: float = 0.7) -> Figure:
+def show_rows(
+    rows: Sequence[Tensor], labels: Sequence[str], columns: Sequence[str] | None = None, title: str = "", scale: float = 0.7
+) -> Figure:
     """Rows of images, each (B, C, H, W) in [-1, 1] with its label at the left, and a name above each column."""
     n = max(len(row) for row in rows)
     height, width = rows[0].shape[2:]

@@ -31,9 +31,7 @@ class Gaussian(NamedTuple):
     variance: Tensor  # (1, 1, 1, 1) or (B, 1, 1, 1): not the standard deviation
 
 
-def q_sample(
-    schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None = None, generator: Generator | None = None
-) -> Tensor:
+def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None = None, generator: Generator | None = None) -> Tensor:
     """A draw of xt from q(xt | x0), for t in 0..T (at t = 0 it is x0 itself).
 
     x0: (B, C, H, W) in [-1, 1]. eps: the noise to use, same shape, standard normal; drawn from `generator` if left out.

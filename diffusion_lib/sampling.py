@@ -6,6 +6,7 @@ from. Each yields a `Step` as soon as it is taken and keeps none, so that the ca
 Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502).
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -160,7 +161,8 @@ def sample(
     """n images (n, C, H, W) in about [-1, 1], on `device` (the denoiser's own when left out).
 
     sampler: "ddim" (with `eta`) or "ddpm" (small variance). y: a class for all, one for each image, or None. seed: sample k
-    depends on the seed and k alone, not on n or batch_size (to float rounding). shape: (C, H, W), for a denoiser that does not know its own.
+    depends on the seed and k alone, not on n or batch_size (to float rounding).
+    shape: (C, H, W), for a denoiser that does not know its own.
     """
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
@@ -179,9 +181,8 @@ def sample(
         xT = randn_like(torch.empty(stop - start, *shape, device=device), generators)
         options = dict(steps=steps, y=None if y is None else y[start:stop], generator=generators)
         chain = ddim_steps(denoiser, xT, eta=eta, **options) if sampler == "ddim" else ddpm_steps(denoiser, xT, **options)
-        for step in chain:
-            pass
-        batches.append(step.xt)
+        last = deque(chain, maxlen=1).pop()  # walks the chain and keeps its end
+        batches.append(last.xt)
     return torch.cat(batches)
 
 
@@ -229,5 +230,7 @@ def _walk(
 def _labels(y: int | Sequence[int] | Tensor, n: int) -> Tensor:
     labels = torch.as_tensor(y)
     if labels.is_floating_point() or labels.shape not in {(), (n,)}:
-        raise ValueError(f"y has shape {tuple(labels.shape)} and dtype {labels.dtype}; expected one class, or {n} of them, as whole numbers")
+        raise ValueError(
+            f"y has shape {tuple(labels.shape)} and dtype {labels.dtype}; expected one class, or {n} of them, as whole numbers"
+        )
     return labels.long().expand(n)

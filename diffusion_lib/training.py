@@ -92,9 +92,7 @@ class EMA:
         torch._foreach_lerp_(list(self.denoiser.parameters()), list(denoiser.parameters()), 1 - decay)
 
 
-def train(
-    denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig, checkpoint_dir: str | Path | None = None
-) -> Iterator[TrainStep]:
+def train(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig, checkpoint_dir: str | Path | None = None) -> Iterator[TrainStep]:
     """Trains `denoiser` in place on `dataset`, yielding after every update; the device it is moved to is `config.device`.
 
     checkpoint_dir: a checkpoint is written there every `checkpoint_every` steps and at the end. If one is there already,
@@ -238,7 +236,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
     formatter = dict(help="default: %(default)s")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
+    )
     parser.add_argument("--dataset", default="glyphs", help="glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")

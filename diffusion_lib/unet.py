@@ -240,9 +240,7 @@ def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
         raise ValueError(f"y={outside[0].item()} is out of range; expected classes 0..{num_classes - 1}, or {NO_LABEL} for no class")
 
 
-def check_config(
-    in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, patch_size, num_classes, dropout
-) -> None:
+def check_config(in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, patch_size, num_classes, dropout) -> None:
     """Raises `ValueError` for sizes that make no network."""
     positive = dict(in_channels=in_channels, base_channels=base_channels, blocks_per_level=blocks_per_level, patch_size=patch_size)
     positive |= {f"channel_mults[{i}]": m for i, m in enumerate(channel_mults)}

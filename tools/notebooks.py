@@ -1,0 +1,166 @@
+"""Notebooks and their texts: `build` runs the texts and stores the outputs, `check` tells whether all agrees.
+
+    python tools/notebooks.py build [01 03 …]
+    python tools/notebooks.py check
+    python tools/notebooks.py set-repository https://github.com/OWNER/NAME
+
+The repository's address has one home, pyproject.toml. `set-repository` writes it there and from there into the setup cells
+and the Colab badges of notebooks and README.
+"""
+
+import argparse
+import re
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+TEXTS = NOTEBOOKS / "text"
+MAX_BYTES = 1_500_000
+GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
+
+# the first code cell of every notebook, to the letter
+SETUP = """\
+import importlib.util
+import sys
+
+if "google.colab" in sys.modules and importlib.util.find_spec("diffusion_lib") is None:
+    %pip install --quiet "diffusion-lib @ git+{repository}"  # leaves Colab's torch as it is
+
+import diffusion_lib as dl"""
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}/blob/main/notebooks/{name}.ipynb)"
+
+
+def repository() -> str:
+    """The project's public address, from pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+
+def setup_cell() -> str:
+    return SETUP.format(repository=repository())
+
+
+def badge(name: str) -> str:
+    """The Colab badge of one notebook."""
+    return BADGE.format(colab=repository().replace("https://github.com/", "https://colab.research.google.com/github/"), name=name)
+
+
+def texts(names: list[str]) -> list[Path]:
+    """The text pairs whose names start with one of `names`; all without any."""
+    return [path for path in sorted(TEXTS.glob("*.md")) if not names or any(path.name.startswith(name) for name in names)]
+
+
+def build(names: list[str]) -> None:
+    """Executes the texts, in notebooks/ as the reader's kernel would, and writes notebooks with outputs and widget state."""
+    from nbclient import NotebookClient
+
+    for path in texts(names):
+        notebook = read_text(path)
+        started = time.perf_counter()
+        NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)  # times of day
+        notebook.metadata.pop("language_info", None)
+        target = NOTEBOOKS / f"{path.stem}.ipynb"
+        nbformat.write(notebook, target)
+        print(f"{target.relative_to(ROOT)}: {time.perf_counter() - started:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
+
+
+def read_text(path: Path) -> nbformat.NotebookNode:
+    """A text pair as a notebook without outputs, its cells named by their position (names do not live in the text)."""
+    notebook = jupytext.read(path)
+    notebook.metadata = nbformat.from_dict(dict(kernelspec=dict(display_name="Python 3", language="python", name="python3")))
+    for i, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{i:03d}"
+    notebook.nbformat_minor = 5
+    return notebook
+
+
+def check() -> list[str]:
+    """What is wrong with the notebooks, a line each; empty if nothing is."""
+    problems = []
+    names = {path.stem for path in texts([])}
+    if names != {path.stem for path in NOTEBOOKS.glob("*.ipynb")}:
+        problems.append(f"notebooks/ and notebooks/text/ do not hold the same names: expected {sorted(names)}")
+    for name in sorted(names):
+        problems += check_one(name)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    problems += [
+        f"README.md: the badge of {name} is missing or names another repository" for name in sorted(names) if badge(name) not in readme
+    ]
+    return problems
+
+
+def check_one(name: str) -> list[str]:
+    text, target = read_text(TEXTS / f"{name}.md"), NOTEBOOKS / f"{name}.ipynb"
+    if not target.exists():
+        return [f"{name}: not built; run: make build-notebooks NAMES={name[:2]}"]
+    stored = nbformat.read(target, as_version=4)
+    problems = []
+    ours, theirs = ([(c.cell_type, c.source.rstrip(), c.metadata.get("tags", [])) for c in nb.cells] for nb in (text, stored))
+    for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
+        if a != b:
+            problems.append(f"{name}: cell {i} differs between text and notebook:\n  text:     {a}\n  notebook: {b}")
+    if len(ours) != len(theirs):
+        problems.append(f"{name}: {len(ours)} cells in the text, {len(theirs)} in the notebook")
+    code = [cell for cell in stored.cells if cell.cell_type == "code"]
+    if code[0].source != setup_cell():
+        problems.append(f"{name}: the first code cell is not the setup cell of tools/notebooks.py")
+    if badge(name) not in stored.cells[0].source:
+        problems.append(f"{name}: the first cell has no badge, or one of another repository")
+    if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
+        problems.append(f"{name}: not run from top to bottom in one go; run: make build-notebooks NAMES={name[:2]}")
+    if any(output.output_type == "error" for cell in code for output in cell.outputs):
+        problems.append(f"{name}: a stored output is an error")
+    with_output = [cell for cell in code if cell.outputs]
+    exempt = [cell for cell in with_output if "nbval-ignore-output" in cell.metadata.get("tags", [])]
+    if len(exempt) * 10 >= len(with_output):
+        problems.append(
+            f"{name}: {len(exempt)} of {len(with_output)} cells with output are exempt from comparison; expected under one in ten"
+        )
+    if target.stat().st_size > MAX_BYTES:
+        problems.append(f"{name}: {target.stat().st_size / 1e6:.2f} MB; expected under {MAX_BYTES / 1e6} MB")
+    return problems
+
+
+def set_repository(address: str) -> None:
+    """Writes the repository's address into pyproject.toml, and from there into every badge and setup cell."""
+    if not re.fullmatch(GITHUB, address) or address.endswith(".git"):
+        sys.exit(f"{address!r} is no repository address; expected https://github.com/OWNER/NAME")
+    old, old_badge = repository(), badge("")
+    files = [ROOT / "pyproject.toml", ROOT / "README.md", *TEXTS.glob("*.md"), *NOTEBOOKS.glob("*.ipynb")]
+    old_colab = re.match(r".*\((.*)/blob/main", old_badge)[1]
+    new_colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
+    for file in files:
+        content = file.read_text(encoding="utf-8")
+        changed = content.replace(old_colab + "/", new_colab + "/")
+        changed = re.sub(re.escape(old) + r"(?![\w.-])", lambda _: address, changed)
+        if changed != content:
+            file.write_text(changed, encoding="utf-8")
+            print(f"changed {file.relative_to(ROOT)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("build").add_argument("names", nargs="*")
+    commands.add_parser("check")
+    commands.add_parser("set-repository").add_argument("address")
+    options = parser.parse_args()
+    if options.command == "build":
+        build(options.names)
+    elif options.command == "set-repository":
+        set_repository(options.address)
+    elif problems := check():
+        sys.exit("\n".join(problems))
+    else:
+        print("notebooks, texts, setup cells and badges agree")
+
+
+if __name__ == "__main__":
+    main()
