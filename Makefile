@@ -16,6 +16,9 @@ LAB_FLAGS := $(if $(HOST),--ip=$(HOST)) $(if $(PORT),--port=$(PORT)) $(if $(filt
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told that it is meant
 LAB_FLAGS += $(if $(filter 0,$(shell id -u)),--allow-root)
 
+# no banner, and no request that leaves this machine
+LAB_FLAGS += --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
+
 .PHONY: help lab test unit notebooks-test lint build-notebooks clean
 
 help:

@@ -1,6 +1,10 @@
 """Notebooks and their texts: `build` runs the texts and stores the outputs, `check` tells whether all agrees.
 
+The pairs are made by jupytext, but not kept in step by its JupyterLab extension: that would refuse to open a notebook, or
+undo a reader's changes to it, whenever the text is the older or the newer file, as it is at random in a fresh clone.
+
     python tools/notebooks.py build [01 03 …]
+    python tools/notebooks.py to-text [01 03 …]        after editing a notebook in JupyterLab
     python tools/notebooks.py check
     python tools/notebooks.py set-repository https://github.com/OWNER/NAME
 
@@ -22,15 +26,17 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 TEXTS = NOTEBOOKS / "text"
 MAX_BYTES = 1_500_000
+KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+LANGUAGE = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
 GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
 
-# the first code cell of every notebook, to the letter
+# the first code cell of every notebook, to the letter; pip leaves Colab's own torch as it is, since the package's range admits it
 SETUP = """\
 import importlib.util
 import sys
 
 if "google.colab" in sys.modules and importlib.util.find_spec("diffusion_lib") is None:
-    %pip install --quiet "diffusion-lib @ git+{repository}"  # leaves Colab's torch as it is
+    %pip install --quiet git+{repository}
 
 import diffusion_lib as dl"""
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}/blob/main/notebooks/{name}.ipynb)"
@@ -71,10 +77,19 @@ def build(names: list[str]) -> None:
         print(f"{target.relative_to(ROOT)}: {time.perf_counter() - started:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
 
 
+def to_text(names: list[str]) -> None:
+    """Writes the texts of notebooks that were edited as notebooks."""
+    for path in texts(names):
+        header = {"text_representation": {"extension": ".md", "format_name": "myst"}}
+        notebook = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
+        notebook.metadata = nbformat.from_dict(KERNEL | LANGUAGE | {"jupytext": header})
+        jupytext.write(notebook, path, fmt="md:myst")
+
+
 def read_text(path: Path) -> nbformat.NotebookNode:
     """A text pair as a notebook without outputs, its cells named by their position (names do not live in the text)."""
     notebook = jupytext.read(path)
-    notebook.metadata = nbformat.from_dict(dict(kernelspec=dict(display_name="Python 3", language="python", name="python3")))
+    notebook.metadata = nbformat.from_dict(KERNEL)
     for i, cell in enumerate(notebook.cells):
         cell.id = f"cell-{i:03d}"
     notebook.nbformat_minor = 5
@@ -149,11 +164,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build").add_argument("names", nargs="*")
+    commands.add_parser("to-text").add_argument("names", nargs="*")
     commands.add_parser("check")
     commands.add_parser("set-repository").add_argument("address")
     options = parser.parse_args()
     if options.command == "build":
         build(options.names)
+    elif options.command == "to-text":
+        to_text(options.names)
     elif options.command == "set-repository":
         set_repository(options.address)
     elif problems := check():
