@@ -1,20 +1,16 @@
 # make lab    work through the notebooks       make test   check everything, as CI does
 #
-# Variables: PYTHON (the interpreter to build .venv from), HOST, PORT, BROWSER=no, ARGS (anything that `jupyter lab` takes),
-# TORCH_INDEX (the address of a PyTorch package index, such as its CPU one; see README.md).
+# Variables: PYTHON, the interpreter to build .venv from; ARGS, anything that `jupyter lab` takes, as in
+# make lab ARGS="--ip=0.0.0.0 --port=9000 --no-browser"; TORCH_INDEX, the address of a PyTorch package index (see README.md).
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-HOST ?=
-PORT ?=
-BROWSER ?=
 ARGS ?=
 TORCH_INDEX ?=
 
-LAB_FLAGS := $(if $(HOST),--ip=$(HOST)) $(if $(PORT),--port=$(PORT)) $(if $(filter no 0 false,$(BROWSER)),--no-browser)
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told that it is meant
-LAB_FLAGS += $(if $(filter 0,$(shell id -u)),--allow-root)
+LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # no banner, and no request that leaves this machine
 LAB_FLAGS += --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
@@ -22,7 +18,7 @@ LAB_FLAGS += --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.
 .PHONY: help lab test unit notebooks-test lint build-notebooks clean
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@sed -n "2s/^# *//p" Makefile
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(LAB_FLAGS) $(ARGS) notebooks/00_start_here.ipynb

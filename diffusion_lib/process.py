@@ -53,9 +53,10 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     The variance at s = t - 1 is the paper's beta_tilde_t, not beta_t.
     """
     check_images(x0=x0, xt=xt)
-    s = t - 1 if s is None else s
     # in float64 until the last moment: 1 - ab_t / ab_s is as small as 1e-4, where float32 keeps three digits
-    ab_t, ab_s = pick(schedule.alpha_bar, t, len(xt), lowest=1), pick(schedule.alpha_bar, s, len(xt))
+    ab_t = pick(schedule.alpha_bar, t, len(xt), lowest=1)
+    s = t - 1 if s is None else s
+    ab_s = pick(schedule.alpha_bar, s, len(xt))
     if not (ab_s > ab_t).all():
         raise ValueError(f"s={_say(s)} with t={_say(t)}; expected s < t: the posterior is about a less noisy image")
     # mean     = sqrt(ab_s) (1 - ab_t / ab_s) / (1 - ab_t) x0 + sqrt(ab_t / ab_s) (1 - ab_s) / (1 - ab_t) xt     Ho et al. 2020, eq. 7

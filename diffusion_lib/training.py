@@ -36,7 +36,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 class TrainConfig:
     """How to train. The defaults write readable glyphs after two minutes on two CPU cores."""
 
-    steps: int = 1500  # parameter updates in all
+    steps: int = 1000  # parameter updates in all
     batch_size: int = 64
     lr: float = 2e-3  # the highest learning rate
     weight_decay: float = 0.01  # AdamW's, on matrices and convolutions; not on biases, norms and embeddings
@@ -261,13 +261,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     steps = train(denoiser, dataset, config, options.out / "checkpoints")
     progress = tqdm(total=config.steps, unit="step", smoothing=0.05)
-    average = 0.0
+    average, ema = 0.0, None
     for step in steps:
+        ema = step.ema
         average += (float(step.loss) - average) * max(0.01, 1 / step.step)
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}")
     progress.close()
-    ema = step.ema if config.steps else denoiser
+    if ema is None:  # the run was finished before: its last checkpoint holds the average
+        ema = denoiser
+        ema.load_state_dict(checkpoints.newest(options.out / "checkpoints").content["ema"])
     ema.save_pretrained(options.out)
     print(f"saved to {options.out}: use diffusion_lib.Denoiser.from_pretrained({str(options.out)!r})")
 

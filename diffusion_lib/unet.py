@@ -37,7 +37,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoidal_embedding(t, self.channels))
+        return self.mlp(sinusoidal_embedding(t, self.channels).to(self.mlp[0].weight.dtype))
 
 
 class ResidualBlock(nn.Module):

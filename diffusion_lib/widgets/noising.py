@@ -51,7 +51,8 @@ def noising(
     n, c, h, w = x0.shape
     names = ", ".join(schedule.name for schedule in schedules)
     widget.summary = f"NoisingWidget({n} images {c}x{h}x{w}, t = 0..{schedules[0].T}, {names})"
-    widget.still = png(enlarge(image_grid(torch.cat(film), columns=len(film[0])).numpy().astype(np.uint8)))
+    across = len(film[0]) if len(film[0]) > 1 else len(film)  # a row for each t; a single image makes one row of all six
+    widget.still = png(enlarge(image_grid(torch.cat(film), columns=across).numpy().astype(np.uint8)))
     return widget
 
 

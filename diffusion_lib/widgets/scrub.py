@@ -38,7 +38,7 @@ class ScrubWidget(Widget):
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
     """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them."""
     kept = list(steps)
-    chosen = sorted({round(i * (len(kept) - 1) / max(1, frames - 1)) for i in range(frames)})
+    chosen = sorted({round(i * (len(kept) - 1) / max(1, frames - 1)) for i in range(frames)} | {len(kept) - 1})
     kept = [kept[i] for i in chosen]
     return Recording([s.t for s in kept], torch.stack([s.xt for s in kept]), torch.stack([s.x0_hat for s in kept]))
 

@@ -1,0 +1,131 @@
+"""DDPM and DDIM on the same noise: quality, seconds and network calls against the number of steps. Notebook 04 shows the result.
+
+    python benchmarks/sampler_quality.py                     the table that ships (about half an hour on two CPU cores)
+    python benchmarks/sampler_quality.py --n 72 --steps 10 20 --out /tmp/sampler_quality.json
+
+The glyphs model that ships is asked for the 36 characters in turn. Its images are compared with as many held-out glyphs, which
+it never saw; the row "real" compares other held-out glyphs with the same ones, and so tells what a perfect sampler would get.
+"""
+
+import argparse
+import datetime
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import diffusion_lib as dl
+from diffusion_lib.pretrained import WEIGHTS
+from diffusion_lib.results import FOLDER
+from diffusion_lib.sampling import SAMPLERS
+
+HELD_OUT = 4_000
+MODEL = "glyphs"
+
+
+class Scores:
+    """The quality of images, measured against the first n of the held-out ones."""
+
+    def __init__(self, n: int, seed: int):
+        self.held_out = dl.load_dataset(MODEL, train=False, n=HELD_OUT)
+        self.classifier = dl.load_classifier(MODEL)
+        self.reference = dl.metrics.features(self.classifier, self.held_out.images[:n])
+        # the kernel distance looks at blocks: in the order of their classes, ours would hold every class once, real ones do not
+        self.order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+    def __call__(self, images: Tensor, labels: Tensor) -> dict:
+        """The three scores of images (n, C, H, W) that were asked to show labels (n,), each with its interval."""
+        features = dl.metrics.features(self.classifier, images)[self.order]
+        estimates = dict(
+            read_right=dl.metrics.read_right(self.classifier, images, labels),
+            frechet_distance=dl.metrics.frechet_distance(self.reference, features),
+            kernel_distance=dl.metrics.kernel_distance(self.reference, features),
+        )
+        return {name: estimate._asdict() for name, estimate in estimates.items()}
+
+
+def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -> dict:
+    """All that the results file holds. Prints a row of the table as soon as it is known."""
+    started = time.perf_counter()
+    model = dl.load_pretrained(MODEL).to(device)
+    scores = Scores(n, seed)
+    y = torch.arange(n) % model.num_classes
+    dl.sample(model, min(n, batch_size), steps=2, y=y[:batch_size])  # not timed: the first calls are slower
+
+    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'read right':26}{'Frechet distance':26}{'kernel distance':26}")
+    real = scores(*scores.held_out[n : 2 * n])
+    print_row("real", "", "", real)
+    runs = []
+    for sampler in SAMPLERS:
+        for count in steps:
+            start = time.perf_counter()
+            images = dl.sample(model, n, sampler=sampler, steps=count, y=y, seed=seed, batch_size=batch_size).cpu()
+            seconds = time.perf_counter() - start
+            calls = count * -(-n // batch_size)  # one call a step and batch
+            result = scores(images, y)
+            runs.append(dict(sampler=sampler, steps=count, network_calls=calls, seconds=round(seconds, 3)) | result)
+            print_row(sampler, count, f"{seconds:.1f}", result)
+    return dict(
+        script="benchmarks/sampler_quality.py",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        settings=dict(n=n, steps=steps, seed=seed, batch_size=batch_size, eta=0.0, variance="small", clip=True, labels="arange(n) % 36"),
+        model=dict(name=MODEL, sha256=hashlib.sha256((WEIGHTS / "denoiser" / MODEL / "model.safetensors").read_bytes()).hexdigest()),
+        machine=machine(device),
+        torch=torch.__version__,
+        seconds_in_all=round(time.perf_counter() - started),
+        real=real,
+        runs=runs,
+    )
+
+
+def machine(device: str) -> dict:
+    """What it was measured on."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        cpu = models[0] if models else cpu
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    return dict(cpu=cpu, cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu)
+
+
+def print_row(name: str, steps: int | str, seconds: str, scores: dict) -> None:
+    cells = "".join(f"{dl.metrics.Estimate(**score)!s:26}" for score in scores.values())
+    print(f"{name:7}{steps:>6}{seconds:>9}   {cells}", flush=True)
+
+
+def write(path: Path, results: dict) -> None:
+    """Writes the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=512, help="images for each sampler and number of steps, 20 to 2000 (default 512)")
+    parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50, 100, 250, 1000])
+    parser.add_argument("--seed", type=int, default=0, help="of the noise, the same for every run (default 0)")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", type=Path, default=FOLDER / "sampler_quality.json")
+    options = parser.parse_args(arguments)
+    if not 20 <= options.n <= HELD_OUT // 2:
+        parser.error(
+            f"--n {options.n}; expected 20 (two for each block of the kernel distance) to {HELD_OUT // 2} (half the held-out images)"
+        )
+    if outside := [s for s in options.steps if not 1 <= s <= 1000]:
+        parser.error(f"--steps {outside[0]}; expected whole numbers, 1 to 1000")
+    results = measure(options.n, options.steps, options.seed, options.batch_size, options.device)
+    write(options.out, results)
+    print(f"{results['seconds_in_all']} s in all; written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

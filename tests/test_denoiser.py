@@ -1,0 +1,248 @@
+"""The denoisers: the trained kind with a network that knows the answer, the ideal one against brute force, guidance."""
+
+import math
+
+import pytest
+import torch
+from helpers import noise, tiny_dataset, tiny_denoiser, tiny_unet
+from torch import nn
+
+import diffusion_lib as dl
+
+EXACT = dict(rtol=1e-10, atol=1e-10)
+SCHEDULE = dl.cosine_schedule(20)
+SHAPE = (4, 1, 3, 4)
+X0, EPS = noise(*SHAPE, seed=1).clamp(-1, 1), noise(*SHAPE, seed=2)
+TIMES = torch.tensor([1, 5, 12, 20])
+
+
+class Fixed(nn.Module):
+    """A network that always gives one answer and keeps what it was asked."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.asked = answer, []
+
+    def forward(self, xt, t, y=None):
+        self.asked.append((xt, t, y))
+        return self.answer.expand_as(xt)
+
+
+def truth(prediction, t):
+    return {"eps": EPS, "x0": X0, "v": dl.v_from(SCHEDULE, X0, EPS, t)}[prediction]
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("t", [1, 11, 20, TIMES])
+def test_a_network_that_knows_gives_the_true_image_and_noise(prediction, t):
+    denoiser = dl.Denoiser(Fixed(truth(prediction, t)), SCHEDULE, prediction)
+    xt = dl.q_sample(SCHEDULE, X0, t, EPS)
+    x0, eps = denoiser(xt, t)
+    torch.testing.assert_close(x0, X0, rtol=0, atol=1e-9)
+    torch.testing.assert_close(eps, EPS, rtol=0, atol=1e-9)
+    ((asked_x, asked_t, _),) = denoiser.network.asked
+    assert torch.equal(asked_x, xt)
+    assert torch.equal(asked_t, torch.as_tensor(t).expand(4))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_x0_and_eps_make_up_xt_also_where_the_network_errs(prediction):
+    denoiser = tiny_denoiser(prediction).double().eval()
+    xt = noise(3, 1, 8, 8)
+    t = torch.tensor([1, 9, 20])
+    with torch.no_grad():
+        x0, eps = denoiser(xt, t, torch.tensor([0, 1, -1]))
+    torch.testing.assert_close(dl.q_sample(denoiser.schedule, x0, t, eps), xt, **EXACT)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_loss_is_the_squared_error_of_each_image(prediction):
+    answer = noise(1, *SHAPE[1:], seed=5)
+    denoiser = dl.Denoiser(Fixed(answer), SCHEDULE, prediction)
+    loss = denoiser.loss(X0, t=TIMES, eps=EPS)
+    assert loss.shape == (4,)
+    expected = [(answer[0] - truth(prediction, TIMES)[i]).square().sum() / 12 for i in range(4)]
+    torch.testing.assert_close(loss, torch.stack(expected), **EXACT)
+    ((xt, t, _),) = denoiser.network.asked
+    torch.testing.assert_close(xt, dl.q_sample(SCHEDULE, X0, TIMES, EPS), **EXACT)
+    assert torch.equal(t, TIMES)
+
+
+def test_a_perfect_network_has_no_loss():
+    for prediction in ("eps", "x0", "v"):
+        denoiser = dl.Denoiser(Fixed(truth(prediction, TIMES)), SCHEDULE, prediction)
+        assert denoiser.loss(X0, t=TIMES, eps=EPS).abs().max() < 1e-20
+
+
+def test_training_draws_every_timestep_of_1_to_T_equally_often():
+    schedule = dl.linear_schedule(5)
+    network = Fixed(torch.zeros(1, 1, 1, 1))
+    dl.Denoiser(network, schedule).loss(torch.zeros(5000, 1, 1, 1), generator=torch.Generator().manual_seed(0))
+    ((_, t, _),) = network.asked
+    counts = torch.bincount(t, minlength=6)
+    assert counts[0] == 0
+    # 1000 each, give or take 5 standard deviations of 28; a range that ends at T - 1 would leave counts[5] at 0
+    assert len(counts) == 6
+    assert (counts[1:] - 1000).abs().max() < 140
+
+
+def test_the_timestep_told_is_the_noise_level_made():
+    # off by one between the two is invisible in a loss curve
+    schedule = dl.linear_schedule(5)
+    network = Fixed(torch.zeros(1, 1, 1, 1))
+    x0 = torch.zeros(200, 1, 8, 8, dtype=torch.float64)
+    dl.Denoiser(network, schedule).loss(x0, generator=torch.Generator().manual_seed(0))
+    ((xt, t, _),) = network.asked
+    for level in range(1, 6):
+        # about 2500 pixels a level: 1.4 % each; neighbouring levels differ by more than 8 %
+        assert xt[t == level].std().item() == pytest.approx(schedule.sigma[level].item(), rel=0.06)
+
+
+def test_loss_draws_from_its_generator_alone():
+    denoiser = tiny_denoiser()
+    x0 = tiny_dataset().images
+    draw = lambda seed: denoiser.loss(x0, generator=torch.Generator().manual_seed(seed))  # noqa: E731
+    first = draw(0)
+    torch.rand(3)  # the global state has moved on
+    assert torch.equal(first, draw(0))
+    assert not torch.equal(first, draw(1))
+
+
+def test_answers_keep_the_images_dtype_under_autocast():
+    denoiser = tiny_denoiser().eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x0, eps = denoiser(noise(2, 1, 8, 8, dtype=torch.float32), 3)
+    assert (x0.dtype, eps.dtype) == (torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda d, x: d(x, 0), r"t=0 is out of range; expected 1\.\.20 for this schedule of T=20"),
+        (lambda d, x: d(x, 21), r"t=21 is out of range"),
+        (lambda d, x: d(x, torch.tensor([1, 21])), r"t=21 is out of range"),
+        (lambda d, x: d(x, torch.tensor([1, 2, 3])), r"t has shape \(3,\); expected \(2,\)"),
+        (lambda d, x: d(x, 1.0), r"t is a float; expected an int"),
+        (lambda d, x: d(x.double(), 1), r"images have dtype torch.float64 but the network torch.float32; expected the same: move"),
+        (lambda d, x: d(x.to("meta"), 1), r"images have device meta but the network cpu"),
+        (lambda d, x: d(x.to(torch.uint8), 1), r"xt has dtype torch.uint8; expected floats in \[-1, 1\]"),
+        (lambda d, x: d(x[0], 1), r"xt has shape \(1, 8, 8\); expected \(B, C, H, W\)"),
+        (lambda d, x: d(x, 1, torch.tensor([3, 0])), r"y=3 is out of range; expected classes 0\.\.2"),
+        (lambda d, x: d(x[..., :6], 1), r"images are 8x6; expected multiples of 4"),
+        (lambda d, x: d.loss(x, t=torch.tensor([0, 1])), r"t=0 is out of range"),
+        (lambda d, x: d.loss(x, eps=x[:1]), r"eps has shape \(1, 1, 8, 8\) but x0 has \(2, 1, 8, 8\)"),
+        (lambda d, x: d.loss(x.to(torch.uint8)), r"x0 has dtype torch.uint8; expected floats"),
+    ],
+)
+def test_bad_input_is_named(denoiser, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(denoiser, noise(2, 1, 8, 8, dtype=torch.float32))
+
+
+def test_an_unknown_prediction_is_named():
+    with pytest.raises(ValueError, match=r"unknown prediction 'epsilon'; expected one of 'eps', 'x0', 'v'"):
+        dl.Denoiser(tiny_unet(), SCHEDULE, "epsilon")
+
+
+# ---------------------------------------------------------------------------------------------------------------- IdealDenoiser
+
+
+def brute_force(images, xt, alpha_bar):
+    """E[x0 | xt] of one xt, in loops: each image weighed by its Gaussian likelihood."""
+    pixels = range(xt.numel())
+    squared = [sum((xt.view(-1)[p] - math.sqrt(alpha_bar) * x.view(-1)[p]).item() ** 2 for p in pixels) for x in images]
+    smallest = min(squared)  # keeps exp from vanishing
+    weights = [math.exp(-(d - smallest) / (2 * (1 - alpha_bar))) for d in squared]
+    return sum(w * x for w, x in zip(weights, images, strict=True)) / sum(weights), [w / sum(weights) for w in weights]
+
+
+@pytest.mark.parametrize("t", [1, 10, 19, 20])
+def test_ideal_denoiser_is_the_posterior_mean(t):
+    images = noise(6, 1, 3, 4, seed=7).clamp(-1, 1)
+    ideal = dl.IdealDenoiser(images, SCHEDULE)
+    xt = dl.q_sample(SCHEDULE, images[:4], t, EPS)
+    x0, eps = ideal(xt, t)
+    for i in range(4):
+        mean, weights = brute_force(images, xt[i], SCHEDULE.alpha_bar[t].item())
+        torch.testing.assert_close(x0[i], mean, **EXACT)
+        torch.testing.assert_close(ideal.weights(xt, t)[i], torch.tensor(weights, dtype=torch.float64), **EXACT)
+    torch.testing.assert_close(dl.q_sample(SCHEDULE, x0, t, eps), xt, **EXACT)
+
+
+def test_ideal_denoiser_takes_a_t_for_each_image():
+    images = noise(6, 1, 3, 4, seed=7).clamp(-1, 1)
+    ideal = dl.IdealDenoiser(images, SCHEDULE)
+    together = ideal(EPS, TIMES)
+    for i, t in enumerate(TIMES.tolist()):
+        torch.testing.assert_close(together.x0[i], ideal(EPS[i : i + 1], t).x0[0], **EXACT)
+
+
+def test_ideal_denoiser_of_one_image_always_says_that_image():
+    for t in (1, 10, 20):
+        assert torch.equal(dl.IdealDenoiser(X0[:1], SCHEDULE)(EPS, t).x0, X0[:1].expand(4, -1, -1, -1))
+
+
+def test_ideal_denoiser_is_the_best_there_is():
+    # no other estimate of x0 has a smaller squared error on average: compare with a few that are off by a little
+    images = noise(8, 1, 2, 2, seed=7).clamp(-1, 1)
+    ideal = dl.IdealDenoiser(images, SCHEDULE)
+    x0 = images[torch.randint(8, (4000,), generator=torch.Generator().manual_seed(0))]
+    xt = dl.q_sample(SCHEDULE, x0, 12, noise(4000, 1, 2, 2, seed=8))
+    error = lambda guess: (guess - x0).square().mean()  # noqa: E731
+    best = ideal(xt, 12).x0
+    assert all(error(best) < error(other) for other in (0.9 * best, 1.1 * best, ideal(xt, 11).x0, ideal(xt, 13).x0, best + 0.1))
+
+
+def test_ideal_denoiser_with_a_class_knows_the_images_of_that_class_only():
+    dataset = tiny_dataset()
+    ideal = dl.IdealDenoiser(dataset, SCHEDULE)
+    xt = noise(4, 1, 8, 8, dtype=torch.float32)
+    y = torch.tensor([0, 1, 2, -1])
+    x0 = ideal(xt, 15, y).x0
+    for i in range(3):
+        of_class = dl.IdealDenoiser(dataset.images[dataset.labels == i], SCHEDULE)
+        torch.testing.assert_close(x0[i], of_class(xt[i : i + 1], 15).x0[0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(x0[3], ideal(xt[3:], 15).x0[0], rtol=0, atol=1e-6)
+
+
+def test_ideal_denoiser_refuses_what_it_cannot_answer():
+    dataset = tiny_dataset()
+    ideal = dl.IdealDenoiser(dataset, SCHEDULE)
+    x = noise(2, 1, 8, 8, dtype=torch.float32)
+    with pytest.raises(ValueError, match=r"y was given to an IdealDenoiser without labels; expected y=None, or build it"):
+        dl.IdealDenoiser(dataset.images, SCHEDULE)(x, 1, torch.tensor([0, 1]))
+    gap = dl.ImageDataset(dataset.images[:2], torch.tensor([0, 2]), ("a", "b", "c"))
+    with pytest.raises(ValueError, match=r"y=1: no image of the dataset has that label"):
+        dl.IdealDenoiser(gap, SCHEDULE)(x, 1, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"y=3 is out of range"):
+        ideal(x, 1, torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match=r"t=0 is out of range; expected 1\.\.20"):
+        ideal(x, 0)
+    with pytest.raises(ValueError, match=r"images have shape \(1, 4, 4\); expected \(1, 8, 8\), that of the dataset"):
+        ideal(x[..., :4, :4], 1)
+    with pytest.raises(ValueError, match=r"holds no images"):
+        dl.IdealDenoiser(dataset.images[:0], SCHEDULE)
+    with pytest.raises(ValueError, match=r"x0_dataset has dtype torch.uint8"):
+        dl.IdealDenoiser(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), SCHEDULE)
+
+
+# --------------------------------------------------------------------------------------------------------------------- guidance
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_guidance_moves_from_the_untold_towards_the_told_answer(scale):
+    ideal = dl.IdealDenoiser(tiny_dataset(), SCHEDULE)
+    xt, y = noise(3, 1, 8, 8), torch.tensor([0, 1, 2])
+    told, untold = ideal(xt, 18, y), ideal(xt, 18)
+    guided = dl.Guided(ideal, scale)(xt, 18, y)
+    torch.testing.assert_close(guided.eps, (1 - scale) * untold.eps + scale * told.eps, rtol=0, atol=1e-9)
+    torch.testing.assert_close(guided.x0, (1 - scale) * untold.x0 + scale * told.x0, rtol=0, atol=1e-7)
+    torch.testing.assert_close(dl.q_sample(SCHEDULE, guided.x0, 18, guided.eps), xt, **EXACT)
+
+
+def test_guidance_needs_a_class_and_passes_on_what_it_wraps(denoiser):
+    guided = dl.Guided(denoiser, 2.0)
+    assert guided.schedule is denoiser.schedule
+    assert guided.image_shape == (1, 8, 8)
+    with pytest.raises(ValueError, match="guidance needs the class to guide to; expected y"):
+        guided(noise(1, 1, 8, 8, dtype=torch.float32), 1)

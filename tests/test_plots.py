@@ -1,0 +1,83 @@
+"""Static figures: pixels as they are, and everything asked for is drawn."""
+
+import pytest
+import torch
+from helpers import noise
+
+import diffusion_lib as dl
+from diffusion_lib.plots import image_grid, plot_loss, plot_schedules, show, show_rows
+
+
+def test_a_grid_is_laid_out_row_by_row_with_grey_lines():
+    images = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 1, 4, 6)
+    picture = image_grid(images, columns=3, padding=1)
+    assert (picture.shape, picture.dtype) == ((2 * 5 + 1, 3 * 7 + 1, 3), torch.uint8)
+    for i, grey in enumerate([0, 64, 128, 191, 255]):
+        row, column = divmod(i, 3)
+        assert (picture[5 * row + 1 : 5 * row + 5, 7 * column + 1 : 7 * column + 7] == grey).all()
+    assert (picture[0] == 96).all()
+    assert (picture[:, 7] == 96).all()
+
+
+def test_a_grid_neither_stretches_nor_wraps():
+    # stretching by min and max would hide a wrong data range; wrapping makes dark noise white
+    faint = image_grid(torch.tensor([-0.1, 0.1]).view(1, 1, 1, 2), padding=0)
+    assert faint[0, :, 0].tolist() == [115, 140]
+    beyond = image_grid(torch.tensor([-1.5, 1.5]).view(1, 1, 1, 2), padding=0)
+    assert beyond[0, :, 0].tolist() == [0, 255]
+
+
+def test_a_grid_keeps_colours():
+    colours = noise(2, 3, 4, 4).clamp(-1, 1)
+    picture = image_grid(colours, padding=0)
+    assert torch.equal(picture[:, :4], dl.to_uint8(colours[0]).permute(1, 2, 0))
+
+
+def test_integers_are_refused():
+    with pytest.raises(ValueError, match=r"images have dtype torch.uint8; expected floats in \[-1, 1\]"):
+        show(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
+
+
+def test_show_draws_the_grid_as_it_is():
+    images = noise(5, 1, 8, 8).requires_grad_()  # as they come out of a training step
+    ax = show(images, columns=3, title="five")
+    (drawn,) = ax.images
+    assert torch.equal(torch.as_tensor(drawn.get_array()), image_grid(images, 3))
+    assert ax.get_title() == "five"
+    assert show(images, ax=ax) is ax
+
+
+def test_show_rows_labels_each_row_and_column():
+    rows = [noise(3, 1, 8, 8), noise(2, 1, 8, 8, seed=1)]
+    figure = show_rows(rows, ["x0", "xt"], columns=["a", "b", "c"], title="both")
+    axes = figure.axes
+    assert len(axes) == 6
+    assert [ax.get_ylabel() for ax in axes] == ["x0", "", "", "xt", "", ""]
+    assert [ax.get_title() for ax in axes[:3]] == ["a", "b", "c"]
+    assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
+    assert torch.equal(torch.as_tensor(axes[4].images[0].get_array()), image_grid(rows[1][1:2], padding=0))
+    with pytest.raises(ValueError, match="zip"):
+        show_rows(rows, ["only one"])
+
+
+def test_schedules_are_drawn_from_their_own_tables():
+    schedules = [dl.linear_schedule(20), dl.cosine_schedule(50)]
+    figure = plot_schedules(schedules, ("alpha_bar", "sigma"))
+    assert [ax.get_title() for ax in figure.axes] == ["alpha_bar", "sigma"]
+    for ax in figure.axes:
+        for line, schedule in zip(ax.lines, schedules, strict=True):
+            assert list(line.get_xdata()) == pytest.approx([t / schedule.T for t in range(1, schedule.T + 1)])
+            assert list(line.get_ydata()) == pytest.approx(getattr(schedule, ax.get_title())[1:].tolist())
+            assert schedule.name in line.get_label()
+
+
+def test_the_loss_is_drawn_with_its_running_mean():
+    losses = [4.0, 2.0, 3.0, 1.0]
+    ax = plot_loss(losses, smooth=0.5, label="run")
+    mean, raw = ax.lines
+    assert list(raw.get_ydata()) == losses
+    assert list(raw.get_xdata()) == [1, 2, 3, 4]
+    # the plain mean while it is short, then half of it and half of the new
+    assert list(mean.get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.0])
+    assert ax.get_yscale() == "log"
+    assert plot_loss(losses, ax=ax) is ax

@@ -1,0 +1,258 @@
+"""Models on disk, on a hub and in the package: what is written is what is read, and damage is named."""
+
+import json
+import os
+import subprocess
+import sys
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+import torch
+from helpers import noise, serve, tiny_denoiser
+from safetensors.torch import load_file, save_file
+
+import diffusion_lib as dl
+from diffusion_lib.classifier import Classifier
+from diffusion_lib.classifier import main as train_classifier
+from diffusion_lib.metrics import read_right
+
+X = noise(3, 1, 8, 8, dtype=torch.float32)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The folder of a saved model."""
+    tiny_denoiser("v").save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("num_classes", [None, 3])
+def test_a_saved_denoiser_comes_back_the_same(tmp_path, prediction, num_classes):
+    denoiser = dl.Denoiser(
+        tiny_denoiser(num_classes=num_classes, dropout=0.5).network, dl.cosine_schedule(20, s=0.1), prediction, image_shape=(1, 8, 8)
+    )
+    denoiser.save_pretrained(str(tmp_path / "new" / "folder"))
+    again = dl.Denoiser.from_pretrained(str(tmp_path / "new" / "folder"))
+    assert not again.training
+    assert (again.prediction, again.image_shape, again.num_classes) == (prediction, (1, 8, 8), num_classes)
+    # the schedule travels with the weights, bit for bit, parameters and all: sampling cannot use another one than training
+    assert torch.equal(again.schedule.alpha_bar, denoiser.schedule.alpha_bar)
+    assert again.schedule.name == "cosine"
+    y = None if num_classes is None else torch.tensor([0, 1, -1])
+    with torch.no_grad():
+        torch.testing.assert_close(again(X, 7, y), denoiser.eval()(X, 7, y), rtol=0, atol=0)
+    torch.testing.assert_close(dl.sample(again, 2, steps=3), dl.sample(denoiser, 2, steps=3), rtol=0, atol=0)
+
+
+def test_saving_again_replaces_the_model(saved):
+    tiny_denoiser("eps", T=5, seed=1).save_pretrained(saved)
+    again = dl.Denoiser.from_pretrained(saved)
+    assert (again.prediction, again.schedule.T) == ("eps", 5)
+    assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_denoiser_that_knows_no_image_shape_can_be_saved(tmp_path):
+    dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20)).save_pretrained(tmp_path)
+    assert dl.Denoiser.from_pretrained(tmp_path).image_shape is None
+
+
+def test_only_networks_whose_config_is_known_are_saved(tmp_path):
+    denoiser = dl.Denoiser(torch.nn.Identity(), dl.linear_schedule(20))
+    with pytest.raises(ValueError, match=r"the network is a Identity; expected a UNet, whose config can be stored"):
+        denoiser.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------------------ damage
+
+
+def edit_config(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def edit_tensors(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+DAMAGES = {
+    "weights truncated": (
+        lambda f: truncate(f / "model.safetensors"),
+        r"model\.safetensors is damaged \(.+\); expected a safetensors file: save or",
+    ),
+    "weights empty": (lambda f: (f / "model.safetensors").write_bytes(b""), r"model\.safetensors is damaged"),
+    "weights pickled": (lambda f: torch.save({"a": X}, f / "model.safetensors"), r"model\.safetensors is damaged"),
+    "config no JSON": (
+        lambda f: (f / "config.json").write_text("{"),
+        r"config\.json is damaged \(.+\); expected a JSON config: save or download",
+    ),
+    "config binary": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), r"config\.json is damaged"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), r"does not fit this package"),
+    "config without prediction": (lambda f: edit_config(f, lambda c: c.pop("prediction")), r"'prediction' is missing"),
+    "config of unknown prediction": (lambda f: edit_config(f, lambda c: c.update(prediction="w")), r"unknown prediction 'w'"),
+    "config with unknown option": (
+        lambda f: edit_config(f, lambda c: c["network"].update(depth=3)),
+        r"unexpected keyword argument 'depth'",
+    ),
+    "config of another size": (
+        lambda f: edit_config(f, lambda c: c["network"].update(base_channels=24)),
+        r"size mismatch for stem\.weight",
+    ),
+    "config with bad size": (
+        lambda f: edit_config(f, lambda c: c["network"].update(base_channels=7)),
+        r"base_channels=7; expected a multiple",
+    ),
+    "a tensor missing": (lambda f: edit_tensors(f, lambda t: t.pop("network.stem.bias")), r"Missing key\(s\).*stem\.bias"),
+    "a tensor of wrong shape": (lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": X})), r"size mismatch for stem\.bias"),
+    "a tensor too many": (lambda f: edit_tensors(f, lambda t: t.update(other=X)), r"Unexpected key\(s\).*other"),
+    "no schedule": (lambda f: edit_tensors(f, lambda t: t.pop("schedule.alpha_bar")), r"'schedule\.alpha_bar' is missing"),
+    "a rising schedule": (
+        lambda f: edit_tensors(f, lambda t: t.update({"schedule.alpha_bar": torch.tensor([1.0, 0.5, 0.6])})),
+        r"strictly decreasing",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_refused_with_the_reason(saved, damage):
+    do, message = DAMAGES[damage]
+    do(saved)
+    with pytest.raises(ValueError, match=f"(?s){message}") as caught:
+        dl.Denoiser.from_pretrained(saved)
+    assert str(saved) in str(caught.value)
+
+
+def test_what_is_not_there_is_named(tmp_path, saved):
+    (saved / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"model/model\.safetensors is not there; expected a folder that save_pretrained wrote"):
+        dl.Denoiser.from_pretrained(saved)
+    for nowhere in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "nowhere"):
+        with pytest.raises(
+            FileNotFoundError, match=r"nowhere is no folder; expected one that save_pretrained wrote, or a hub id 'owner/name'"
+        ):
+            dl.Denoiser.from_pretrained(nowhere)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- the hub
+
+CHILD = """
+import sys, torch
+import diffusion_lib as dl
+
+denoiser = dl.Denoiser.from_pretrained("someone/glyph-model")
+with torch.no_grad():
+    torch.save((denoiser.schedule.alpha_bar, denoiser(torch.ones(2, 1, 8, 8), 5).x0), sys.argv[1])
+for missing in ("someone/other-model", "not a/valid id"):
+    try:
+        dl.Denoiser.from_pretrained(missing)
+    except FileNotFoundError as error:
+        print(error)
+"""
+
+
+def hub_of(files):
+    """A web server's handler that answers like the Hugging Face hub for one repository."""
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def answer(self):
+            asked.append((self.command, self.path))
+            prefix, _, name = self.path.partition("/resolve/main/")
+            found = prefix == "/someone/glyph-model" and name in files
+            body = files[name] if found else b'{"error":"Repository not found"}'
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body)))
+            if found:
+                self.send_header("ETag", f'"etag-of-{name}"')
+                self.send_header("X-Repo-Commit", "0123456789abcdef0123456789abcdef01234567")
+            else:
+                self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD = answer  # noqa: N815 - names that http.server asks for
+
+        def log_message(self, *_):
+            pass
+
+    return Hub, asked
+
+
+def from_hub(address, tmp_path):
+    """from_pretrained in a process of its own, for the hub's address is read when its library is imported."""
+    settings = dict(
+        HF_ENDPOINT=address, HF_HOME=str(tmp_path / "home"), HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="0", no_proxy="127.0.0.1"
+    )
+    line = [sys.executable, "-c", CHILD, str(tmp_path / "answer.pt")]
+    return subprocess.run(line, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
+    Hub, asked = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
+    with serve(Hub) as address:
+        done = from_hub(address, tmp_path)
+    assert done.returncode == 0, done.stderr
+    expected = dl.Denoiser.from_pretrained(saved)
+    alpha_bar, x0 = torch.load(tmp_path / "answer.pt")
+    assert torch.equal(alpha_bar, expected.schedule.alpha_bar)
+    with torch.no_grad():
+        torch.testing.assert_close(x0, expected(torch.ones(2, 1, 8, 8), 5).x0, rtol=1e-5, atol=1e-5)
+    assert ("GET", "/someone/glyph-model/resolve/main/model.safetensors") in asked
+    not_found, invalid = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
+    assert "'someone/other-model' is no folder here, and config.json of a hub repository of that name could not be had" in not_found
+    assert "expected a path or a public 'owner/name'" in invalid
+    # with the hub away, what was downloaded still loads
+    (tmp_path / "answer.pt").unlink()
+    done = from_hub("http://127.0.0.1:9", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "answer.pt").exists()
+    assert "'someone/other-model' is no folder here" in done.stdout
+
+
+# ------------------------------------------------------------------------------------------------------------------- the package
+
+
+def test_unknown_names_are_told_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs'.*Did you mean 'glyphs'\?"):
+        dl.load_pretrained("glyhps")
+    with pytest.raises(ValueError, match=r"unknown pretrained classifier 'mnist'; expected one of 'glyphs'"):
+        dl.load_classifier("mnist")
+
+
+def test_the_classifier_reads_glyphs_it_has_not_seen():
+    held_out = dl.load_dataset("glyphs", train=False, n=1000)
+    assert read_right(dl.load_classifier("glyphs"), held_out.images, held_out.labels).value >= 0.99
+
+
+def test_the_denoiser_writes_the_characters_asked_for():
+    denoiser = dl.load_pretrained("glyphs")
+    assert (denoiser.image_shape, denoiser.num_classes, denoiser.training) == ((1, 28, 28), 36, False)
+    y = torch.arange(72) % 36
+    samples = dl.sample(denoiser, 72, steps=20, y=y)
+    assert read_right(dl.load_classifier("glyphs"), samples, y).value >= 0.9
+    # as black and white as the data, on its own scale: nothing was stretched
+    real = dl.load_dataset("glyphs", n=500).images
+    assert abs(samples.mean() - real.mean()) < 0.1
+    assert abs(samples.std() - real.std()) < 0.1
+    # and not one image for each class
+    assert (samples[:36] - samples[36:]).abs().mean(dim=(1, 2, 3)).min() > 0.02
+
+
+def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
+    train_classifier(["--out", str(tmp_path), "--images", "200", "--steps", "3", "--batch-size", "16"])
+    assert "test images right; saved to" in capsys.readouterr().out
+    classifier = Classifier.from_pretrained(tmp_path)
+    assert not classifier.training
+    assert classifier(dl.load_dataset("glyphs", n=2).images).shape == (2, 36)
+    edit_tensors(tmp_path, lambda tensors: tensors.pop("to_logits.bias"))
+    with pytest.raises(ValueError, match=r"(?s)does not fit this package .*to_logits\.bias"):
+        Classifier.from_pretrained(tmp_path)

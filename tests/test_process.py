@@ -1,0 +1,211 @@
+"""The forward process, its posterior and the conversions: closed forms in float64, properties, and diffusers."""
+
+import math
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from helpers import alpha_bars_of, noise
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffusion_lib as dl
+from diffusion_lib.process import randn_like
+
+EXACT = dict(rtol=1e-10, atol=1e-10)
+SHAPE = (5, 1, 3, 4)
+X0, EPS = noise(*SHAPE, seed=1).clamp(-1, 1), noise(*SHAPE, seed=2)
+
+schedules = st.builds(dl.make_schedule, st.sampled_from(["linear", "cosine", "sigmoid"]), st.integers(2, 200))
+
+
+def oracle_of(schedule):
+    """diffusers' scheduler on our table in float64: theirs is float32. Their timestep 0 is our 1."""
+    oracle = DDPMScheduler(schedule.T)
+    oracle.alphas_cumprod = schedule.alpha_bar[1:]
+    return oracle
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_q_sample_is_equation_4_and_diffusers_add_noise(name):
+    schedule = dl.make_schedule(name, 50)
+    alpha_bar = alpha_bars_of(name, 50)
+    t = torch.tensor([1, 2, 25, 49, 50])
+    xt = dl.q_sample(schedule, X0, t, EPS)
+    for i, ti in enumerate(t.tolist()):
+        torch.testing.assert_close(xt[i], math.sqrt(alpha_bar[ti]) * X0[i] + math.sqrt(1 - alpha_bar[ti]) * EPS[i], **EXACT)
+        torch.testing.assert_close(dl.q_sample(schedule, X0, ti, EPS)[i], xt[i], rtol=0, atol=0)
+    torch.testing.assert_close(xt, oracle_of(schedule).add_noise(X0, EPS, t - 1), **EXACT)
+    # and with their own tables, as far as float32 goes
+    theirs = DDPMScheduler(50, beta_start=0.002, beta_end=0.4, beta_schedule={"linear": "linear", "cosine": "squaredcos_cap_v2"}[name])
+    torch.testing.assert_close(xt.float(), theirs.add_noise(X0.float(), EPS.float(), t - 1), rtol=1e-4, atol=1e-4)
+
+
+def test_q_sample_at_0_is_the_image_itself():
+    assert torch.equal(dl.q_sample(dl.cosine_schedule(10), X0, 0, EPS), X0)
+
+
+def test_q_sample_draws_noise_of_the_right_standard_deviation():
+    schedule = dl.linear_schedule(50)
+    x0 = torch.full((64, 1, 16, 16), 0.5)
+    xt = dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(0))
+    # 16384 draws: the mean is good to sigma / 128, the standard deviation to 0.6 %
+    assert xt.mean().item() == pytest.approx(0.5 * schedule.alpha_bar[10].sqrt().item(), abs=0.02)
+    assert xt.std().item() == pytest.approx(schedule.sigma[10].item(), rel=0.03)
+    assert torch.equal(xt, dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(0)))
+    assert not torch.equal(xt, dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(1)))
+
+
+@given(schedule=schedules, data=st.data())
+def test_posterior_is_bayes_rule(schedule, data):
+    t = data.draw(st.integers(2, schedule.T))
+    s = data.draw(st.integers(1, t - 1))
+    ab_t, ab_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
+    a = ab_t / ab_s
+    xt = noise(*SHAPE, seed=3)
+    # prior q(xs | x0) = N(sqrt(ab_s) x0, 1 - ab_s), likelihood q(xt | xs) = N(sqrt(a) xs, 1 - a): precisions add up
+    precision = 1 / (1 - ab_s) + a / (1 - a)
+    mean = (math.sqrt(ab_s) * X0 / (1 - ab_s) + math.sqrt(a) * xt / (1 - a)) / precision
+    ours = dl.q_posterior(schedule, X0, xt, t, s)
+    torch.testing.assert_close(ours.mean, mean, **EXACT)
+    torch.testing.assert_close(ours.variance, torch.full((1, 1, 1, 1), 1 / precision, dtype=torch.float64), **EXACT)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_posterior_of_one_step_is_equation_7_and_diffusers(name):
+    schedule = dl.make_schedule(name, 50)
+    ab, beta = schedule.alpha_bar, schedule.beta
+    oracle = oracle_of(schedule)
+    xt = noise(*SHAPE, seed=3)
+    for t in (1, 2, 25, 50):
+        ours = dl.q_posterior(schedule, X0, xt, t)
+        from_x0 = ab[t - 1].sqrt() * beta[t] / (1 - ab[t])
+        from_xt = (1 - beta[t]).sqrt() * (1 - ab[t - 1]) / (1 - ab[t])
+        torch.testing.assert_close(ours.mean, from_x0 * X0 + from_xt * xt, **EXACT)
+        # beta_tilde, not beta
+        torch.testing.assert_close(ours.variance.squeeze(), (1 - ab[t - 1]) / (1 - ab[t]) * beta[t], **EXACT)
+        torch.testing.assert_close(ours.variance.squeeze(), oracle._get_variance(t - 1), **EXACT)
+        # what they step to from the true noise, without the noise they add
+        eps = dl.eps_from_x0(schedule, xt, t, X0)
+        oracle.config.clip_sample = False
+        mean = oracle.step(eps, t - 1, xt, generator=torch.Generator().manual_seed(0)).prev_sample
+        z = torch.randn(SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64) if t > 1 else 0
+        torch.testing.assert_close(ours.mean + ours.variance.sqrt() * z, mean, **EXACT)
+
+
+def test_posterior_at_0_is_certain():
+    schedule = dl.cosine_schedule(20)
+    for t in (1, 7, 20):
+        mean, variance = dl.q_posterior(schedule, X0, EPS, t, 0)
+        torch.testing.assert_close(mean, X0, rtol=0, atol=1e-14)
+        assert variance.item() == 0
+
+
+def test_posterior_takes_a_t_and_an_s_for_each_image():
+    schedule = dl.cosine_schedule(20)
+    t, s = torch.tensor([1, 5, 20, 9, 2]), torch.tensor([0, 2, 19, 1, 1])
+    mean, variance = dl.q_posterior(schedule, X0, EPS, t, s)
+    for i in range(5):
+        one = dl.q_posterior(schedule, X0[i : i + 1], EPS[i : i + 1], t[i].item(), s[i].item())
+        torch.testing.assert_close(mean[i], one.mean[0], **EXACT)
+        torch.testing.assert_close(variance[i], one.variance[0], **EXACT)
+    torch.testing.assert_close(
+        dl.q_posterior(schedule, X0, EPS, t), dl.Gaussian(*dl.q_posterior(schedule, X0, EPS, t, t - 1)), rtol=0, atol=0
+    )
+
+
+def test_posterior_in_float32_loses_nothing_to_cancellation():
+    schedule = dl.linear_schedule(1000)
+    for t in (1, 2, 500):
+        exact, ours = dl.q_posterior(schedule, X0, EPS, t), dl.q_posterior(schedule, X0.float(), EPS.float(), t)
+        torch.testing.assert_close(ours.mean, exact.mean.float(), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours.variance, exact.variance.float(), rtol=1e-6, atol=0)
+
+
+@given(schedule=schedules, data=st.data(), seed=st.integers(0, 1000))
+def test_conversions_are_inverse_to_one_another(schedule, data, seed):
+    t = torch.tensor(data.draw(st.lists(st.integers(1, schedule.T), min_size=3, max_size=3)))
+    x0, eps = noise(3, 1, 2, 2, seed=seed).clamp(-1, 1), noise(3, 1, 2, 2, seed=seed + 1)
+    xt = dl.q_sample(schedule, x0, t, eps)
+    v = dl.v_from(schedule, x0, eps, t)
+    # x0 from eps divides by sqrt(alpha_bar), which is as small as 3e-5; eps from x0 divides by sigma
+    torch.testing.assert_close(dl.x0_from_eps(schedule, xt, t, eps), x0, rtol=0, atol=1e-9)
+    torch.testing.assert_close(dl.eps_from_x0(schedule, xt, t, x0), eps, rtol=0, atol=1e-10)
+    torch.testing.assert_close(dl.x0_from_v(schedule, xt, t, v), x0, rtol=0, atol=1e-12)
+    torch.testing.assert_close(dl.eps_from_v(schedule, xt, t, v), eps, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_v_is_salimans_and_hos_and_diffusers(name):
+    schedule = dl.make_schedule(name, 50)
+    alpha_bar = alpha_bars_of(name, 50)
+    t = torch.tensor([1, 2, 25, 49, 50])
+    v = dl.v_from(schedule, X0, EPS, t)
+    for i, ti in enumerate(t.tolist()):
+        torch.testing.assert_close(v[i], math.sqrt(alpha_bar[ti]) * EPS[i] - math.sqrt(1 - alpha_bar[ti]) * X0[i], **EXACT)
+    torch.testing.assert_close(v, oracle_of(schedule).get_velocity(X0, EPS, t - 1), **EXACT)
+
+
+def test_clean_data_is_its_own_x0():
+    schedule = dl.cosine_schedule(10)
+    assert torch.equal(dl.x0_from_eps(schedule, X0, 0, EPS), X0)
+    assert torch.equal(dl.v_from(schedule, X0, EPS, 0), EPS)
+
+
+def test_noise_of_an_image_does_not_depend_on_its_batch():
+    generators = lambda: [torch.Generator().manual_seed(k) for k in range(5)]  # noqa: E731
+    whole = randn_like(X0, generators())
+    assert torch.equal(randn_like(X0[3:4], generators()[3:4]), whole[3:4])
+    with pytest.raises(ValueError, match="2 generators for 5 images; expected one for each image"):
+        randn_like(X0, generators()[:2])
+
+
+def test_results_keep_dtype():
+    schedule = dl.cosine_schedule(10)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        x0, eps, t = X0.to(dtype), EPS.to(dtype), torch.tensor([1, 2, 3, 4, 10])
+        assert {
+            f.dtype for f in (dl.q_sample(schedule, x0, t), *dl.q_posterior(schedule, x0, eps, t), dl.v_from(schedule, x0, eps, t))
+        } == {dtype}
+
+
+FUNCTIONS = {
+    "q_sample": dl.q_sample,
+    "q_posterior": lambda schedule, a, t, b: dl.q_posterior(schedule, a, b, t),
+    "eps_from_x0": dl.eps_from_x0,
+    "x0_from_eps": dl.x0_from_eps,
+    "v_from": lambda schedule, a, t, b: dl.v_from(schedule, a, b, t),
+    "x0_from_v": dl.x0_from_v,
+    "eps_from_v": dl.eps_from_v,
+}
+LOWEST = dict.fromkeys(FUNCTIONS, 0) | {"q_posterior": 1, "eps_from_x0": 1}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_function_refuses_what_it_cannot_mean(name):
+    call, schedule, low = FUNCTIONS[name], dl.cosine_schedule(10), LOWEST[name]
+    for t in (low - 1, 11, torch.tensor([low - 1, 1, 1, 1, 1]), torch.tensor([1, 1, 11, 1, 1])):
+        with pytest.raises(ValueError, match=r"t=(-1|0|11) is out of range; expected (0|1)\.\.10 for this schedule of T=10"):
+            call(schedule, X0, t, EPS)
+    with pytest.raises(ValueError, match=r"t has shape \(3,\); expected \(5,\): one timestep for each image"):
+        call(schedule, X0, torch.tensor([1, 2, 3]), EPS)
+    with pytest.raises(ValueError, match=r"t has dtype torch.float32; expected torch.long.*t.long\(\)"):
+        call(schedule, X0, torch.ones(5), EPS)
+    for t in (2.5, "3", True):
+        with pytest.raises(ValueError, match=r"t is a (float|str|bool); expected an int or a LongTensor of shape \(5,\)"):
+            call(schedule, X0, t, EPS)
+    with pytest.raises(ValueError, match=r"has shape \(4, 1, 3, 4\).*expected the same shape"):
+        call(schedule, X0, 1, EPS[:4])
+    with pytest.raises(ValueError, match=r"has dtype torch.float32.*expected the same dtype"):
+        call(schedule, X0, 1, EPS.float())
+    with pytest.raises(ValueError, match=r"has device meta.*expected the same device"):
+        call(schedule, X0, 1, EPS.to("meta"))
+    with pytest.raises(ValueError, match=r"has dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.datasets.to_float"):
+        call(schedule, X0.to(torch.uint8), 1, EPS.to(torch.uint8))
+    with pytest.raises(ValueError, match=r"has shape \(1, 3, 4\); expected \(B, C, H, W\): add a batch dimension"):
+        call(schedule, X0[0], 1, EPS[0])
+
+
+def test_posterior_goes_to_less_noise_only():
+    with pytest.raises(ValueError, match=r"s=5 with t=5; expected s < t"):
+        dl.q_posterior(dl.cosine_schedule(10), X0, EPS, 5, 5)

@@ -1,0 +1,476 @@
+"""Samplers: whole chains against formulas in float64 and against diffusers, the statistics they should have, and `sample`."""
+
+import math
+from collections import deque
+from itertools import pairwise
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+from helpers import Curved, GaussianData, alpha_bars_of, noise, tiny_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffusion_lib as dl
+from diffusion_lib.sampling import ddim_transition, ddpm_transition
+
+EXACT = dict(rtol=1e-10, atol=1e-10)
+T = 100
+STEPS = (1, 2, 10, 50, T)
+IMAGES = noise(5, 1, 2, 2, seed=9).clamp(-1, 1)
+XT = noise(3, 1, 2, 2, seed=10)
+DENOISERS = {"ideal": lambda schedule: dl.IdealDenoiser(IMAGES, schedule), "curved": Curved}
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(random):
+    """Noise as the samplers draw it: float32, then the images' dtype."""
+    return torch.randn(XT.shape, generator=random).double()
+
+
+def last(chain):
+    return deque(chain, maxlen=1).pop()
+
+
+def assert_same_chain(ours, theirs, atol=1e-10):
+    ours = list(ours)
+    assert len(ours) == len(theirs)
+    for step, expected in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(step.xt, expected, rtol=1e-10, atol=atol)
+
+
+# ------------------------------------------------------------------------------------------------------------ written out in full
+
+
+def written_out(kind, name, denoise, steps, clip, eta=None):
+    """DDPM ("small", "large") or DDIM with eta, as plain formulas on plain floats: the images after each step."""
+    alpha_bar, random, x, chain = alpha_bars_of(name, T), generator(), XT, []
+    for i in range(steps):
+        t, s = T * (steps - i) // steps, T * (steps - i - 1) // steps
+        at, as_ = alpha_bar[t], alpha_bar[s]
+        x0, eps = denoise(x, t)
+        if clip:
+            x0 = x0.clamp(-1, 1)
+            eps = (x - math.sqrt(at) * x0) / math.sqrt(1 - at)
+        beta = 1 - at / as_
+        beta_tilde = (1 - as_) / (1 - at) * beta
+        if kind == "ddim":
+            # Song et al. 2021, equation 12: sqrt(1 - alpha_bar - sigma^2) goes along eps, sigma is the new noise
+            sigma = eta * math.sqrt(beta_tilde)
+            x = math.sqrt(as_) * x0 + math.sqrt(1 - as_ - sigma**2) * eps
+        else:
+            # Ho et al. 2020, equation 7, for a stride from t to s
+            x = math.sqrt(as_) * beta / (1 - at) * x0 + math.sqrt(at / as_) * (1 - as_) / (1 - at) * x
+            sigma = math.sqrt(beta_tilde if kind == "small" else beta)
+        if s > 0 and sigma > 0:
+            x = x + sigma * draw(random)
+        chain.append(x)
+    return chain
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
+def test_ddim_is_its_formula(make, name, eta, steps, clip):
+    denoiser = make(dl.make_schedule(name, T))
+    ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, clip=clip, generator=generator())
+    assert_same_chain(ours, written_out("ddim", name, denoiser, steps, clip, eta))
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("variance", ["small", "large"])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
+def test_ddpm_is_its_formula(make, name, variance, steps, clip):
+    denoiser = make(dl.make_schedule(name, T))
+    ours = dl.ddpm_steps(denoiser, XT, steps=steps, variance=variance, clip=clip, generator=generator())
+    assert_same_chain(ours, written_out(variance, name, denoiser, steps, clip))
+
+
+# --------------------------------------------------------------------------------------------------------------------- diffusers
+
+THEIR_NAMES = dict(linear="linear", cosine="squaredcos_cap_v2")
+
+
+def oracle(kind, schedule, exact, **options):
+    """A diffusers scheduler for T steps, with its own float32 tables or, `exact`, with ours of float64. Its timestep is our t - 1."""
+    name = THEIR_NAMES[schedule.name]
+    scheduler = kind(
+        T, beta_start=0.1 / T, beta_end=20 / T, beta_schedule=name, timestep_spacing="trailing", clip_sample_range=1.0, **options
+    )
+    if exact:
+        scheduler.alphas_cumprod, scheduler.betas = schedule.alpha_bar[1:], schedule.beta[1:]
+    return scheduler
+
+
+def their_ddim(scheduler, denoiser, x, steps, eta, clip):
+    """The images after each step of diffusers' DDIM."""
+    random, chain = generator(), []
+    scheduler.set_timesteps(steps)
+    assert [t + 1 for t in scheduler.timesteps.tolist()] == dl.timestep_subset(T, steps)[:-1]
+    for timestep in scheduler.timesteps.tolist():
+        t = timestep + 1
+        z = draw(random).to(x) if eta > 0 and t > T // steps else torch.zeros_like(x)
+        # they recompute eps from the clipped x0 only when told to
+        x = scheduler.step(denoiser(x, t).eps, timestep, x, eta=eta, use_clipped_model_output=clip, variance_noise=z).prev_sample
+        chain.append(x)
+    return chain
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
+def test_ddim_is_diffusers_ddim(make, name, eta, steps, clip):
+    denoiser = make(dl.make_schedule(name, T))
+    scheduler = oracle(DDIMScheduler, denoiser.schedule, True, set_alpha_to_one=True, clip_sample=clip)
+    ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, clip=clip, generator=generator())
+    assert_same_chain(ours, their_ddim(scheduler, denoiser, XT, steps, eta, clip))
+
+
+@pytest.mark.parametrize("steps", STEPS)
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_ddim_is_diffusers_ddim_with_their_own_tables(name, eta, steps):
+    denoiser = dl.IdealDenoiser(IMAGES, dl.make_schedule(name, T))
+    scheduler = oracle(DDIMScheduler, denoiser.schedule, False, set_alpha_to_one=True, clip_sample=True)
+    ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, generator=generator())
+    assert_same_chain(ours, their_ddim(scheduler, denoiser, XT, steps, eta, True), atol=2e-3)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", [*STEPS, 7])
+@pytest.mark.parametrize("variance", ["small", "large"])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
+def test_ddpm_is_diffusers_ddpm(make, name, variance, steps, clip, monkeypatch):
+    # their noise is float64 for float64 images, ours float32 and then converted: give them ours
+    monkeypatch.setattr(
+        "diffusers.schedulers.scheduling_ddpm.randn_tensor",
+        lambda shape, generator, device, dtype: torch.randn(shape, generator=generator).to(dtype),
+    )
+    schedule = dl.make_schedule(name, T)
+    denoiser, random, x, theirs = make(schedule), generator(), XT, []
+    scheduler = oracle(DDPMScheduler, schedule, True, variance_type=f"fixed_{variance}", clip_sample=clip)
+    scheduler.set_timesteps(timesteps=[t - 1 for t in dl.timestep_subset(T, steps)[:-1]])
+    for timestep in scheduler.timesteps.tolist():
+        x = scheduler.step(denoiser(x, timestep + 1).eps, timestep, x, generator=random).prev_sample
+        theirs.append(x)
+    ours = list(dl.ddpm_steps(denoiser, XT, steps=steps, variance=variance, clip=clip, generator=generator()))
+    if steps < T:
+        # on a stride they add noise in the last step too (for "small" of deviation 1e-10, their floor): we never do
+        assert_same_chain(ours[:-1], theirs[:-1])
+        if variance == "small":
+            torch.testing.assert_close(ours[-1].xt, theirs[-1], rtol=0, atol=1e-8)
+    else:
+        assert_same_chain(ours, theirs)
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_ddpm_is_diffusers_ddpm_with_their_own_tables(name, variance):
+    schedule = dl.make_schedule(name, T)
+    denoiser, ours_random, theirs_random, x = dl.IdealDenoiser(IMAGES.float(), schedule), generator(), generator(), XT.float()
+    scheduler = oracle(DDPMScheduler, schedule, False, variance_type=f"fixed_{variance}")
+    chain = dl.ddpm_steps(denoiser, x, variance=variance, generator=ours_random)
+    for timestep, ours in zip(scheduler.timesteps.tolist(), chain, strict=True):
+        x = scheduler.step(denoiser(x, timestep + 1).eps, timestep, x, generator=theirs_random).prev_sample
+        torch.testing.assert_close(ours.xt, x, rtol=0, atol=5e-3)
+
+
+# ------------------------------------------------------------------------------------------------------------------------ theory
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
+def test_ddim_at_eta_1_is_the_posterior(name):
+    schedule = dl.make_schedule(name, T)
+    x0 = noise(3, 1, 2, 2, seed=11).clamp(-1, 1)
+    for t in range(1, T + 1):
+        eps = dl.eps_from_x0(schedule, XT, t, x0)
+        posterior, ddim = dl.q_posterior(schedule, x0, XT, t), ddim_transition(schedule, x0, eps, t, t - 1, eta=1.0)
+        torch.testing.assert_close(ddim, posterior, rtol=1e-12, atol=1e-12)
+    chains = (
+        dl.ddim_steps(Curved(schedule), XT, steps=T, eta=1.0, generator=generator()),
+        dl.ddpm_steps(Curved(schedule), XT, generator=generator()),
+    )
+    for a, b in zip(*chains, strict=True):
+        torch.testing.assert_close(a.xt, b.xt, **EXACT)
+
+
+def test_ddpms_two_variances_are_beta_tilde_and_beta():
+    schedule = dl.linear_schedule(T)
+    for t in range(2, T + 1):
+        small, large = (ddpm_transition(schedule, XT, XT, t, t - 1, v) for v in ("small", "large"))
+        torch.testing.assert_close(large.variance.squeeze(), schedule.beta[t], rtol=1e-10, atol=0)
+        ratio = (1 - schedule.alpha_bar[t - 1]) / (1 - schedule.alpha_bar[t])
+        torch.testing.assert_close(small.variance.squeeze(), ratio * schedule.beta[t], rtol=1e-10, atol=0)
+        assert torch.equal(small.mean, large.mean)
+
+
+def chains_of(denoiser, xT, steps, seed=0, **options):
+    """Every sampler there is, by name."""
+    return {
+        "ddim": dl.ddim_steps(denoiser, xT, steps=steps, generator=generator(seed), **options),
+        "ddim eta=1": dl.ddim_steps(denoiser, xT, steps=steps, eta=1.0, generator=generator(seed), **options),
+        "ddpm small": dl.ddpm_steps(denoiser, xT, steps=steps, generator=generator(seed), **options),
+        "ddpm large": dl.ddpm_steps(denoiser, xT, steps=steps, variance="large", generator=generator(seed), **options),
+    }
+
+
+@pytest.mark.parametrize("clip", [True, False])
+@pytest.mark.parametrize("steps", [1, 3, T])
+def test_chains_towards_one_image_end_exactly_there(steps, clip):
+    # a last step to alpha_bar[1] instead of 1, or noise added in it, would leave about 1 % of noise
+    for name in ("linear", "cosine"):
+        denoiser = dl.IdealDenoiser(IMAGES[:1], dl.make_schedule(name, T))
+        for chain in chains_of(denoiser, XT, steps, clip=clip).values():
+            end = last(chain)
+            assert end.t == 0
+            torch.testing.assert_close(end.xt, IMAGES[:1].expand(3, -1, -1, -1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [1, 7, T])
+def test_the_last_step_gives_x0_hat_itself(steps):
+    for chain in chains_of(Curved(dl.cosine_schedule(T)), XT, steps).values():
+        end = last(chain)
+        torch.testing.assert_close(end.xt, end.x0_hat, rtol=0, atol=1e-12)
+
+
+def test_chains_towards_a_dataset_end_in_its_images():
+    denoiser = dl.IdealDenoiser(IMAGES, dl.cosine_schedule(T))
+    xT = noise(40, 1, 2, 2, seed=12)
+    for chain in chains_of(denoiser, xT, T).values():
+        nearest = (last(chain).xt[:, None] - IMAGES).abs().amax(dim=(2, 3, 4))
+        assert nearest.amin(dim=1).max() < 0.02
+        assert len(nearest.argmin(dim=1).unique()) == 5  # all of them, not one
+
+
+@pytest.mark.parametrize("variance", ["small", "large"])
+def test_ddpms_samples_have_the_datas_variance(variance):
+    # "large" is exact for data N(0, 1), "small" for a single point (Ho et al. 2020, section 3.2); in between both are good at many steps
+    schedule, s = dl.linear_schedule(300), 0.4
+    xT = noise(64, 1, 16, 16)
+    end = last(dl.ddpm_steps(GaussianData(schedule, s), xT, variance=variance, clip=False, generator=generator(1)))
+    # 16384 pixels: a standard deviation is good to 0.6 %; twice the noise, or none, is far outside
+    assert end.xt.std().item() == pytest.approx(s, rel=0.04)
+    assert abs(end.xt.mean().item()) < 0.02
+
+
+def test_ddpm_with_the_large_variance_is_exact_for_normal_data():
+    schedule = dl.cosine_schedule(T)
+    steps = list(
+        dl.ddpm_steps(GaussianData(schedule, 1.0), noise(64, 1, 16, 16), steps=10, variance="large", clip=False, generator=generator(1))
+    )
+    for step in steps[:-1]:
+        assert step.xt.std().item() == pytest.approx(1.0, rel=0.03)
+
+
+def test_ddim_converges_to_its_flow():
+    # for N(0, s^2) data the deterministic flow is known: xt / sqrt(alpha_bar s^2 + 1 - alpha_bar) never changes
+    schedule, s = dl.linear_schedule(1000), 0.4
+    xT = noise(4, 1, 2, 2)
+    start = math.sqrt(schedule.alpha_bar[-1].item() * (s**2 - 1) + 1)
+    errors = []
+    for steps in (10, 100, 1000):
+        end = last(dl.ddim_steps(GaussianData(schedule, s), xT, steps=steps, clip=False)).xt
+        errors.append((end / xT * start / s - 1).abs().max().item())
+    assert errors[2] < 0.01
+    assert errors[2] < errors[1] / 3 < errors[0] / 9
+
+
+def test_ddim_at_eta_0_draws_no_noise():
+    schedule = dl.cosine_schedule(T)
+    random = generator()
+    before = random.get_state()
+    a = last(dl.ddim_steps(Curved(schedule), XT, steps=5, generator=random)).xt
+    assert torch.equal(random.get_state(), before)
+    assert torch.equal(a, last(dl.ddim_steps(Curved(schedule), XT, steps=5, generator=generator(1))).xt)
+    b, c = (last(dl.ddim_steps(Curved(schedule), XT, steps=5, eta=0.5, generator=generator(i))).xt for i in (0, 1))
+    assert not torch.equal(b, c)
+
+
+def test_encoding_is_undone_by_ddim():
+    denoiser = GaussianData(dl.linear_schedule(T), 0.4)
+    errors = []
+    for iterations in (1, 3, 30):
+        steps = list(dl.ddim_encode_steps(denoiser, IMAGES, steps=50, iterations=iterations))
+        assert [step.t for step in steps] == list(range(2, T + 1, 2))
+        back = last(dl.ddim_steps(denoiser, steps[-1].xt, steps=50, clip=False)).xt
+        errors.append((back - IMAGES).abs().max())
+    # one evaluation is the usual, inexact inversion; at the fixed point it is exact
+    assert errors[0] > 10 * errors[1] > 100 * errors[2]
+    assert errors[2] < 1e-9
+    with pytest.raises(ValueError, match="iterations=0; expected 1 or more"):
+        dl.ddim_encode_steps(denoiser, IMAGES, iterations=0)
+
+
+# ------------------------------------------------------------------------------------------------------------------ what is yielded
+
+
+@given(T=st.integers(1, 1000), data=st.data())
+def test_timestep_subset_is_even_and_descends_from_T_to_0(T, data):
+    steps = data.draw(st.integers(1, T))
+    subset = dl.timestep_subset(T, steps)
+    assert len(subset) == steps + 1
+    assert (subset[0], subset[-1]) == (T, 0)
+    assert all(type(t) is int for t in subset)
+    gaps = {a - b for a, b in pairwise(subset)}
+    assert gaps <= {T // steps, -(-T // steps)}
+    assert min(gaps) >= 1
+    # nowhere further than one from the even spacing
+    assert all(abs(t - T * (steps - i) / steps) < 1 for i, t in enumerate(subset))
+
+
+def test_steps_tell_where_the_chain_stands_and_what_was_believed():
+    schedule = dl.cosine_schedule(T)
+    for chain in chains_of(Curved(schedule), XT, 7).values():
+        steps, x = list(chain), XT
+        assert [step.t for step in steps] == dl.timestep_subset(T, 7)[1:]
+        for t, step in zip(dl.timestep_subset(T, 7), steps, strict=False):
+            assert step.x0_hat.abs().max() <= 1
+            # clipped or not, the two make up the image they were predicted from
+            torch.testing.assert_close(dl.q_sample(schedule, step.x0_hat, t, step.eps_hat), x, **EXACT)
+            x = step.xt
+    unclipped = next(dl.ddim_steps(Curved(schedule), XT, clip=False))
+    assert torch.equal(unclipped.x0_hat, Curved(schedule)(XT, T).x0)
+    assert unclipped.x0_hat.abs().max() > 1
+
+
+def test_ddpm_takes_every_timestep_unless_told_otherwise():
+    assert [step.t for step in dl.ddpm_steps(Curved(dl.cosine_schedule(20)), XT)] == list(range(19, -1, -1))
+
+
+def test_the_callers_noise_is_left_as_it_was():
+    xT = XT.clone()
+    for chain in chains_of(Curved(dl.cosine_schedule(20)), xT, 20).values():
+        last(chain)
+    assert torch.equal(xT, XT)
+
+
+def test_samplers_leave_the_callers_gradient_mode_alone(denoiser):
+    x = noise(2, 1, 8, 8, dtype=torch.float32)
+    for make in (
+        lambda: dl.ddim_steps(denoiser, x, steps=3),
+        lambda: dl.ddpm_steps(denoiser, x, steps=3),
+        lambda: dl.ddim_encode_steps(denoiser, x, steps=3),
+    ):
+        modes = []
+        for step in make():
+            modes.append(torch.is_grad_enabled())
+            assert not step.xt.requires_grad
+        with torch.no_grad():
+            modes += [not torch.is_grad_enabled() for _ in make()]
+        assert modes == [True] * 6
+        assert torch.is_grad_enabled()
+        chain = make()
+        next(chain)
+        chain.close()  # a reader who stops early
+        assert torch.is_grad_enabled()
+
+
+def test_the_class_reaches_the_denoiser():
+    dataset = tiny_dataset()
+    ideal = dl.IdealDenoiser(dataset, dl.cosine_schedule(T))
+    y = torch.tensor([0, 1, 2])
+    for chain in chains_of(ideal, noise(3, 1, 8, 8, dtype=torch.float32), 10, y=y).values():
+        end = last(chain).xt
+        nearest = (end[:, None] - dataset.images).square().sum(dim=(2, 3, 4)).argmin(dim=1)
+        assert torch.equal(dataset.labels[nearest], y)
+
+
+BAD_CALLS = [
+    (lambda d, x: dl.ddim_steps(d, x, steps=0), r"steps=0; expected a whole number, 1\.\.20 for a schedule of T=20"),
+    (dl.ddim_steps, r"steps=50; expected a whole number, 1\.\.20"),
+    (lambda d, x: dl.ddpm_steps(d, x, steps=21), r"steps=21; expected"),
+    (lambda d, x: dl.ddpm_steps(d, x, steps=2.0), r"steps=2.0; expected a whole number"),
+    (lambda d, x: dl.ddim_encode_steps(d, x, steps=21), r"steps=21; expected"),
+    (lambda d, x: dl.ddim_steps(d, x, steps=5, eta=1.1), r"eta=1.1; expected 0 \(deterministic\) to 1"),
+    (lambda d, x: dl.ddim_steps(d, x, steps=5, eta=float("nan")), r"eta=nan"),
+    (lambda d, x: dl.ddpm_steps(d, x, variance="learned"), r"unknown variance 'learned'; expected one of 'small', 'large'"),
+    (lambda d, x: dl.ddpm_steps(d, x, variance="larg"), r"Did you mean 'large'"),
+    (lambda d, x: dl.ddpm_steps(d, x[0]), r"xT has shape \(1, 8, 8\); expected \(B, C, H, W\)"),
+    (lambda d, x: dl.ddim_steps(d, x.long(), steps=5), r"xT has dtype torch.int64; expected floats"),
+    (lambda d, x: dl.ddim_encode_steps(d, x.long(), steps=5), r"x0 has dtype torch.int64; expected floats"),
+    (lambda d, x: dl.sample(d, 0), r"n=0, batch_size=256; expected whole numbers, 1 or more"),
+    (lambda d, x: dl.sample(d, 2.0), r"n=2.0"),
+    (lambda d, x: dl.sample(d, 2, batch_size=0), r"batch_size=0"),
+    (lambda d, x: dl.sample(d, 2, sampler="dimm"), r"unknown sampler 'dimm'; expected one of 'ddim', 'ddpm'. Did you mean 'ddim'"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has shape \(3,\) and dtype torch.int64; expected one class, or 2 of them"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected one class"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=3), r"y=3 is out of range; expected classes 0\.\.2"),
+    (lambda d, x: dl.sample(d, 2, steps=5, shape=(1, 6, 6)), r"images are 6x6; expected multiples of 4"),
+    (lambda d, x: dl.sample(dl.Denoiser(d.network, d.schedule), 2), r"does not know the shape of its images; expected shape=\(C, H, W\)"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_CALLS)
+def test_bad_input_raises_at_the_call(denoiser, call, message):
+    # not at the first next(), which may be far from the mistake
+    with pytest.raises(ValueError, match=message):
+        call(denoiser, noise(2, 1, 8, 8, dtype=torch.float32))
+
+
+# ------------------------------------------------------------------------------------------------------------------------- sample
+
+
+@pytest.mark.parametrize("options", [dict(), dict(eta=1.0), dict(sampler="ddpm")], ids=str)
+def test_sample_k_depends_on_the_seed_and_k_alone(denoiser, options):
+    options |= dict(steps=5)
+    five = dl.sample(denoiser, 5, **options)
+    assert five.shape == (5, 1, 8, 8)
+    torch.testing.assert_close(dl.sample(denoiser, 3, **options), five[:3], rtol=0, atol=1e-4)
+    torch.testing.assert_close(dl.sample(denoiser, 5, batch_size=2, **options), five, rtol=0, atol=1e-4)
+    assert (dl.sample(denoiser, 5, seed=1, **options) - five).abs().amax(dim=(1, 2, 3)).min() > 0.01
+    assert torch.pdist(five.flatten(1)).min() > 0.01
+
+
+def test_sample_leaves_the_global_random_state_alone(denoiser):
+    before = torch.get_rng_state()
+    dl.sample(denoiser, 2, steps=3, eta=1.0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sample_is_the_end_of_the_samplers_chain(denoiser):
+    y = torch.tensor([2, 0])
+    moved = dl.sample_generators(7, range(2))
+    xT = torch.stack([torch.randn(1, 8, 8, generator=g) for g in moved])
+    torch.testing.assert_close(
+        dl.sample(denoiser, 2, steps=5, seed=7, y=y), last(dl.ddim_steps(denoiser, xT, steps=5, y=y)).xt, rtol=0, atol=0
+    )
+    # the noise of the steps comes after that of the start, from the same generators
+    ddpm = last(dl.ddpm_steps(denoiser, xT, steps=5, y=y, generator=moved)).xt
+    torch.testing.assert_close(dl.sample(denoiser, 2, sampler="ddpm", steps=5, seed=7, y=y), ddpm, rtol=0, atol=0)
+
+
+def test_the_same_noise_starts_every_sampler():
+    # so that samplers can be compared on the same noise: towards one step, all of them give x0_hat(xT)
+    denoiser = Curved(dl.linear_schedule(20))
+    torch.testing.assert_close(dl.sample(denoiser, 3, steps=1), dl.sample(denoiser, 3, steps=1, sampler="ddpm"), rtol=0, atol=1e-6)
+
+
+def test_y_may_be_one_class_a_list_or_a_tensor(denoiser):
+    one = dl.sample(denoiser, 3, steps=3, y=1)
+    for y in ([1, 1, 1], torch.tensor([1, 1, 1]), torch.tensor(1), torch.tensor([1, 1, 1], dtype=torch.int32)):
+        torch.testing.assert_close(dl.sample(denoiser, 3, steps=3, y=y), one, rtol=0, atol=0)
+    mixed = dl.sample(denoiser, 3, steps=3, y=[1, 2, 1], batch_size=2)
+    torch.testing.assert_close(mixed[[0, 2]], one[[0, 2]], rtol=0, atol=1e-5)
+    assert (mixed[1] - one[1]).abs().max() > 1e-3
+    assert (dl.sample(denoiser, 3, steps=3) - one).abs().max() > 1e-3
+
+
+def test_guidance_can_be_sampled_and_strengthens_the_class():
+    # two pixels, each class one of them lit, the unconditional mean in between: guidance overshoots towards the class asked for
+    images = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).view(2, 1, 1, 2)
+    ideal = dl.IdealDenoiser(dl.ImageDataset(images, torch.tensor([0, 1]), ("left", "right")), dl.cosine_schedule(T))
+    xt, y = torch.zeros(1, 1, 1, 2), torch.tensor([0])
+    lit = [dl.Guided(ideal, scale)(xt, T // 2, y).x0[0, 0, 0, 0].item() for scale in (0.0, 0.5, 1.0, 2.0)]
+    assert lit == pytest.approx([0.0, 0.5, 1.0, 2.0], abs=1e-5)
+    samples = dl.sample(dl.Guided(ideal, 2.0), 8, steps=10, y=1)
+    torch.testing.assert_close(samples, images[1:].expand(8, -1, -1, -1), rtol=0, atol=1e-5)

@@ -1,0 +1,126 @@
+"""Schedules against the papers' formulas in plain floats, and against diffusers."""
+
+import dataclasses
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from helpers import alpha_bars_of, betas_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffusion_lib as dl
+
+NAMES = ("linear", "cosine", "sigmoid")
+
+
+@pytest.mark.parametrize("T", [2, 10, 50, 1000])
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_follow_the_papers_formulas(name, T):
+    schedule = dl.make_schedule(name, T)
+    assert (schedule.T, schedule.name) == (T, name)
+    torch.testing.assert_close(schedule.beta[1:], torch.tensor(betas_of(name, T), dtype=torch.float64), rtol=1e-10, atol=1e-12)
+    # the relative tolerance matters: the last alpha_bar is as small as 1e-9. Its alpha of 0.001 is 1 - 0.999, good to 1e-13
+    torch.testing.assert_close(schedule.alpha_bar, torch.tensor(alpha_bars_of(name, T), dtype=torch.float64), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("T", [50, 250, 1000])
+@pytest.mark.parametrize(("name", "theirs"), [("linear", "linear"), ("cosine", "squaredcos_cap_v2")])
+def test_tables_match_diffusers(name, theirs, T):
+    # diffusers does not scale the betas with T; capping is not reached at these T
+    oracle = DDPMScheduler(T, beta_start=0.1 / T, beta_end=20 / T, beta_schedule=theirs)
+    schedule = dl.make_schedule(name, T)
+    # their tables are float32: 1 - 0.999 keeps four digits, and a product of 1000 factors loses some
+    torch.testing.assert_close(schedule.beta[1:].float(), oracle.betas, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(schedule.alpha_bar[1:].float(), oracle.alphas_cumprod, rtol=2e-4, atol=1e-7)
+
+
+@given(name=st.sampled_from(NAMES), T=st.integers(2, 400))
+def test_tables_agree_with_one_another(name, T):
+    schedule = dl.make_schedule(name, T)
+    alpha_bar = schedule.alpha_bar
+    assert all(getattr(schedule, n).dtype == torch.float64 for n in ("alpha_bar", "alpha", "beta", "sigma", "snr", "log_snr"))
+    assert alpha_bar.shape == (T + 1,)
+    assert alpha_bar[0] == 1
+    assert alpha_bar[-1] > 0
+    assert (alpha_bar[1:] < alpha_bar[:-1]).all()
+    assert ((schedule.beta[1:] > 0) & (schedule.beta[1:] < 1)).all()
+    assert (schedule.alpha[0], schedule.beta[0], schedule.sigma[0], schedule.snr[0]) == (1, 0, 0, torch.inf)
+    close = dict(rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(schedule.alpha.cumprod(0), alpha_bar, **close)
+    torch.testing.assert_close(schedule.alpha + schedule.beta, torch.ones(T + 1, dtype=torch.float64), **close)
+    # sigma is a standard deviation: its square is the variance
+    torch.testing.assert_close(schedule.sigma**2, 1 - alpha_bar, **close)
+    torch.testing.assert_close(schedule.snr[1:], alpha_bar[1:] / schedule.sigma[1:] ** 2, **close)
+    torch.testing.assert_close(schedule.log_snr[1:].exp(), schedule.snr[1:], **close)
+
+
+@given(T=st.integers(2, 2000))
+def test_linear_schedule_ends_in_noise_whatever_T(T):
+    # unscaled betas would leave sqrt(alpha_bar[T]) = 0.36 at T = 200 and 0.78 at T = 50
+    assert dl.linear_schedule(T).alpha_bar[-1].sqrt() < 0.04
+
+
+def test_linear_schedule_of_1000_steps_is_the_papers():
+    schedule = dl.linear_schedule()
+    assert schedule.T == 1000
+    torch.testing.assert_close(schedule.beta[[1, 1000]], torch.tensor([1e-4, 0.02], dtype=torch.float64), rtol=1e-10, atol=0)
+    assert schedule.alpha_bar[-1].item() == pytest.approx(4.0358e-5, rel=1e-3)
+
+
+def test_parameters_of_the_schedules_matter():
+    assert dl.linear_schedule(100, beta_end=0.03).beta[-1].item() == pytest.approx(0.3)
+    assert dl.cosine_schedule(100, s=0.1).alpha_bar[1] < dl.cosine_schedule(100).alpha_bar[1]
+    # with start = -end the middle of the sigmoid is in the middle of the chain, whatever the temperature
+    assert dl.sigmoid_schedule(100, tau=0.3).alpha_bar[50].item() == pytest.approx(0.5)
+    assert dl.sigmoid_schedule(100, tau=0.3).alpha_bar[25] > dl.sigmoid_schedule(100).alpha_bar[25]
+
+
+def test_a_schedule_cannot_be_changed_from_outside():
+    alpha_bar = torch.tensor([1.0, 0.5, 0.1], dtype=torch.float64)
+    schedule = dl.Schedule(alpha_bar)
+    alpha_bar[1] = 0.9
+    assert schedule.alpha_bar[1] == 0.5
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        schedule.alpha_bar = alpha_bar
+
+
+@pytest.mark.parametrize(
+    ("alpha_bar", "message"),
+    [
+        ([0.9, 0.5], r"alpha_bar\[0\] is 0.9; expected exactly 1"),
+        ([1.0, 0.5, 0.5], r"alpha_bar\[2\] = 0.5 after alpha_bar\[1\] = 0.5; expected a strictly decreasing"),
+        ([1.0, 0.5, float("nan")], r"alpha_bar\[2\] = nan.*strictly decreasing"),
+        ([1.0, 0.5, 0.0], r"alpha_bar\[T\] is 0; expected more than 0.*cap"),
+        ([1.0], r"shape \(1,\); expected \(T \+ 1,\)"),
+        ([[1.0, 0.5]], r"shape \(1, 2\); expected \(T \+ 1,\)"),
+    ],
+)
+def test_a_table_that_is_no_schedule_is_refused(alpha_bar, message):
+    with pytest.raises(ValueError, match=message):
+        dl.Schedule(torch.tensor(alpha_bar))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: dl.Schedule.from_beta(torch.tensor([0.1, 1.0])), r"betas range from 0.1 to 1; expected each above 0 and below 1"),
+        (lambda: dl.Schedule.from_beta(torch.tensor([0.0, 0.5])), r"betas range from 0 to 0.5"),
+        (lambda: dl.linear_schedule(beta_start=0.0), r"beta_start=0.0.*expected 0 < beta_start <= beta_end < 1"),
+        (lambda: dl.linear_schedule(beta_start=0.03), r"beta_start=0.03, beta_end=0.02"),
+        (lambda: dl.linear_schedule(beta_end=1.0), r"beta_end=1.0"),
+        (lambda: dl.cosine_schedule(s=-0.1), r"s=-0.1; expected a number of 0 or more"),
+        (lambda: dl.cosine_schedule(s=float("nan")), r"s=nan"),
+        (lambda: dl.sigmoid_schedule(start=3.0), r"start=3.0, end=3.0.*expected start < end"),
+        (lambda: dl.sigmoid_schedule(tau=0.0), r"tau=0.0"),
+        (lambda: dl.cosine_schedule(1), r"T=1; expected a whole number of timesteps, 2 or more"),
+        (lambda: dl.linear_schedule(10.0), r"T=10.0; expected a whole number"),
+        (
+            lambda: dl.make_schedule("cosin"),
+            r"unknown schedule 'cosin'; expected one of 'linear', 'cosine', 'sigmoid'. Did you mean 'cosine'",
+        ),
+    ],
+)
+def test_bad_parameters_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,441 @@
+"""Training: the loop's arithmetic, what each step draws, and checkpoints that make an interrupted run the uninterrupted one."""
+
+import math
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from helpers import noise, tiny_dataset, tiny_denoiser
+from hypothesis import given
+from hypothesis import strategies as st
+
+import diffusion_lib as dl
+from diffusion_lib import checkpoints
+from diffusion_lib.training import (
+    EMA,
+    batch_indices,
+    choose_device,
+    choose_precision,
+    dropout_seed,
+    labels_to_tell,
+    learning_rate,
+    make_optimizer,
+)
+
+CONFIG = dl.TrainConfig(steps=12, batch_size=10, warmup_steps=3, checkpoint_every=3, device="cpu", precision="float32")
+
+
+def weights(denoiser):
+    return {name: value.clone() for name, value in denoiser.state_dict().items()}
+
+
+def run(denoiser, dataset, config=CONFIG, directory=None, steps=None):
+    """Trains, `steps` of the config's steps if given; the denoiser's and the average's weights after each step, and the losses."""
+    taken = [(weights(s.denoiser), weights(s.ema), s.loss.item()) for s in islice(dl.train(denoiser, dataset, config, directory), steps)]
+    return [list(column) for column in zip(*taken, strict=True)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------- the loop
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_twenty_steps_lower_the_loss(dataset, prediction):
+    denoiser = tiny_denoiser(prediction, zero=True)
+    t = torch.arange(24) % 20 + 1
+    eps = noise(24, 1, 8, 8, dtype=torch.float32)
+
+    def loss(denoiser):
+        with torch.no_grad():
+            return denoiser.loss(dataset.images, dataset.labels, t, eps).mean().item()
+
+    before = loss(denoiser)
+    config = replace(CONFIG, steps=20, batch_size=24, lr=5e-3, ema_decay=0.9)
+    *_, end = dl.train(denoiser, dataset, config)
+    assert loss(denoiser.eval()) < 0.8 * before
+    assert loss(end.ema) < 0.9 * before
+
+
+def test_a_step_is_the_gradient_of_the_mean_loss(dataset):
+    # not of its square, as loss.backward(loss) would have it, nor of the sum
+    denoiser = tiny_denoiser(num_classes=None)
+    random = torch.Generator().manual_seed(CONFIG.seed * 1_000_003 + 1)
+    images = dataset.images[batch_indices(24, 10, 1, CONFIG.seed)]
+    t = torch.randint(1, 21, (10,), generator=random)
+    eps = torch.randn(images.shape, generator=random)
+    loss = denoiser.loss(images, t=t, eps=eps).mean()
+    norm = torch.stack([g.square().sum() for g in torch.autograd.grad(loss, list(denoiser.parameters()))]).sum().sqrt()
+    step = next(dl.train(denoiser, dataset, CONFIG))
+    torch.testing.assert_close(step.loss, loss.detach(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(step.grad_norm, norm, rtol=1e-4, atol=0)
+    assert not step.loss.requires_grad
+
+
+def test_what_is_yielded(dataset):
+    denoiser = tiny_denoiser()
+    steps = list(dl.train(denoiser, dataset, CONFIG))
+    assert [s.step for s in steps] == list(range(1, 13))
+    assert all(s.denoiser is denoiser for s in steps)
+    assert denoiser.training
+    assert not steps[0].ema.training
+    assert not any(p.requires_grad for p in steps[0].ema.parameters())
+    assert [s.lr for s in steps] == [learning_rate(k, CONFIG) for k in range(1, 13)]
+    assert all(s.loss.shape == () and s.grad_norm > 0 for s in steps)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for(dataset, tmp_path):
+    config = replace(CONFIG, grad_clip=0.01, checkpoint_every=1)
+    step = next(dl.train(tiny_denoiser(), dataset, config, tmp_path))
+    assert step.grad_norm > 0.02  # told before clipping
+    # Adam's first moment after one step is (1 - 0.9) times the gradient it was given
+    moments = checkpoints.newest(tmp_path).content["optimizer"]["state"].values()
+    norm = torch.stack([m["exp_avg"].square().sum() for m in moments]).sum().sqrt()
+    assert norm.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
+
+
+def test_the_learning_rate_of_the_step_is_the_one_used(dataset):
+    # Adam's first update moves each parameter by the learning rate, whatever its gradient, where that is not tiny
+    denoiser = tiny_denoiser()
+    before = weights(denoiser)
+    step = next(dl.train(denoiser, dataset, replace(CONFIG, weight_decay=0.0)))
+    moved = torch.cat([(before[name] - value).abs().flatten() for name, value in weights(denoiser).items()])
+    assert moved.median().item() == pytest.approx(step.lr, rel=0.01)
+
+
+def test_training_leaves_the_global_random_state_alone(dataset):
+    denoiser = tiny_denoiser(dropout=0.2)
+    before = torch.get_rng_state()
+    run(denoiser, dataset, steps=2)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_depends_on_its_seed_and_nothing_else(dataset):
+    torch.manual_seed(1)
+    first = run(tiny_denoiser(dropout=0.2), dataset)[2]
+    torch.rand(5)
+    assert run(tiny_denoiser(dropout=0.2), dataset)[2] == first
+    assert run(tiny_denoiser(dropout=0.2), dataset, replace(CONFIG, seed=1))[2] != first
+
+
+def test_each_step_of_each_seed_draws_other_noise(dataset):
+    # one image and no movement: the loss differs only by t and eps
+    still = replace(CONFIG, lr=1e-12, batch_size=1, weight_decay=0.0)
+    one = tiny_dataset(1, num_classes=1)
+    losses = [loss for seed in (0, 1) for loss in run(tiny_denoiser(num_classes=None), one, replace(still, seed=seed))[2]]
+    assert len(set(losses)) == 24
+
+
+def test_bfloat16_trains_too(dataset):
+    losses = run(tiny_denoiser(), dataset, replace(CONFIG, precision="bfloat16"))[2]
+    exact = run(tiny_denoiser(), dataset)[2]
+    assert losses != exact
+    assert losses == pytest.approx(exact, rel=0.1)
+
+
+# --------------------------------------------------------------------------------------------------------------------- its pieces
+
+
+def test_ema_is_its_formula_from_the_first_weights_on(dataset):
+    denoiser = tiny_denoiser()
+    average = weights(denoiser)
+    config = replace(CONFIG, steps=30, ema_decay=0.5)
+    for k, (now, ema) in enumerate(zip(*run(denoiser, dataset, config)[:2], strict=True), start=1):
+        d = min(0.5, (1 + k) / (10 + k))
+        average = {name: d * average[name] + (1 - d) * now[name] for name in average}
+        torch.testing.assert_close(ema, average, rtol=1e-5, atol=1e-6)
+    # late enough for the decay that was asked for: at step 30 the short memory's would be 31 / 40
+    assert d == 0.5
+
+
+def test_ema_of_a_still_denoiser_is_that_denoiser_and_training_it_moves_the_copy_only():
+    denoiser = tiny_denoiser()
+    ema = EMA(denoiser, 0.99)
+    first = weights(denoiser)
+    ema.update(denoiser, 1)
+    torch.testing.assert_close(weights(ema.denoiser), first, rtol=0, atol=1e-7)
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.add_(1)
+    torch.testing.assert_close(weights(ema.denoiser), first, rtol=0, atol=1e-7)
+    ema.update(denoiser, 10_000)
+    torch.testing.assert_close(weights(ema.denoiser), {k: v + 0.01 for k, v in first.items()}, rtol=0, atol=1e-6)
+
+
+def test_learning_rate_rises_on_a_line_and_falls_on_a_cosine():
+    config = dl.TrainConfig(steps=110, warmup_steps=10, lr=0.01)
+    rates = [learning_rate(step, config) for step in range(1, 111)]
+    assert rates[:10] == pytest.approx([0.001 * k for k in range(1, 11)])
+    assert rates[10:] == pytest.approx([0.005 * (1 + math.cos(math.pi * k / 101)) for k in range(1, 101)])
+    assert max(rates) == rates[9] == 0.01
+    assert 0 < rates[-1] < 1e-5  # the last update still moves something
+    assert learning_rate(1, replace(config, warmup_steps=0)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_weight_decay_is_for_matrices_and_convolutions_only():
+    denoiser = tiny_denoiser()
+    decays, does_not = make_optimizer(denoiser, replace(CONFIG, weight_decay=0.3)).param_groups
+    assert (decays["weight_decay"], does_not["weight_decay"]) == (0.3, 0.0)
+    names = {id(p): name for name, p in denoiser.named_parameters()}
+    with_decay, without = ({names[id(p)] for p in group["params"]} for group in (decays, does_not))
+    assert with_decay | without == set(names.values())
+    assert not with_decay & without
+    assert "network.class_embedding.weight" in without
+    assert without - {"network.class_embedding.weight"} == {
+        n for n in names.values() if n.endswith("bias") or ".norm" in n or "head.0" in n
+    }
+
+
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
+def test_batches_hold_every_image_once_an_epoch(n, batch_size, seed):
+    steps = 2 * n // batch_size + 2
+    batches = [batch_indices(n, batch_size, step, seed) for step in range(1, steps + 1)]
+    assert all(len(batch) == batch_size for batch in batches)
+    shown = torch.cat(batches).tolist()
+    for start in range(0, len(shown) - n + 1, n):
+        assert sorted(shown[start : start + n]) == list(range(n))
+
+
+def test_epochs_and_seeds_differ_in_their_order():
+    orders = [tuple(batch_indices(30, 30, step, seed).tolist()) for step in (1, 2, 3) for seed in (0, 1)]
+    assert len(set(orders)) == 6
+
+
+def test_label_dropout_untells_its_part_of_the_labels():
+    labels = torch.arange(10_000) % 3
+    told = labels_to_tell(labels, 0.2, torch.Generator().manual_seed(0))
+    assert ((told == labels) | (told == -1)).all()
+    assert (told == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
+    assert torch.equal(labels_to_tell(labels, 0.0, torch.Generator()), labels)
+    assert torch.equal(labels, torch.arange(10_000) % 3)
+
+
+def test_training_tells_the_network_the_labels_it_should(dataset):
+    # the class embedding's rows that get a gradient are those told: row 0 is "no class"
+    def rows(label_dropout):
+        denoiser = tiny_denoiser()
+        before = denoiser.network.class_embedding.weight.clone()
+        config = replace(CONFIG, steps=5, warmup_steps=0, label_dropout=label_dropout)
+        for _ in dl.train(denoiser, dataset, config):
+            pass
+        return (denoiser.network.class_embedding.weight - before).abs().amax(dim=1) > 0
+
+    assert rows(0.0).tolist() == [False, True, True, True]
+    assert rows(0.5).tolist() == [True, True, True, True]
+
+
+def test_dropout_seed_gives_the_callers_random_state_back():
+    denoiser = tiny_denoiser(dropout=0.5).train()
+    x = noise(2, 1, 8, 8, dtype=torch.float32)
+
+    def draw(seed):
+        with dropout_seed(denoiser, seed), torch.no_grad():
+            return denoiser(x, 3).eps
+
+    before = torch.get_rng_state()
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_device_and_precision_can_be_chosen():
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    assert choose_precision("float32", "cpu") is None
+    assert choose_precision("bfloat16", "cpu") == torch.bfloat16
+    assert choose_precision("auto", "cpu") in (None, torch.bfloat16)
+
+
+# -------------------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("stop", [6, 8])
+def test_an_interrupted_run_ends_in_the_same_weights_bit_for_bit(dataset, tmp_path, dropout, stop):
+    whole = run(tiny_denoiser(dropout=dropout), dataset)
+    run(tiny_denoiser(dropout=dropout), dataset, CONFIG, tmp_path, steps=stop)
+    torch.manual_seed(99)  # another process: other random state, other first weights
+    again = run(tiny_denoiser(dropout=dropout, seed=99), dataset, CONFIG, tmp_path)
+    assert len(again[2]) == 6  # stopped at 6 or at 8, the last checkpoint is of step 6
+    assert again[2] == whole[2][6:]
+    for ours, theirs in zip(again[:2], whole[:2], strict=True):
+        torch.testing.assert_close(ours, theirs[6:], rtol=0, atol=0)
+
+
+def test_a_finished_run_has_nothing_left_to_do(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path)
+    assert list(dl.train(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)) == []
+
+
+def test_old_checkpoints_are_removed_and_the_last_step_has_one(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=5), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010.pt", "step-00000012.pt"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(dataset, tmp_path, damage):
+    whole = run(tiny_denoiser(), dataset, CONFIG, tmp_path)
+    newest = tmp_path / "step-00000012.pt"
+    content = newest.read_bytes()
+    newest.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"not a checkpoint"}[damage])
+    with pytest.warns(UserWarning, match=r"step-00000012.pt is damaged \(.+\); going on from the checkpoint before it"):
+        again = run(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)
+    assert again[2] == whole[2][9:]
+    torch.testing.assert_close(again[0], whole[0][9:], rtol=0, atol=0)
+    assert checkpoints.newest(tmp_path).content["step"] == 12  # written anew
+
+
+def test_an_unfinished_file_is_not_taken_for_a_checkpoint(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    (tmp_path / "step-00000006.tmp").write_bytes(b"half")
+    (tmp_path / "step-6.pt").write_bytes(b"someone else's")
+    assert checkpoints.newest(tmp_path).content["step"] == 3
+
+
+def test_checkpoints_execute_nothing(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "executed"),))
+
+    torch.save(dict(step=1, trap=Trap()), tmp_path / "step-00000001.pt")
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert checkpoints.newest(tmp_path) is None
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(config=replace(CONFIG, lr=0.01)), r"is of a run with lr=0.002, this one has 0.01; expected the same run: use another folder"),
+        (dict(config=replace(CONFIG, steps=13)), r"steps=12, this one has 13"),
+        (dict(config=replace(CONFIG, seed=1)), r"seed=0, this one has 1"),
+        (dict(denoiser=tiny_denoiser("v")), r"prediction='eps', this one has 'v'"),
+        (dict(denoiser=tiny_denoiser(dropout=0.1)), r"network.dropout=0.0, this one has 0.1"),
+        (dict(denoiser=dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(20))), r"with alpha_bar=\[1.0, 0.*… \(21 entries\)"),
+    ],
+    ids=["lr", "steps", "seed", "prediction", "network", "schedule"],
+)
+def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(dataset, tmp_path, change, message):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    files = {p: p.read_bytes() for p in tmp_path.iterdir()}
+    denoiser = change.get("denoiser", tiny_denoiser())
+    before = weights(denoiser)
+    with pytest.raises(ValueError, match=message):
+        dl.train(denoiser, dataset, change.get("config", CONFIG), tmp_path)
+    torch.testing.assert_close(weights(denoiser), before, rtol=0, atol=0)
+    assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_how_often_checkpoints_are_written_may_change(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    again = run(tiny_denoiser(seed=1), dataset, replace(CONFIG, checkpoint_every=100), tmp_path)
+    assert len(again[2]) == 9
+
+
+# ---------------------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(steps=0), r"steps=0; expected 1 or more"),
+        (dict(batch_size=-1), r"batch_size=-1; expected 1 or more"),
+        (dict(checkpoint_every=0), r"checkpoint_every=0"),
+        (dict(lr=0.0), r"lr=0.0; expected a number above 0"),
+        (dict(lr=float("nan")), r"lr=nan"),
+        (dict(grad_clip=0.0), r"grad_clip=0.0"),
+        (dict(weight_decay=-0.1), r"weight_decay=-0.1; expected 0 or more"),
+        (dict(warmup_steps=-1), r"warmup_steps=-1"),
+        (dict(ema_decay=1.0), r"ema_decay=1.0; expected 0 or more and less than 1"),
+        (dict(label_dropout=1.0), r"label_dropout=1.0"),
+        (dict(precision="float31"), r"unknown precision 'float31'; expected one of 'auto', 'float32'.*Did you mean 'float32'"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        dl.TrainConfig(**options)
+
+
+def other(images=None, labels=None):
+    dataset = tiny_dataset()
+    return dl.ImageDataset(dataset.images if images is None else images, dataset.labels if labels is None else labels, dataset.class_names)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "config", "message"),
+    [
+        (tiny_dataset(24).__class__(torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), ()), CONFIG, r"the dataset holds no images"),
+        (
+            other(tiny_dataset().images / 2 + 1),
+            CONFIG,
+            r"images range from 0.\d+ to 1.\d+; expected \[-1, 1\]: see diffusion_lib.datasets.to_float",
+        ),
+        (
+            other(tiny_dataset().images.index_fill(0, torch.tensor([3]), torch.nan)),
+            CONFIG,
+            r"images range from nan to nan; expected \[-1, 1\]",
+        ),
+        (other(labels=torch.full((24,), 3)), CONFIG, r"the dataset has label 3; expected 0\.\.2, the network's num_classes"),
+        (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images are \(1, 12, 12\); expected \(1, 8, 8\), those of this denoiser"),
+        (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer than the steps"),
+    ],
+    ids=["empty", "range", "nan", "label", "size", "warmup"],
+)
+def test_what_does_not_fit_raises_at_the_call_and_writes_nothing(tmp_path, dataset, config, message):
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), dataset, config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_the_network_cannot_halve_raise_at_the_call():
+    denoiser = dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20))  # no image_shape yet: any size may come
+    with pytest.raises(ValueError, match=r"images are 6x6; expected multiples of 4"):
+        dl.train(denoiser, other(torch.zeros(24, 1, 6, 6)), CONFIG)
+    assert denoiser.image_shape is None
+    dl.train(denoiser, other(torch.zeros(24, 1, 12, 12)), CONFIG)
+    assert denoiser.image_shape == (1, 12, 12)
+
+
+# ------------------------------------------------------------------------------------------------------------------- from a shell
+
+
+def command(tmp_path, *arguments):
+    line = [sys.executable, "-W", "error::RuntimeWarning", "-m", "diffusion_lib.training", "--out", str(tmp_path / "model"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, check=False)
+
+
+TINY = (
+    *("--images", "32", "--steps", "4", "--warmup-steps", "1", "--batch-size", "8", "--base-channels", "8", "--T", "20"),
+    *("--device", "cpu", "--precision", "float32", "--checkpoint-every", "2"),
+)
+
+
+def test_the_command_line_trains_and_saves_a_model(tmp_path):
+    done = command(tmp_path, *TINY, "--prediction", "x0", "--schedule", "linear")
+    assert done.returncode == 0, done.stderr
+    assert "from_pretrained" in done.stdout
+    denoiser = dl.Denoiser.from_pretrained(tmp_path / "model")
+    assert (denoiser.prediction, denoiser.schedule.name, denoiser.schedule.T) == ("x0", "linear", 20)
+    assert (denoiser.num_classes, denoiser.image_shape) == (36, (1, 28, 28))
+    # what is saved is the average, which a checkpoint of the last step holds too
+    ema = checkpoints.newest(tmp_path / "model" / "checkpoints").content["ema"]
+    torch.testing.assert_close(weights(denoiser), dict(ema), rtol=0, atol=0)
+    assert dl.sample(denoiser, 2, steps=2, y=3).shape == (2, 1, 28, 28)
+
+
+def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, capsys):
+    from diffusion_lib.training import main
+
+    main(["--out", str(tmp_path), *TINY])
+    first = weights(dl.Denoiser.from_pretrained(tmp_path))
+    main(["--out", str(tmp_path), *TINY])
+    torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), first, rtol=0, atol=0)
+
+
+def test_every_image_is_trained_on_equally_often(dataset):
+    # with the config's numbers: 12 steps of 10 are 5 epochs of 24
+    counts = Counter(i for step in range(1, 13) for i in batch_indices(24, 10, step, 0).tolist())
+    assert set(counts.values()) == {5}

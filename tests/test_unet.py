@@ -1,0 +1,199 @@
+"""The network: every part does something, each block is what it says, and inputs that do not fit are refused."""
+
+import math
+
+import pytest
+import torch
+from helpers import noise, tiny_unet
+
+from diffusion_lib import UNet
+from diffusion_lib.unet import AttentionBlock, Downsample, ResidualBlock, TimeEmbedding, Upsample, sinusoidal_embedding
+
+X, T, Y = noise(3, 1, 8, 8, dtype=torch.float32), torch.tensor([1, 7, 20]), torch.tensor([0, 1, 2])
+
+
+def block_input(channels=16, emb=24):
+    return noise(2, channels, 4, 4, seed=1, dtype=torch.float32), noise(2, emb, seed=2, dtype=torch.float32)
+
+
+def awake(block, seed=0):
+    """The block with its zero-initialised layers moved away from zero."""
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return block
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(),
+        dict(blocks_per_level=2, attention_levels=(0, 1)),
+        dict(channel_mults=(1, 1, 2), attention_levels=(), patch_size=1),
+        dict(in_channels=3, channel_mults=(2,), attention_levels=(0,), patch_size=4),
+    ],
+)
+def test_every_parameter_matters(options):
+    torch.manual_seed(0)
+    network = awake(UNet(**(dict(base_channels=16, num_classes=3) | options)))
+    x = noise(4, options.get("in_channels", 1), 16, 16, dtype=torch.float32)
+    # all classes and "no class": each row of the class embedding is used
+    out = network(x, torch.tensor([1, 5, 9, 20]), torch.tensor([0, 1, 2, -1]))
+    assert out.shape == x.shape
+    (out * noise(*x.shape, seed=1, dtype=torch.float32)).sum().backward()
+    untouched = [name for name, p in network.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-7]
+    assert untouched == []
+    assert (network.class_embedding.weight.grad.abs().amax(dim=1) > 1e-7).all()
+
+
+def test_timestep_and_class_change_the_answer_of_their_image_only():
+    network = tiny_unet()
+    out = network(X, T, Y)
+    other_t, other_y = network(X, torch.tensor([1, 8, 20]), Y), network(X, T, torch.tensor([0, 1, 0]))
+    for other, changed in ((other_t, 1), (other_y, 2), (network(X, T, torch.tensor([-1, 1, 2])), 0)):
+        difference = (other - out).abs().amax(dim=(1, 2, 3))
+        assert difference[changed] > 1e-3
+        assert difference[[i for i in range(3) if i != changed]].max() < 1e-5
+    torch.testing.assert_close(network(X, T), network(X, T, torch.full((3,), -1)), rtol=0, atol=0)
+
+
+def test_the_answer_does_not_depend_on_the_batch():
+    network = tiny_unet()
+    together = network(X, T, Y)
+    alone = torch.cat([network(X[i : i + 1], T[i : i + 1], Y[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_every_pixel_sees_every_other_one():
+    # attention on the coarse level: the gradient of one corner reaches the other
+    network = tiny_unet()
+    x = noise(1, 1, 32, 32, dtype=torch.float32).requires_grad_()
+    network(x, T[:1])[0, 0, 0, 0].backward()
+    assert x.grad[0, 0, -1, -1] != 0
+
+
+def test_a_new_network_answers_zero_and_a_new_block_is_the_identity():
+    assert not tiny_unet(zero=True)(X, T, Y).any()
+    h, emb = block_input()
+    assert torch.equal(ResidualBlock(16, 16, 24)(h, emb), h)
+    assert torch.equal(AttentionBlock(16, 24)(h, emb), h)
+
+
+def test_blocks_have_one_signature_and_the_shapes_they_say():
+    h, emb = block_input()
+    for block, shape in (
+        (ResidualBlock(16, 32, 24), (2, 32, 4, 4)),
+        (AttentionBlock(16, 24), (2, 16, 4, 4)),
+        (Downsample(16, 8), (2, 8, 2, 2)),
+        (Upsample(16, 8), (2, 8, 8, 8)),
+    ):
+        assert block(h, emb).shape == shape
+
+
+def test_residual_block_is_the_formula():
+    h, emb = block_input()
+    block = awake(ResidualBlock(16, 32, 24))
+    silu = lambda x: x * torch.sigmoid(x)  # noqa: E731
+
+    def normalise(norm, x):  # 8 groups of channels, each with mean 0 and variance 1, then weight and bias of each channel
+        groups = x.unflatten(1, (8, -1)).flatten(2)
+        z = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
+        return z.view_as(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+    scale, shift = block.scale_shift(silu(emb))[..., None, None].chunk(2, dim=1)
+    f = block.conv1(silu(normalise(block.norm1, h)))
+    expected = block.shortcut(h) + block.conv2(silu((1 + scale) * normalise(block.norm2, f) + shift))
+    torch.testing.assert_close(block(h, emb), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_weights_are_the_blocks_own():
+    h, emb = block_input(channels=64)
+    block = awake(AttentionBlock(64, 24))
+    assert block.heads == 2
+    weights = block.weights(h)
+    assert weights.shape == (2, 2, 16, 16)
+    torch.testing.assert_close(weights.sum(dim=-1), torch.ones(2, 2, 16), rtol=0, atol=1e-5)
+    q, k, v = block.queries_keys_values(h)
+    # one row by hand: image 1, head 0, position 5
+    scores = torch.stack([q[1, 0, 5] @ k[1, 0, j] for j in range(16)]) / math.sqrt(32)
+    torch.testing.assert_close(weights[1, 0, 5], scores.exp() / scores.exp().sum(), rtol=1e-4, atol=1e-6)
+    attended = (weights @ v).transpose(2, 3).reshape(h.shape)
+    torch.testing.assert_close(block(h, emb), h + block.out(attended), rtol=1e-4, atol=1e-5)
+
+
+def test_sinusoidal_embedding_is_cosines_then_sines():
+    t = torch.tensor([0, 1, 500])
+    embedding = sinusoidal_embedding(t, 8)
+    for b, time in enumerate(t.tolist()):
+        for i in range(4):
+            frequency = 10_000 ** (-i / 4)
+            assert embedding[b, i].item() == pytest.approx(math.cos(time * frequency), abs=1e-4)
+            assert embedding[b, i + 4].item() == pytest.approx(math.sin(time * frequency), abs=1e-4)
+
+
+def test_time_embedding_tells_all_timesteps_apart():
+    torch.manual_seed(0)
+    embedding = TimeEmbedding(16, 32)(torch.arange(1, 1001))
+    assert torch.pdist(embedding).min() > 1e-4
+
+
+def test_dropout_acts_in_training_only():
+    network = tiny_unet(dropout=0.5)
+    assert not torch.equal(network.train()(X, T, Y), network(X, T, Y))
+    assert torch.equal(network.eval()(X, T, Y), network(X, T, Y))
+
+
+def test_a_network_in_float64_answers_in_float64():
+    network = tiny_unet()
+    single = network(X, T, Y)
+    torch.testing.assert_close(network.double()(X.double(), T, Y), single.double(), rtol=1e-4, atol=1e-5)
+
+
+def test_config_builds_the_same_network():
+    network = tiny_unet(dropout=0.1)
+    again = UNet(**network.config)
+    again.load_state_dict(network.state_dict())
+    assert torch.equal(again.eval()(X, T, Y), network.eval()(X, T, Y))
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "y", "message"),
+    [
+        (X[..., :6], T, Y, r"images are 8x6; expected multiples of 4 \(patch_size 2, halved 1 times\): resize or pad"),
+        (X[..., :0], T, Y, r"images are 8x0; expected multiples of 4"),
+        (X.repeat(1, 3, 1, 1), T, Y, r"images have shape \(3, 3, 8, 8\); expected \(B, 1, H, W\)"),
+        (X, T[:2], Y, r"t has shape \(2,\); expected \(3,\): one timestep for each image"),
+        (X, T, Y[:2], r"shape \(2,\); expected torch.long of shape \(3,\): one class for each image"),
+        (X, T, Y.float(), r"y is torch.float32 .*expected torch.long"),
+        (X, T, torch.tensor([0, 3, 1]), r"y=3 is out of range; expected classes 0\.\.2, or -1 for no class"),
+        (X, T, torch.tensor([0, -2, 1]), r"y=-2 is out of range"),
+    ],
+)
+def test_input_that_does_not_fit_is_refused(x, t, y, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_unet()(x, t, y)
+
+
+def test_a_network_without_classes_takes_none():
+    with pytest.raises(ValueError, match="y was given to a network without classes; expected y=None, or build it with num_classes"):
+        tiny_unet(num_classes=None)(X, T, Y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(base_channels=12), r"base_channels=12; expected a multiple of 8"),
+        (dict(channel_mults=()), r"channel_mults is empty"),
+        (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected a whole number, 1 or more"),
+        (dict(attention_levels=(2,)), r"attention_levels names level 2; expected levels 0\.\.1"),
+        (dict(dropout=1.0), r"dropout=1.0; expected a probability"),
+        (dict(num_classes=0), r"num_classes=0; expected a whole number, 1 or more"),
+        (dict(patch_size=2.0), r"patch_size=2.0; expected a whole number"),
+        (dict(blocks_per_level=True), r"blocks_per_level=True"),
+    ],
+)
+def test_sizes_that_make_no_network_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**options)
