@@ -12,9 +12,6 @@ TORCH_INDEX ?=
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told that it is meant
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-# no banner, and no request that leaves this machine
-LAB_FLAGS += --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.handlers.announcements.NeverCheckForUpdate
-
 .PHONY: help lab test unit notebooks-test lint build-notebooks clean
 
 help:
@@ -50,6 +47,8 @@ $(VENV)/bin/python:
 $(VENV)/.lab $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet -c constraints.txt torch torchvision --index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$*]'
+	@# offline by default: JupyterLab neither asks for news nor looks for updates
+	$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null
 	@touch $@
 
 clean:

@@ -55,7 +55,7 @@ def show_rows(
 
 def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("beta", "alpha_bar", "log_snr")) -> Figure:
     """One panel for each quantity (names of `Schedule`'s tables) with a curve for each schedule, over t / T."""
-    figure, axes = plt.subplots(1, len(quantities), figsize=(3.6 * len(quantities), 2.8), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(quantities), figsize=(3 * len(quantities), 2.7), squeeze=False, layout="constrained")
     for ax, quantity in zip(axes[0], quantities, strict=True):
         for schedule in schedules:
             u = torch.arange(1, schedule.T + 1) / schedule.T

@@ -45,7 +45,7 @@ def blame(source: str | Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        what = f"{error!r} is missing" if isinstance(error, KeyError) else str(error)
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"the model in {source} does not fit this package ({what}); expected what save_pretrained writes") from error
 
 

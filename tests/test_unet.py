@@ -74,6 +74,15 @@ def test_every_pixel_sees_every_other_one():
     assert x.grad[0, 0, -1, -1] != 0
 
 
+def test_skips_carry_details_past_the_coarse_levels():
+    network = tiny_unet()
+    for blocked in (network.middle, network.upsample[0]):
+        hook = blocked.register_forward_hook(lambda module, inputs, out: torch.zeros_like(out))
+        difference = (network(X, T) - network(X.roll(1, dims=0), T)).abs().amax(dim=(1, 2, 3))
+        hook.remove()
+        assert difference.min() > 1e-3
+
+
 def test_a_new_network_answers_zero_and_a_new_block_is_the_identity():
     assert not tiny_unet(zero=True)(X, T, Y).any()
     h, emb = block_input()

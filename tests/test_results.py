@@ -1,0 +1,31 @@
+"""The measurements that ship with the package: they can be read, and they are of the model that ships."""
+
+import hashlib
+
+import pytest
+
+from diffusion_lib.pretrained import WEIGHTS
+from diffusion_lib.results import FOLDER, load_results
+
+
+def test_sampler_quality_is_of_the_weights_that_ship():
+    results = load_results("sampler_quality")
+    weights = WEIGHTS / "denoiser" / results["model"]["name"] / "model.safetensors"
+    remedy = f"run {results['script']} again"
+    assert results["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), remedy
+
+
+def test_every_result_says_how_it_was_made():
+    names = [path.stem for path in FOLDER.glob("*.json")]
+    assert names
+    for name in names:
+        results = load_results(name)
+        assert results["script"] == f"benchmarks/{name}.py"
+        assert {"date", "settings", "machine", "torch"} <= results.keys()
+
+
+def test_unknown_results_are_told_with_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"unknown results file 'sampler_qualty'; expected one of 'sampler_quality'.*Did you mean 'sampler_quality'\?"
+    ):
+        load_results("sampler_qualty")
