@@ -66,6 +66,13 @@ def test_frechet_interval_is_the_bootstraps_and_narrows_with_more_images():
     assert 0.5 < (estimate.high - estimate.low) / (2 * 1.96 * values.std()) < 2
 
 
+def test_frechet_interval_knows_of_both_sets():
+    # few images on either side make it wide
+    few, many = normal(50), normal(2000, seed=1, shift=1.0)
+    widths = [e.high - e.low for e in (frechet_distance(few, many), frechet_distance(many, few))]
+    assert 0.6 < widths[0] / widths[1] < 1.6
+
+
 def test_frechet_distance_is_reproducible():
     a, b = normal(50), normal(50, seed=1)
     assert frechet_distance(a, b, resamples=3) == frechet_distance(a, b, resamples=3)

@@ -77,7 +77,9 @@ def test_the_loss_is_drawn_with_its_running_mean():
     mean, raw = ax.lines
     assert list(raw.get_ydata()) == losses
     assert list(raw.get_xdata()) == [1, 2, 3, 4]
-    # the plain mean while it is short, then half of it and half of the new
+    # half of it and half of the new
     assert list(mean.get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.0])
+    # the plain mean while there are few: a long memory does not cling to the first loss
+    assert list(plot_loss(losses, smooth=0.98).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
     assert ax.get_yscale() == "log"
     assert plot_loss(losses, ax=ax) is ax
