@@ -211,6 +211,9 @@ def _walk(
     """The loop of every sampler. What it is given is checked here, at once; the generator that it returns does the work."""
     check_images(xT=xT)
     timesteps = timestep_subset(denoiser.schedule.T, steps)
+    for name, each in (("y", y), ("generator", generator if isinstance(generator, Sequence) else None)):
+        if each is not None and len(each) != len(xT):
+            raise ValueError(f"{name} has {len(each)} entries for {len(xT)} images; expected one for each")
 
     def walk():
         xt = xT

@@ -90,6 +90,8 @@ class EMA:
         # ema <- d ema + (1 - d) weights,  d = min(decay, (1 + step) / (10 + step)): a short memory while there is little to remember
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.denoiser.parameters()), list(denoiser.parameters()), 1 - decay)
+        for ours, theirs in zip(self.denoiser.buffers(), denoiser.buffers(), strict=True):
+            ours.copy_(theirs)  # running statistics, in networks that have any, are averages already
 
 
 def train(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig, checkpoint_dir: str | Path | None = None) -> Iterator[TrainStep]:
@@ -183,7 +185,10 @@ def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -
 def choose_device(name: str = "auto") -> torch.device:
     """The device called `name`; "auto" is CUDA if there is one, else Apple's MPS, else the CPU."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another that torch knows") from error
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -220,8 +220,8 @@ class UNet(nn.Module):
         height, width = x.shape[2:]
         if height % self.size_multiple or width % self.size_multiple or not height * width:
             raise ValueError(
-                f"images are {height}x{width}; expected multiples of {self.size_multiple} (patch_size {self.patch_size}, halved "
-                f"{len(self.up) - 1} times): resize or pad them, or use fewer channel_mults"
+                f"images are {height}x{width}; expected multiples of {self.size_multiple} (patch_size {self.patch_size}, "
+                f"{len(self.up)} levels): resize or pad them, or use fewer channel_mults"
             )
         if t.shape != x.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep for each image")

@@ -476,3 +476,12 @@ def test_guidance_can_be_sampled_and_strengthens_the_class():
     assert lit == pytest.approx([0.0, 0.5, 1.0, 2.0], abs=1e-5)
     samples = dl.sample(dl.Guided(ideal, 2.0), 8, steps=10, y=1)
     torch.testing.assert_close(samples, images[1:].expand(8, -1, -1, -1), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", [dl.ddpm_steps, dl.ddim_steps])
+def test_labels_and_generators_of_another_number_are_refused_at_the_call(sampler):
+    denoiser = dl.IdealDenoiser(IMAGES, dl.linear_schedule(T))
+    with pytest.raises(ValueError, match=r"y has 2 entries for 3 images; expected one for each"):
+        sampler(denoiser, XT, y=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"generator has 2 entries for 3 images; expected one for each"):
+        sampler(denoiser, XT, generator=dl.sample_generators(0, range(2)))

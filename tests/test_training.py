@@ -439,3 +439,17 @@ def test_every_image_is_trained_on_equally_often(dataset):
     # with the config's numbers: 12 steps of 10 are 5 epochs of 24
     counts = Counter(i for step in range(1, 13) for i in batch_indices(24, 10, step, 0).tolist())
     assert set(counts.values()) == {5}
+
+
+def test_an_unknown_device_is_named():
+    with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
+        dl.training.choose_device("gpu")
+
+
+def test_the_average_takes_over_running_statistics():
+    denoiser = dl.Denoiser(torch.nn.BatchNorm2d(1), dl.linear_schedule(10))
+    ema = dl.training.EMA(denoiser, 0.9)
+    denoiser.network(torch.full((2, 1, 2, 2), 3.0))
+    ema.update(denoiser, 1)
+    assert torch.equal(ema.denoiser.network.running_mean, denoiser.network.running_mean)
+    assert denoiser.network.running_mean.item() > 0

@@ -170,7 +170,7 @@ def test_config_builds_the_same_network():
 @pytest.mark.parametrize(
     ("x", "t", "y", "message"),
     [
-        (X[..., :6], T, Y, r"images are 8x6; expected multiples of 4 \(patch_size 2, halved 1 times\): resize or pad"),
+        (X[..., :6], T, Y, r"images are 8x6; expected multiples of 4 \(patch_size 2, 2 levels\): resize or pad"),
         (X[..., :0], T, Y, r"images are 8x0; expected multiples of 4"),
         (X.repeat(1, 3, 1, 1), T, Y, r"images have shape \(3, 3, 8, 8\); expected \(B, 1, H, W\)"),
         (X, T[:2], Y, r"t has shape \(2,\); expected \(3,\): one timestep for each image"),
