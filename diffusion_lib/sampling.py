@@ -3,7 +3,8 @@
 `ddpm_steps` and `ddim_steps` walk one chain of timesteps T … 0 and differ in the distribution that the next image is drawn
 from. Each yields a `Step` as soon as it is taken and keeps none, so that the caller may watch, stop or store.
 
-Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502).
+Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502); its step as a turn,
+Salimans & Ho 2022 (arXiv:2202.00512).
 """
 
 from collections import deque
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like
+from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
 from diffusion_lib.schedules import Schedule
 
 VARIANCES = ("small", "large")
@@ -118,8 +119,9 @@ def ddim_encode_steps(
 ) -> Iterator[Step]:
     """The deterministic chain walked backwards: from an image to the noise that `ddim_steps(eta=0, clip=False)` turns into it.
 
-    x0: (B, C, H, W) in [-1, 1]. A DDIM step is xs = a xt + b eps_hat(xt, t); given xs, its xt is a fixed point of
-    xt = (xs - b eps_hat(xt, t)) / a, found by `iterations` evaluations that start at xs (1: the usual "DDIM inversion").
+    x0: (B, C, H, W) in [-1, 1]. A DDIM step turns (xt, v) by an angle d: xs = cos(d) xt - sin(d) v_hat(xt, t). Given xs, its
+    xt is a fixed point of xt = (xs + sin(d) v_hat(xt, t)) / cos(d), found by `iterations` evaluations, of which the first is at xs.
+    (The usual "DDIM inversion" does one, of the same equation written with eps_hat, which is several times less exact.)
     Yields `Step`s of ascending t; the last has t == T, and its xt is the encoding.
     """
     check_images(x0=x0)
@@ -132,13 +134,13 @@ def ddim_encode_steps(
         for s, t in pairwise(timesteps):
             with torch.no_grad():
                 ab_t, ab_s = (pick(denoiser.schedule.alpha_bar, u, len(x0)) for u in (t, s))
-                # xs = sqrt(ab_s / ab_t) xt + (sqrt(1 - ab_s) - sqrt(ab_s / ab_t) sqrt(1 - ab_t)) eps_hat   Song et al. 2021, eq. 13
-                a = (ab_s / ab_t).sqrt()
-                b = (1 - ab_s).sqrt() - a * (1 - ab_t).sqrt()
+                # with sqrt(ab) = cos(phi), sqrt(1 - ab) = sin(phi):  d = phi_t - phi_s             Salimans & Ho 2022, appendix D
+                cos_d = (ab_s * ab_t).sqrt() + ((1 - ab_s) * (1 - ab_t)).sqrt()
+                sin_d = (ab_s * (1 - ab_t)).sqrt() - (ab_t * (1 - ab_s)).sqrt()
                 xt = xs
                 for _ in range(iterations):
                     x0_hat, eps_hat = denoiser(xt, t, y)
-                    xt = (xs - b.to(xs) * eps_hat) / a.to(xs)
+                    xt = (xs + sin_d.to(xs) * v_from(denoiser.schedule, x0_hat, eps_hat, t)) / cos_d.to(xs)
                 xs = xt
             yield Step(t, xs, x0_hat, eps_hat)
 

@@ -79,6 +79,24 @@ def test_frechet_distance_is_reproducible():
     assert frechet_distance(a, b, resamples=3) != frechet_distance(a, b, resamples=3, seed=1)
 
 
+def test_frechet_interval_with_chosen_classes_leaves_out_their_chance():
+    # 20 classes far apart and 30 rows of each: between fresh sets of the same classes the distance hardly varies
+    y = torch.arange(600) % 20
+    centres = normal(20, seed=7, scale=10.0)
+
+    def fresh(seed):
+        return centres[y] + normal(600, seed=seed)
+
+    values = torch.tensor([frechet_distance(fresh(i), fresh(100 + i) + 1.0, y, resamples=2).value for i in range(20)])
+    free = frechet_distance(fresh(0), fresh(100) + 1.0)
+    chosen = frechet_distance(fresh(0), fresh(100) + 1.0, y)
+    assert chosen.value == free.value
+    assert 0.6 < (chosen.high - chosen.low) / (2 * 1.96 * values.std()) < 1.6
+    assert (free.high - free.low) > 5 * (chosen.high - chosen.low)
+    with pytest.raises(ValueError, match=r"y has 599 classes for 600 real and 600 fake features; expected one for each row of both"):
+        frechet_distance(fresh(0), fresh(1), y[:-1])
+
+
 def test_kernel_distance_is_its_formula():
     a, b = normal(24), normal(24, seed=1, shift=0.5)
     estimate = kernel_distance(a, b, blocks=3)
