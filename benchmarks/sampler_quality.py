@@ -1,6 +1,6 @@
 """DDPM and DDIM on the same noise: quality, seconds and network calls against the number of steps. Notebook 04 shows the result.
 
-    python benchmarks/sampler_quality.py                     the table that ships (about half an hour on two CPU cores)
+    python benchmarks/sampler_quality.py                     the table that ships (25 minutes on two CPU cores)
     python benchmarks/sampler_quality.py --n 72 --steps 10 20 --out /tmp/sampler_quality.json
 
 The glyphs model that ships is asked for the 36 characters in turn. Its images are compared with as many held-out glyphs, which

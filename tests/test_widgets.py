@@ -1,18 +1,23 @@
 """The widgets' Python side: what travels to the page, and what stays in the notebook for pages that run nothing."""
 
+import asyncio
 import io
+import os
+import re
+import signal
 import sys
 
 import numpy as np
 import pytest
 import torch
+import traitlets
 from helpers import Curved, noise, tiny_dataset
 from PIL import Image
 
 import diffusion_lib as dl
 from diffusion_lib.plots import image_grid
-from diffusion_lib.widgets import noising, record, scrub
-from diffusion_lib.widgets.base import FOLDER, png
+from diffusion_lib.widgets import attention, chains, explore_schedules, live_training, noising, record, scrub, training
+from diffusion_lib.widgets.base import FOLDER, fingerprint, png
 
 X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 1, 8, 6, seed=2, dtype=torch.float32)
 
@@ -27,7 +32,7 @@ def received(widget, t, schedule=0):
     """xt as the page computes it from what it is sent: (H, W, C)."""
     x0 = np.frombuffer(widget.x0, np.uint8).reshape(widget.shape).astype(float) / 127.5 - 1
     eps = np.frombuffer(widget.eps, np.int8).reshape(widget.shape) * widget.eps_scale
-    alpha_bar = widget.schedules[schedule]["alpha_bar"][t]
+    alpha_bar = np.frombuffer(widget.alpha_bar[schedule])[t]
     return torch.from_numpy(np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps)
 
 
@@ -39,10 +44,10 @@ def test_the_page_gets_all_it_needs_for_every_timestep(channels):
     widget = noising(x0, schedules, t=7, eps=eps, columns=3, title="noise")
     assert widget.shape == [16, 18, channels]
     assert len(widget.x0) == len(widget.eps) == 16 * 18 * channels
-    assert (widget.value, widget.title) == (7, "noise")
-    assert [s["name"] for s in widget.schedules] == ["linear", "cosine"]
+    assert (widget.t, widget.schedule, widget.title) == (7, "linear", "noise")
+    assert widget.names == ["linear", "cosine"]
     for k, schedule in enumerate(schedules):
-        assert widget.schedules[k]["alpha_bar"] == pytest.approx(schedule.alpha_bar.tolist(), rel=1e-6)
+        assert np.array_equal(np.frombuffer(widget.alpha_bar[k]), schedule.alpha_bar)
         for t in (0, 1, 10, 20):
             xt = dl.q_sample(schedule, x0, t, eps.clamp(-127 / 31, 127 / 31))
             page = received(widget, t, k)
@@ -70,15 +75,53 @@ def test_noising_refuses_what_it_cannot_show():
         noising(X0, dl.linear_schedule(20), eps=EPS[:4])
     with pytest.raises(ValueError, match=r"x0 has dtype torch.uint8; expected floats"):
         noising(X0.to(torch.uint8), dl.linear_schedule(20))
+    with pytest.raises(ValueError, match=r"x0 has 2 channels; expected 1 \(grey\) or 3 \(colour\)"):
+        noising(X0.repeat(1, 2, 1, 1), dl.linear_schedule(20))
+    with pytest.raises(ValueError, match=r"schedules are called \['linear', 'linear'\]; expected a name of its own for each"):
+        noising(X0, [dl.linear_schedule(20), dl.linear_schedule(20)])
+    with pytest.raises(ValueError, match=r"t=21; expected 0\.\.20"):
+        noising(X0, dl.linear_schedule(20), t=21)
+
+
+def test_readers_can_set_and_observe_where_the_widget_stands():
+    widget, heard = noising(X0, [dl.linear_schedule(20), dl.cosine_schedule(20)]), []
+    widget.observe(lambda change: heard.append((change["name"], change["new"])), ["t", "schedule"])
+    widget.t, widget.schedule = 20, "cosine"
+    assert heard == [("t", 20), ("schedule", "cosine")]
+    with pytest.raises(traitlets.TraitError, match=r"t=21; expected 0\.\.20"):
+        widget.t = 21
+    with pytest.raises(traitlets.TraitError, match=r"unknown schedule 'cosin'.*Did you mean 'cosine'\?"):
+        widget.schedule = "cosin"
+    assert (widget.t, widget.schedule) == (20, "cosine")
 
 
 def test_noisings_still_is_a_film_from_clean_to_noise():
     schedule = dl.linear_schedule(20)
     still = picture(noising(X0, schedule, eps=EPS, columns=2).still)
     film = torch.cat([dl.q_sample(schedule, X0[:2], t, EPS[:2]) for t in (0, 4, 8, 12, 16, 20)])
-    expected = image_grid(film, columns=2).numpy()
+    expected = image_grid(film, columns=2).numpy()[..., 0]
     factor = still.shape[1] // expected.shape[1]
-    assert np.array_equal(still, expected.repeat(factor, axis=0).repeat(factor, axis=1))
+    # 16 grey levels, 17 apart
+    assert abs(still.astype(int) - expected.repeat(factor, axis=0).repeat(factor, axis=1)).max() <= 9
+
+
+def test_explore_schedules_sends_tables_and_images():
+    schedules = [dl.linear_schedule(20), dl.cosine_schedule(20), dl.sigmoid_schedule(20)]
+    widget = explore_schedules(schedules, X0, eps=EPS)
+    assert widget.t == 10
+    for k, schedule in enumerate(schedules):
+        assert np.array_equal(np.frombuffer(widget.alpha_bar[k]), schedule.alpha_bar)
+    assert widget.shape == [8, 30, 1]
+    xt = dl.q_sample(schedules[2], X0, 13, EPS).permute(2, 0, 3, 1).reshape(8, 30, 1)
+    torch.testing.assert_close(received(widget, 13, 2), xt.double(), rtol=0, atol=0.03)
+    with pytest.raises(ValueError, match=r"t=0; expected 1\.\.20"):
+        explore_schedules(schedules, t=0)  # beta has no entry there
+
+
+def test_explore_schedules_does_without_images():
+    widget = explore_schedules(dl.cosine_schedule(20), t=3)
+    assert (widget.shape, widget.x0, widget.t) == ([], b"", 3)
+    assert picture(widget.still).shape[1] > 300
 
 
 FRAMES = noise(7, 5, 1, 8, 6, seed=3, dtype=torch.float32)
@@ -94,7 +137,7 @@ def cut(widget, panel, i):
 def test_scrub_sends_every_frame_of_every_panel():
     widget = scrub({"xt": FRAMES, "x0_hat": -FRAMES}, [f"t = {i}" for i in range(7)], columns=3, title="chain")
     assert (widget.panel_names, widget.captions[6], widget.title) == (["xt", "x0_hat"], "t = 6", "chain")
-    assert widget.value == 6
+    assert widget.frame == 6
     for panel, frames in enumerate((FRAMES, -FRAMES)):
         for i in range(7):
             expected = image_grid(frames[i], 3).numpy()[..., 0].astype(int)
@@ -106,7 +149,7 @@ def test_scrub_sends_every_frame_of_every_panel():
 def test_scrub_sends_colours_as_they_are():
     frames = noise(4, 2, 3, 8, 6)
     widget = scrub({"xt": frames}, list("abcd"), columns=2, start=1)
-    assert widget.value == 1
+    assert widget.frame == 1
     for i in range(4):
         assert np.array_equal(cut(widget, 0, i), image_grid(frames[i], 2).numpy())
 
@@ -115,6 +158,14 @@ def test_sheets_stay_small_enough_for_a_browser():
     widget = scrub({"xt": torch.zeros(300, 4, 1, 64, 64)}, [""] * 300, columns=4)
     assert max(picture(widget.sheets[0]).shape) <= 4096
     assert len(widget.captions) == 300
+
+
+def test_frames_outside_the_film_are_refused():
+    with pytest.raises(ValueError, match=r"start=7; expected 0\.\.6"):
+        scrub({"a": FRAMES}, [""] * 7, start=7)
+    widget = scrub({"a": FRAMES}, [""] * 7)
+    with pytest.raises(traitlets.TraitError, match=r"frame=7; expected 0\.\.6"):
+        widget.frame = 7
 
 
 @pytest.mark.parametrize(
@@ -138,15 +189,252 @@ def test_record_keeps_an_even_part_of_the_chain_and_its_end(steps, frames, kept)
     for i, t in enumerate(recording.t):
         assert torch.equal(recording.xt[i], by_t[t].xt)
         assert torch.equal(recording.x0_hat[i], by_t[t].x0_hat)
+    assert [recording.t[i] for i in (0, -1)] == [chain[recording.step[i] - 1].t for i in (0, -1)]
+    assert recording.steps == steps
     gaps = np.abs(np.diff(recording.t))
     assert kept < 3 or gaps.max() - gaps.min() <= 50 // steps + 1
 
 
+def chain(steps, xT=None, eta=0.0):
+    xT = noise(5, 1, 8, 6, dtype=torch.float32) if xT is None else xT
+    return dl.ddim_steps(Curved(dl.cosine_schedule(50)), xT, steps=steps, eta=eta, generator=torch.Generator().manual_seed(0))
+
+
+def test_chains_show_every_chain_at_the_first_ones_timesteps():
+    widget = chains({"DDPM": chain(50, eta=1.0), "DDIM": record(chain(10))}, frames=6, t=31)
+    assert widget.panel_names == ["DDPM: xt", "DDPM: x0_hat", "DDIM: xt", "DDIM: x0_hat"]
+    assert widget.ts == [49, 39, 29, 20, 10, 0]
+    assert widget.captions[1] == "t = 39"  # no step: it is another one in each chain
+    by_t = {step.t: step for step in chain(10)}
+    for i, t in enumerate(widget.ts):
+        nearest = min(by_t, key=lambda s: abs(s - t))
+        expected = image_grid(by_t[nearest].xt, 4).numpy()[..., 0].astype(int)
+        assert abs(cut(widget, 2, i).astype(int) - expected).max() <= 9
+    # it opens at the recorded timestep nearest to what was asked for
+    assert (widget.frame, widget.t) == (2, 31)
+
+
+def test_a_chains_frame_and_timestep_follow_each_other():
+    widget = chains({"": chain(50)}, frames=6)
+    assert widget.panel_names == ["xt", "x0_hat"]
+    assert widget.captions[-1] == "t = 0, step 50 of 50"
+    assert (widget.frame, widget.t) == (5, 0)
+    widget.frame = 1
+    assert widget.t == 39
+    widget.t = 22  # not recorded; kept, for widgets that are linked with this one
+    assert (widget.frame, widget.t) == (3, 22)
+    with pytest.raises(ValueError, match="chains is empty; expected a name and a sampler's steps"):
+        chains({})
+    with pytest.raises(ValueError, match=r"t=50; expected 0\.\.49"):
+        chains({"": chain(50)}, t=50)
+
+
+# ----------------------------------------------------------------------------------------------------------------------- training
+
+LOSSES = [1 / n for n in range(1, 31)]
+
+
+def test_training_sends_samples_and_losses():
+    widget = training({"raw": FRAMES[:3], "average": -FRAMES[:3]}, [1, 10, 30], LOSSES, columns=3)
+    assert (widget.steps, widget.total, widget.live) == ([1, 10, 30], 30, False)
+    assert np.frombuffer(widget.losses, np.float32) == pytest.approx(LOSSES)
+    for i in range(3):
+        expected = np.concatenate([image_grid(x[i], 3).numpy()[..., 0] for x in (FRAMES, -FRAMES)], axis=1).astype(int)
+        assert abs(picture(widget.pictures[i]).astype(int) - expected).max() <= 9
+    assert widget.panel_shape == list(image_grid(FRAMES[0], 3).shape[:2])
+    assert (widget.frame, widget.step) == (2, 30)
+    widget.step = 12
+    assert (widget.frame, widget.step) == (1, 12)
+    widget.frame = 0
+    assert widget.step == 1
+    for samples, steps in (({}, []), ({"raw": FRAMES}, [1, 2]), ({"raw": FRAMES[0]}, [1] * 5)):
+        with pytest.raises(ValueError, match=r"samples have shapes .* for \d steps; expected \(F, B, C, H, W\), all alike, and F steps"):
+            training(samples, steps, LOSSES)
+    with pytest.raises(ValueError, match=r"samples are called \['ema'\]; expected \['raw', 'average'\], as before"):
+        widget.add(31, {"ema": FRAMES[0]})
+
+
+def fake_run(steps):
+    """What `train` yields, without the work."""
+    return (dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None) for n in range(1, steps + 1))
+
+
+def live(total=30):
+    return live_training(total, ["samples"], (5, 1, 8, 6)), lambda step: {"samples": FRAMES[step.step % 7]}
+
+
+def watched(view, run, samples, at, act=None):
+    """The steps that a reader's loop sees, with act(step) done in it; ends where it returns True."""
+
+    async def loop():
+        seen = []
+        async for step in view.watch(run, samples, at):
+            assert view.running
+            seen.append(step.step)
+            if act is not None and act(step):
+                break
+        await asyncio.sleep(0)  # a generator that was left is closed by the event loop
+        return seen
+
+    return asyncio.run(loop())
+
+
+def test_a_live_view_passes_the_steps_on_and_shows_them():
+    view, samples = live()
+    assert view.panel_shape == list(image_grid(FRAMES[0], 4).shape[:2])
+    assert (view.running, view.live) == (False, True)
+    assert watched(view, fake_run(30), samples, at=[1, 10, 30]) == list(range(1, 31))
+    assert np.frombuffer(view.losses, np.float32) == pytest.approx(LOSSES)
+    assert (view.steps, len(view.pictures), view.frame, view.step) == ([1, 10, 30], 3, 2, 30)
+    assert not view.running
+    assert picture(view.still).size > 0
+
+
+def test_a_live_view_can_be_stopped_and_goes_on_with_the_same_run():
+    view, samples = live()
+    run = fake_run(30)
+
+    def press_stop(step):
+        if step.step == 7:
+            view._handle_custom_msg({"stop": True}, [])  # what the page's button sends
+
+    assert watched(view, run, samples, [5, 20], press_stop) == list(range(1, 8))
+    assert (view.running, len(view.losses) // 4) == (False, 7)
+    assert watched(view, run, samples, [5, 20]) == list(range(8, 31))
+    assert np.frombuffer(view.losses, np.float32) == pytest.approx(LOSSES)
+    assert view.steps == [5, 20]
+
+
+def test_the_event_loop_turns_between_steps():
+    view, samples = live()
+
+    async def run_beside():
+        async def press_later():
+            while len(view.pictures) < 1:
+                await asyncio.sleep(0)
+            view.stop = True
+
+        task = asyncio.create_task(press_later())
+        seen = [step.step async for step in view.watch(fake_run(30), samples, at=[5])]
+        await task
+        return seen
+
+    assert asyncio.run(run_beside())[-1] in (5, 6)
+
+
+def test_an_interrupt_stops_a_live_view_after_the_step():
+    view, samples = live()
+    before = signal.getsignal(signal.SIGINT)
+    run = fake_run(30)
+    seen = watched(view, run, samples, [5], lambda step: os.kill(os.getpid(), signal.SIGINT) if step.step == 9 else None)
+    assert (seen[-1], next(run).step) == (9, 10)
+    assert signal.getsignal(signal.SIGINT) is before
+
+    def interrupt_twice(step):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        watched(view, run, samples, [5], interrupt_twice)
+
+
+def test_leaving_the_loop_leaves_the_view_in_order():
+    view, samples = live()
+    run = fake_run(30)
+    before = signal.getsignal(signal.SIGINT)
+    assert watched(view, run, samples, [2], lambda step: step.step == 3) == [1, 2, 3]
+    assert (view.running, len(view.losses) // 4, next(run).step) == (False, 3, 4)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# ---------------------------------------------------------------------------------------------------------------------- attention
+
+
+def network(**config):
+    torch.manual_seed(0)
+    unet = dl.UNet(base_channels=8, num_classes=3, **config)
+    for p in unet.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return dl.Denoiser(unet, dl.cosine_schedule(20)).eval()
+
+
+class NoUNet(torch.nn.Module):
+    def forward(self, x, t, y=None):
+        return x
+
+
+def test_attention_sends_the_networks_own_weights_and_features():
+    denoiser, x0, eps, y = network(), X0[:1, :, :8, :4].contiguous(), EPS[:1, :, :8, :4].contiguous(), torch.tensor([1])
+    widget = attention(denoiser, x0, y=y, eps=eps, ts=[3, 11], channels=4)
+    assert [layer["name"] for layer in widget.layers] == ["down, level 0", "down, level 1", "middle", "up, level 1", "up, level 0"]
+    assert [layer["heads"] for layer in widget.layers] == [0, 1, 1, 1, 0]
+    assert (widget.layer, widget.t, widget.pixel) == ("down, level 1", 11, [4, 2])
+
+    stage = denoiser.network.down[1][0]  # 2 x 1 positions
+    seen = []
+    hook = stage.attention.register_forward_pre_hook(lambda block, args: seen.append(block.weights(args[0])[0]))
+    outputs = stage.register_forward_hook(lambda block, args, out: seen.append(out[0]))
+    with torch.no_grad():
+        for t in (3, 11):
+            denoiser(dl.q_sample(denoiser.schedule, x0, t, eps), t, y)
+    hook.remove()
+    outputs.remove()
+    # frames go down, positions across: cell (f, i) is where position i looks at noise level f
+    sheet, top = picture(widget.sheets["attention 1"]).astype(float) / 255, widget.layers[1]["top"]
+    assert sheet.shape == (2 * 2, 2 * 1)
+    for f in range(2):
+        for i in range(2):
+            expected = (seen[2 * f][0, i] / top).clamp(max=1).view(2, 1)
+            assert np.abs(sheet[2 * f : 2 * f + 2, i : i + 1] - expected.numpy()).max() < 1.1 / 31
+    features = picture(widget.sheets["features 1"])
+    assert features.shape == (2 * 2, 4 * 1)
+    # the sign is right: lighter than grey is above 0
+    outputs = torch.stack([seen[1][:4], seen[3][:4]]).permute(0, 2, 1, 3).reshape(4, 4)
+    clear = outputs.abs() > 0.2 * outputs.abs().max()
+    assert torch.equal((torch.from_numpy(features) > 127)[clear], (outputs > 0)[clear])
+    assert picture(widget.sheets["images"]).shape == (8, 2 * 4)
+
+
+def test_attention_leaves_no_hooks_behind_and_names_blocks():
+    denoiser = network(blocks_per_level=2, attention_levels=())
+    widget = attention(denoiser, X0[:1, :, :8, :4].contiguous(), ts=[5])
+    assert [layer["name"] for layer in widget.layers][:2] == ["down, level 0, block 0", "down, level 0, block 1"]
+    assert {layer["heads"] for layer in widget.layers} == {0}
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in denoiser.network.modules())
+
+
+def test_attention_refuses_what_it_cannot_look_into():
+    denoiser = network()
+    with pytest.raises(ValueError, match=r"x0 has 5 images; expected one: x0\[:1\]"):
+        attention(denoiser, X0)
+    with pytest.raises(ValueError, match=r"the denoiser's network is a NoUNet; expected a UNet"):
+        attention(dl.Denoiser(NoUNet(), dl.cosine_schedule(20)), X0[:1])
+    widget = attention(denoiser, X0[:1, :, :8, :4].contiguous(), ts=[3, 11, 20])
+    with pytest.raises(traitlets.TraitError, match=r"layer='up'; expected one of \['down, level 0'"):
+        widget.layer = "up"
+    with pytest.raises(traitlets.TraitError, match=r"pixel=\[8, 0\]; expected \[row, column\] inside 8x4"):
+        widget.pixel = [8, 0]
+    widget.frame = 0
+    assert widget.t == 3
+    widget.t = 18
+    assert widget.frame == 2
+
+
+# --------------------------------------------------------------------------------------------------------------- all of them alike
+
+
 def widgets():
     dataset = tiny_dataset(4)
+    view, samples = live()
+    watched(view, fake_run(30), samples, at=[1, 30])
     return {
-        "NoisingWidget(4 images 1x8x8, t = 0..20, linear)": noising(dataset.images, dl.linear_schedule(20)),
-        "ScrubWidget(7 frames; panels: xt, x0_hat)": scrub({"xt": FRAMES, "x0_hat": FRAMES}, [""] * 7),
+        "NoisingWidget(4 images 1x8x8, t = 0..20, linear, data HASH)": noising(dataset.images, dl.linear_schedule(20)),
+        "ScheduleWidget(linear; t = 1..20, data HASH)": explore_schedules(dl.linear_schedule(20), dataset.images),
+        "ScrubWidget(7 frames; panels: xt, x0_hat; data HASH)": scrub({"xt": FRAMES, "x0_hat": FRAMES}, [""] * 7),
+        "ChainWidget(10 frames; panels: xt, x0_hat; data HASH)": chains({"": chain(10)}),
+        "TrainingWidget(7 of 30 steps; raw; data HASH)": training({"raw": FRAMES}, range(1, 8), LOSSES),
+        "TrainingWidget(live, 30 steps; samples)": view,
+        "AttentionWidget(5 layers, t = 1..20; data HASH)": attention(network(), X0[:1, :, :8, :4].contiguous()),
     }
 
 
@@ -154,9 +442,11 @@ def test_a_notebook_keeps_a_fixed_text_and_a_still_picture():
     for text, widget in widgets().items():
         data, _ = widget._repr_mimebundle_()
         # no memory address: stored outputs are compared with fresh ones
-        assert data["text/plain"] == repr(widget) == text
+        assert re.sub("data [0-9a-f]{6}", "data HASH", data["text/plain"]) == text
+        assert data["text/plain"] == repr(widget)
         assert data["image/png"] == widget.still
         assert 300 < picture(data["image/png"]).shape[1] < 1300
+        assert len(data["image/png"]) < 100_000
         assert "application/vnd.jupyter.widget-view+json" in data
 
 
@@ -169,11 +459,20 @@ def test_colab_gets_the_widget_and_no_picture_to_prefer(monkeypatch):
 
 
 def test_each_widget_has_its_page_code_and_style():
-    for name, widget in zip(("noising", "scrub"), widgets().values(), strict=True):
-        assert (FOLDER / f"{name}.js").read_text(encoding="utf-8") in widget._esm
+    for widget in widgets().values():
         assert (FOLDER / "controls.js").read_text(encoding="utf-8") in widget._esm
-        assert "export default" in widget._esm
+        assert widget._esm.count("export default") == 1
         assert widget._css == (FOLDER / "widgets.css").read_text(encoding="utf-8")
+    # and every file is a part of some widget
+    assert all(any(path.read_text(encoding="utf-8") in widget._esm for widget in widgets().values()) for path in FOLDER.glob("*.js"))
+
+
+def test_the_texts_fingerprint_tells_of_other_data_and_not_of_rounding():
+    for make in (lambda x: noising(x, dl.linear_schedule(20)), lambda x: scrub({"a": x[:, None]}, [""] * 5)):
+        same, close, other = (repr(make(x)) for x in (X0, X0 * (1 + 1e-6), X0.flip(0) ** 2))
+        assert same == close != other
+    parts = torch.zeros(3, 2, 2), torch.ones(5, 1)
+    assert len({fingerprint(*parts), fingerprint(*parts[::-1]), fingerprint(parts[0])}) == 3
 
 
 def test_fewer_grey_levels_make_a_smaller_png_and_stay_near():
@@ -185,3 +484,5 @@ def test_fewer_grey_levels_make_a_smaller_png_and_stay_near():
     assert abs(picture(few).astype(int) - pixels).max() <= 9
     # black and white stay so
     assert np.array_equal(picture(png(np.array([[0, 255]], np.uint8), 16)), [[0, 255]])
+    # colours that are all grey travel as one channel
+    assert np.array_equal(picture(png(np.stack([pixels] * 3, axis=-1))), pixels)

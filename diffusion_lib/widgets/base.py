@@ -1,31 +1,36 @@
-"""What the widgets share: how they are stored in a notebook, the common controls, and pictures as PNG."""
+"""What the widgets share: how they are stored in a notebook, the common page code, and pictures as PNG."""
 
+import hashlib
 import io
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anywidget
 import numpy as np
+import torch
 import traitlets
 from PIL import Image
+from torch import Tensor
 
 FOLDER = Path(__file__).parent
+MAX_SHEET_SIDE = 4096  # what every browser draws
 
 
-def front_end(name: str) -> str:
-    """The ES module of a widget: the shared controls, then its own file."""
-    return (FOLDER / "controls.js").read_text(encoding="utf-8") + (FOLDER / f"{name}.js").read_text(encoding="utf-8")
+def front_end(*names: str) -> str:
+    """The ES module of a widget: the shared controls, then the named files, of which the last exports it."""
+    return "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in ("controls", *names))
 
 
 class Widget(anywidget.AnyWidget):
     """A widget that also leaves a fixed text and a still picture in the notebook, for pages that run nothing.
 
-    Subclasses set `summary` (the text) and `still` (PNG bytes). `value` is the slider's position, synchronised with the page.
+    Subclasses set `summary` (the text) and `still` (PNG bytes).
     """
 
     _css = FOLDER / "widgets.css"
     _ipython_display_ = None  # on ipywidgets 7 this would bypass _repr_mimebundle_
-    value = traitlets.Int(0).tag(sync=True)
     title = traitlets.Unicode("").tag(sync=True)
 
     summary = "Widget()"
@@ -37,13 +42,66 @@ class Widget(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         data["text/plain"] = self.summary  # anywidget's own holds a memory address, which differs in every run
-        if "google.colab" not in sys.modules:  # Colab might prefer the still picture to the widget
+        if self.still and "google.colab" not in sys.modules:  # Colab might prefer the still picture to the widget
             data["image/png"] = self.still
         return data, metadata
 
 
+class FrameWidget(Widget):
+    """A widget over frames, each of which stands somewhere: at a timestep, after a training step.
+
+    Subclasses name the trait of that position and the trait with the positions of all frames. `frame` and the position follow
+    each other; a position between two frames is kept, since a widget that is linked with this one may stand there.
+    """
+
+    frame = traitlets.Int(0).tag(sync=True)
+    position, positions = "", ""
+
+    def __init__(self, **traits):
+        super().__init__(**traits)
+        if self.position:
+            self.observe(self._follow_position, self.position)
+            self.observe(self._follow_frame, "frame")
+
+    def _follow_position(self, change):
+        if getattr(self, self.positions):
+            self.frame = self._nearest(change["new"])
+
+    def _follow_frame(self, change):
+        places = getattr(self, self.positions)
+        if change["new"] < len(places) and self._nearest(getattr(self, self.position)) != change["new"]:
+            setattr(self, self.position, places[change["new"]])
+
+    def _nearest(self, position: int) -> int:
+        return nearest(getattr(self, self.positions), position)
+
+
+def nearest(places: Sequence[int], place: int) -> int:
+    """The index of the one of `places` that is nearest to `place`."""
+    return min(range(len(places)), key=lambda i: abs(places[i] - place))
+
+
+def within(name: str, value: int, low: int, high: int) -> int:
+    """`value`, or a `ValueError` if it is not in low..high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}={value!r}; expected {low}..{high}")
+    return value
+
+
+def fingerprint(*parts: Tensor) -> str:
+    """Six letters that change with the data, for a widget's text, which nbval compares.
+
+    Of the mean brightness of the first, the middle and the last picture of each part (N, …), in eighths: other
+    processors and releases round differently, and that must not show.
+    """
+    means = torch.stack([part[i].double().mean() for part in parts for i in (0, len(part) // 2, -1)])
+    return hashlib.sha256(str((means * 8).round().int().tolist()).encode()).hexdigest()[:6]
+
+
 def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
     """uint8 (H, W) or (H, W, 3) as PNG. grey_levels: round to so many first; noise does not compress, fewer levels do."""
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]  # grey: a third of the bytes
     if grey_levels is not None:
         top = grey_levels - 1
         pixels = (np.round(pixels / 255 * top) * (255 / top)).round().astype(np.uint8)
@@ -56,3 +114,27 @@ def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
     """Repeats pixels so that a still picture is about `width` wide where nothing else scales it."""
     factor = max(1, round(width / pixels.shape[1]))
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def filmstrip(rows: Sequence[Sequence[np.ndarray]], frames: int = 5) -> bytes:
+    """A still picture as PNG: for each row of pictures uint8 (H, W, 3), `frames` of them, evenly spaced, with white between."""
+    count = len(rows[0])
+    chosen = sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
+    strips = [_with_gaps([row[i] for i in chosen], axis=1) for row in rows]
+    return png(enlarge(_with_gaps(strips, axis=0)), 16)
+
+
+def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
+    """Frames of one shape (H, W, …), row by row on one picture that is as square as can be, and how many are in a row."""
+    height, width = frames[0].shape[:2]
+    columns = min(len(frames), max(1, MAX_SHEET_SIDE // width), math.ceil(math.sqrt(len(frames) * height / width)))
+    rows = math.ceil(len(frames) / columns)
+    frames = [*frames, *[np.zeros_like(frames[0])] * (rows * columns - len(frames))]
+    return np.concatenate([np.concatenate(frames[r * columns : (r + 1) * columns], axis=1) for r in range(rows)], axis=0), columns
+
+
+def _with_gaps(pictures: list[np.ndarray], axis: int, gap: int = 4) -> np.ndarray:
+    shape = list(pictures[0].shape)
+    shape[axis] = gap
+    white = np.full(shape, 255, np.uint8)
+    return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=axis)

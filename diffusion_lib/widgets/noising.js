@@ -1,51 +1,60 @@
-// xt = sqrt(alpha_bar) x0 + sqrt(1 - alpha_bar) eps, mixed here for whichever t and schedule is asked for.
+// The noising scrubber: every timestep is mixed here, for whichever schedule is chosen.
 
 function render({ model, el }) {
-  const root = create("div", "dl-widget", el);
-  if (model.get("title")) create("div", "dl-title", root, { textContent: model.get("title") });
-  const [height, width, channels] = model.get("shape");
-  const x0 = toBytes(model.get("x0"));
-  const eps = new Int8Array(toBytes(model.get("eps")).slice().buffer);
-  const schedules = model.get("schedules"); // [{name, alpha_bar: [T + 1 numbers]}, ...]
+  const root = addRoot(model, el, "noising scrubber");
+  const mix = readMix(model);
+  const names = model.get("names");
+  const tables = model.get("alpha_bar").map((table) => toFloats(table, Float64Array));
+  const last = tables[0].length - 1;
+  const bins = { low: -3.5, high: 3.5, counts: new Int32Array(70) };
+  const pixels = mix.x0.length;
 
-  const canvas = create("canvas", "", root, { width, height });
-  canvas.setAttribute("role", "img");
-  const context = canvas.getContext("2d");
-  const picture = context.createImageData(width, height);
-  picture.data.fill(255);
-  let current = schedules[0];
+  const body = create("div", "dl-side-by-side", root);
+  const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
+  const side = create("div", "dl-side", body);
+  const facts = create("dl", "dl-facts", side);
+  const fact = (name) => {
+    create("dt", "", facts, { textContent: name });
+    return create("dd", "", facts);
+  };
+  const [mean, alphaBar, snr, logSnr] = ["xt =", "ᾱ", "SNR = ᾱ / (1 − ᾱ)", "log SNR"].map(fact);
+  const ticks = { x: [-3, -1, 0, 1, 3], y: [0, 1] };
+  const histogram = addPlot(side, { title: "pixel values of xt; line: N(0, 1)", x: [bins.low, bins.high], y: [0, 1.2], ticks });
+  const normal = Array.from({ length: 71 }, (_, i) => {
+    const u = bins.low + (i / 70) * (bins.high - bins.low);
+    return [u, Math.exp((-u * u) / 2) / Math.sqrt(2 * Math.PI)];
+  });
+  histogram.curve(1, [], {});
+  const draw = mixer(mix, canvas, bins);
 
   function show(t) {
-    const alphaBar = current.alpha_bar[t];
-    const signal = Math.sqrt(alphaBar);
-    const noise = (Math.sqrt(1 - alphaBar) * model.get("eps_scale") * 255) / 2; // eps in grey levels
-    for (let i = 0, j = 0; i < width * height; i++, j += 4) {
-      for (let c = 0; c < 3; c++) {
-        const k = channels === 1 ? i : 3 * i + c;
-        // ImageData clips to 0..255 and rounds
-        picture.data[j + c] = 127.5 + signal * (x0[k] - 127.5) + noise * eps[k];
-      }
-    }
-    context.putImageData(picture, 0, 0);
-  }
-
-  function describe(t) {
-    const a = current.alpha_bar[t];
-    const snr = t === 0 ? "∞" : (a / (1 - a)).toPrecision(3);
-    return `t = ${t}   ᾱ = ${a.toPrecision(3)}   SNR = ${snr}`;
-  }
-
-  const slider = addSlider(model, root, { last: current.alpha_bar.length - 1, label: "timestep t", describe, show });
-  if (schedules.length > 1) {
-    const choose = create("select", "", root.querySelector(".dl-controls"));
-    choose.setAttribute("aria-label", "noise schedule");
-    schedules.forEach((s, i) => create("option", "", choose, { value: i, textContent: s.name }));
-    choose.addEventListener("change", () => {
-      current = schedules[Number(choose.value)];
-      slider.refresh();
+    const a = tables[names.indexOf(model.get("schedule"))][t];
+    draw(a);
+    mean.textContent = `${Math.sqrt(a).toFixed(3)} x0 + ${Math.sqrt(1 - a).toFixed(3)} eps`;
+    alphaBar.textContent = number(a);
+    snr.textContent = t === 0 ? "∞" : number(a / (1 - a));
+    logSnr.textContent = t === 0 ? "∞" : Math.log(a / (1 - a)).toFixed(2);
+    const width = (bins.high - bins.low) / bins.counts.length;
+    const outline = [[bins.low, 0]];
+    bins.counts.forEach((count, i) => {
+      const height = count / pixels / width;
+      outline.push([bins.low + i * width, height], [bins.low + (i + 1) * width, height]);
     });
+    histogram.curve(0, [...outline, [bins.high, 0]], { class: "dl-bars" });
+    histogram.curve(1, normal, { stroke: COLOURS[1] });
+    canvas.setAttribute("aria-label", `the images at t = ${t}, with ${Math.round(100 * Math.sqrt(a))} percent of the signal's amplitude`);
   }
-  return () => slider.dispose();
+
+  const slider = addSlider(model, root, { name: "t", label: "timestep t", last, describe: (t) => `t = ${t}`, show });
+  const schedule = bind(model, "schedule", (name) => {
+    if (select) select.value = names.indexOf(name);
+    slider.redraw();
+  });
+  const select = names.length > 1 && addSelect(slider.row, "noise schedule", names, names.indexOf(model.get("schedule")), (i) => schedule.set(names[i]));
+  return () => {
+    slider.dispose();
+    schedule.dispose();
+  };
 }
 
 export default { render };

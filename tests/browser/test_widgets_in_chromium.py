@@ -1,38 +1,41 @@
 """The widgets' own JavaScript in a real browser, on a page without a kernel: what is drawn must be the formula's numbers."""
 
 import base64
+import io
 import json
-import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import diffusion_lib as dl
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = [
-    *("--no-sandbox", "--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
-
 # a stand-in for the widget manager: anywidget's model interface over plain values
 PAGE = """
-<!doctype html><meta charset="utf-8"><div id="out" style="width: 700px"></div>
+<!doctype html><meta charset="utf-8"><style>CSS</style><div id="out" style="width: 700px"></div>
 <script type="module">
 const values = VALUES;
 const revive = (v) => Array.isArray(v) ? v.map(revive)
-  : v && v.base64 !== undefined ? new DataView(Uint8Array.from(atob(v.base64), (c) => c.charCodeAt(0)).buffer) : v;
+  : v && v.base64 !== undefined ? new DataView(Uint8Array.from(atob(v.base64), (c) => c.charCodeAt(0)).buffer)
+  : v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, revive(x)])) : v;
 for (const k in values) values[k] = revive(values[k]);
 const listeners = {};
 window.saved = 0;
+window.sent = [];
 window.model = {
   get: (k) => values[k],
-  set: (k, v) => { values[k] = v; },
+  set: (k, v) => {
+    const before = values[k];
+    values[k] = v;
+    if (before !== v) for (const f of listeners[`change:${k}`] ?? []) f();
+  },
   save_changes: () => { window.saved++; },
-  on: (event, f) => { listeners[event] = f; },
-  off: (event) => { delete listeners[event]; },
-  fromKernel: (k, v) => { values[k] = v; listeners[`change:${k}`]?.(); },
+  send: (message) => { window.sent.push(message); },
+  on: (event, f) => { (listeners[event] ??= []).push(f); },
+  off: (event, f) => { listeners[event] = listeners[event].filter((g) => g !== f); },
+  fromKernel: (k, v) => window.model.set(k, revive(v)),
+  listeners: () => Object.values(listeners).flat().length,
 };
 const source = new Blob([ESM], { type: "text/javascript" });
 const widget = (await import(URL.createObjectURL(source))).default;
@@ -42,30 +45,18 @@ window.ready = true;
 """
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install it (apt-get install chromium) to run the browser tests")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def open_widget(browser):
     """Shows a widget on an empty page, and fails the test if the page reports any error."""
     pages, errors = [], []
 
-    def show(widget):
+    def show(widget, **options):
         values = {name: jsonable(getattr(widget, name)) for name in widget.keys if not name.startswith("_") and name != "layout"}
-        page = browser.new_page()
+        page = browser.new_page(**options)
         pages.append(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.set_content(PAGE.replace("VALUES", json.dumps(values)).replace("ESM", json.dumps(widget._esm)))
+        page.set_content(PAGE.replace("CSS", widget._css).replace("ESM", json.dumps(widget._esm)).replace("VALUES", json.dumps(values)))
         page.wait_for_function("window.ready")
         return page
 
@@ -78,6 +69,8 @@ def open_widget(browser):
 def jsonable(value):
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
+    if isinstance(value, dict):
+        return {k: jsonable(v) for k, v in value.items()}
     return [jsonable(v) for v in value] if isinstance(value, list) else value
 
 
@@ -96,6 +89,19 @@ def move(page, value):
     page.evaluate(script, value)
 
 
+def words(page):
+    return page.text_content(".dl-controls .dl-value")
+
+
+def curve_at(page, plot, index):
+    """Where the marker's dot stands on a curve of a plot, in the plot's own units."""
+    script = """([p, i]) => {
+        const dot = document.querySelectorAll(".dl-plot")[p].querySelectorAll("circle")[i];
+        return [dot.cx.baseVal.value, dot.cy.baseVal.value];
+    }"""
+    return page.evaluate(script, [plot, index])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_noising_scrubber_draws_q_sample(open_widget, channels):
     random = torch.Generator().manual_seed(0)
@@ -105,64 +111,290 @@ def test_the_noising_scrubber_draws_q_sample(open_widget, channels):
     page = open_widget(dl.widgets.noising(x0, schedule, eps=eps, columns=3))
 
     for t in (0, 1, 37, 100):
-        move(page, t)
+        move(page, t)  # the picture is there when the event has been handled: nothing is waited for
         xt = dl.to_uint8(dl.q_sample(schedule, x0, t, eps))  # (3, C, 8, 8)
         expected = xt.expand(3, 3, 8, 8).permute(2, 0, 3, 1).reshape(8, 24, 3).numpy()
         # eps travels in steps of 1/31: half a step is two grey levels; x0 is rounded once more
         assert np.abs(pixels(page)[..., :3].astype(int) - expected.astype(int)).max() <= 3
-        assert f"t = {t} " in page.text_content("output")
+        assert words(page) == f"t = {t}"
+        facts = page.locator("dd").all_text_contents()
+        alpha_bar = schedule.alpha_bar[t].item()
+        assert facts[0] == f"{alpha_bar**0.5:.3f} x0 + {(1 - alpha_bar) ** 0.5:.3f} eps"
+        if t > 0:
+            assert float(facts[1]) == pytest.approx(alpha_bar, rel=0.06)
+            assert float(facts[2]) == pytest.approx(schedule.snr[t].item(), rel=0.06)
+            assert float(facts[3]) == pytest.approx(schedule.log_snr[t].item(), abs=0.006)
+        else:
+            assert facts[2:] == ["∞", "∞"]
+
+
+def test_the_histogram_is_that_of_the_pixels(open_widget):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    page = open_widget(dl.widgets.noising(x0, dl.cosine_schedule(100), eps=torch.full_like(x0, 2.05)))
+    counts = "() => document.querySelector('.dl-bars').getAttribute('d')"
+    for t in (0, 60, 100):
+        move(page, t)
+        points = [tuple(map(float, p.split())) for p in page.evaluate(counts).replace("M", "").split("L")]
+        xt = dl.q_sample(dl.cosine_schedule(100), x0, t, torch.full_like(x0, 2.05)).flatten().numpy()
+        heights = np.histogram(xt, bins=np.linspace(-3.5, 3.5, 71))[0] / 64 / 0.1
+        drawn = np.array([y for _, y in points[1:-1:2]])
+        # 0 is drawn at 130 and 1.2 at 20; a value on the edge of two bins may fall in either
+        found = (130 - drawn) / 110 * 1.2
+        assert np.abs(np.cumsum(found) - np.cumsum(np.minimum(heights, 1.2))).max() < 0.4
 
 
 def test_the_schedule_can_be_switched(open_widget):
     x0 = torch.zeros(1, 1, 8, 8)
     schedules = [dl.linear_schedule(100), dl.cosine_schedule(100)]
     page = open_widget(dl.widgets.noising(x0, schedules, t=50))
-    before = page.text_content("output")
-    page.select_option("select", "1")
+    alpha_bar = page.locator("dd").nth(1)
+    assert float(alpha_bar.text_content()) == pytest.approx(schedules[0].alpha_bar[50].item(), rel=0.01)
+    page.select_option('select[aria-label="noise schedule"]', "1")
+    assert float(alpha_bar.text_content()) == pytest.approx(schedules[1].alpha_bar[50].item(), rel=0.01)
+    assert page.evaluate("model.get('schedule')") == "cosine"
+    # and the kernel can switch it
+    page.evaluate("model.fromKernel('schedule', 'linear')")
+    assert float(alpha_bar.text_content()) == pytest.approx(schedules[0].alpha_bar[50].item(), rel=0.01)
+    assert page.input_value('select[aria-label="noise schedule"]') == "0"
 
-    assert f"{schedules[0].alpha_bar[50]:.3g}" in before
-    assert f"{schedules[1].alpha_bar[50]:.3g}" in page.text_content("output")
+
+def test_the_schedule_explorer_marks_its_curves_and_mixes_its_images(open_widget):
+    random = torch.Generator().manual_seed(0)
+    x0, eps = torch.rand(2, 1, 8, 8, generator=random) * 2 - 1, torch.randn(2, 1, 8, 8, generator=random)
+    schedules = [dl.linear_schedule(100), dl.cosine_schedule(100)]
+    page = open_widget(dl.widgets.explore_schedules(schedules, x0, eps=eps))
+    for t in (1, 30, 100):
+        move(page, t)
+        for i, schedule in enumerate(schedules):
+            xt = dl.to_uint8(dl.q_sample(schedule, x0, t, eps)).permute(1, 2, 0, 3).reshape(8, 16).numpy()
+            assert np.abs(pixels(page, i)[..., 0].astype(int) - xt).max() <= 3
+            x, y = curve_at(page, 1, i)
+            assert (x - 38) / (252 - 38) * 99 + 1 == pytest.approx(t, abs=0.01)
+            assert (130 - y) / 110 == pytest.approx(schedule.alpha_bar[t].item(), abs=1e-3)
+            _, y = curve_at(page, 0, i)
+            assert (130 - y) / 110 * 5 - 5 == pytest.approx(schedule.beta[t].log10().item(), abs=0.01)
+            _, y = curve_at(page, 2, i)
+            assert (130 - y) / 110 * 24 - 12 == pytest.approx(schedule.log_snr[t].clamp(-12, 12).item(), abs=0.01)
+    # a finger on a curve moves it too
+    box = page.locator(".dl-plot").nth(1).bounding_box()
+    page.mouse.click(box["x"] + box["width"] * (38 + 214 / 2) / 260, box["y"] + 40)
+    assert page.evaluate("model.get('t')") in (50, 51)
+
+
+def test_the_schedule_explorer_does_without_images(open_widget):
+    page = open_widget(dl.widgets.explore_schedules(dl.linear_schedule(100), t=7))
+    assert page.locator("canvas").count() == 0
+    assert words(page) == "t = 7"
+
+
+def frames_of(shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def wait_for_pictures(page):
+    page.wait_for_function(
+        "() => [...document.querySelectorAll('canvas')].every(c => c.getContext('2d').getImageData(0, 0, 1, 1).data[3] > 0)"
+    )
 
 
 def test_the_frame_scrubber_draws_its_frames(open_widget):
-    frames = torch.rand(7, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    frames = frames_of((7, 4, 3, 8, 8))
     widget = dl.widgets.scrub({"a": frames, "b": -frames}, [f"frame {i}" for i in range(7)], columns=2)
     page = open_widget(widget)
-
+    wait_for_pictures(page)
     for i in (0, 3, 6):
         move(page, i)
-        page.wait_for_function("i => document.querySelector('output').textContent === `frame ${i}`", arg=i)
+        assert words(page) == f"frame {i}"
         for panel, images in enumerate((frames, -frames)):
-            expected = dl.plots.image_grid(images[i], 2).numpy()
-            assert np.array_equal(pixels(page, panel)[..., :3], expected)
+            assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[i], 2).numpy())
+
+
+def chain_widget(**options):
+    steps = [dl.Step(t, frames_of((2, 3, 8, 8), t), frames_of((2, 3, 8, 8), 100 + t), None) for t in (80, 60, 40, 20, 0)]
+    return steps, dl.widgets.chains({"": steps}, columns=2, **options)
+
+
+def test_a_chain_tells_its_timestep(open_widget):
+    steps, widget = chain_widget()
+    page = open_widget(widget)
+    wait_for_pictures(page)
+    move(page, 1)
+    assert words(page).strip() == "t = 60, step 2 of 5"
+    assert page.evaluate("model.get('t')") == 60
+    assert np.array_equal(pixels(page, 0)[..., :3], dl.plots.image_grid(steps[1].xt, 2).numpy())
+    assert np.array_equal(pixels(page, 1)[..., :3], dl.plots.image_grid(steps[1].x0_hat, 2).numpy())
+    # told a timestep, by the kernel or by a widget that is linked with it, it shows the nearest, and leaves the other as it is
+    page.evaluate("model.fromKernel('t', 33)")
+    assert (page.evaluate("model.get('frame')"), page.evaluate("model.get('t')")) == (2, 33)
+
+
+def test_the_training_scrubber_shows_samples_and_marks_the_loss(open_widget):
+    frames = frames_of((4, 2, 3, 8, 8))
+    losses = [1 / (n + 1) for n in range(100)]
+    page = open_widget(dl.widgets.training({"raw": frames, "average": -frames}, [10, 20, 50, 100], losses, columns=2))
+    wait_for_pictures(page)
+    move(page, 2)
+    for panel, images in enumerate((frames, -frames)):
+        assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[2], 2).numpy())
+    assert words(page).strip() == "after 50 of 100 steps"
+    assert page.evaluate("model.get('step')") == 50
+    marker = page.evaluate("document.querySelector('.dl-marker').x1.baseVal.value")
+    assert (marker - 38) / (632 - 38) * 100 == pytest.approx(50)
+    raw = page.evaluate("document.querySelectorAll('.dl-plot g')[1].children[0].getAttribute('d')")
+    points = [tuple(map(float, p.split())) for p in raw.replace("M", "").split("L")]
+    assert len(points) == 100
+    for n in (0, 9, 99):  # 1 is drawn at 20, 0.01 at 130, evenly in the logarithm
+        assert 10 ** ((130 - points[n][1]) / 110 * 2 - 2) == pytest.approx(losses[n], rel=0.02)
+    box = page.locator(".dl-plot").bounding_box()
+    page.mouse.click(box["x"] + box["width"] * (38 + 594 * 0.18) / 640, box["y"] + box["height"] / 2)
+    assert page.evaluate("model.get('frame')") == 1
+
+
+def test_a_live_training_view_grows_and_follows_unless_the_reader_looks_back(open_widget):
+    frames = frames_of((4, 2, 3, 8, 8))
+    empty = dl.widgets.live_training(100, ["a"], (2, 3, 8, 8), columns=2)
+    full = dl.widgets.training({"a": frames}, [10, 20, 50, 100], [0.5] * 100, columns=2)
+    page = open_widget(empty)
+    assert words(page) == "no samples yet"
+
+    def arrive(n):
+        new = dict(steps=full.steps[:n], losses=jsonable(full.losses[: 4 * full.steps[n - 1]]))
+        new["pictures"] = [jsonable(p) for p in full.pictures[:n]]
+        page.evaluate("(new_) => Object.entries(new_).forEach(([k, v]) => model.fromKernel(k, v))", new)
+
+    page.evaluate("model.fromKernel('running', true)")
+    assert page.is_enabled(".dl-stop")
+    for n in (1, 2):
+        arrive(n)
+        expected = dl.plots.image_grid(frames[n - 1], 2).numpy()
+        page.wait_for_function("i => model.get('frame') === i", arg=n - 1)
+        page.wait_for_timeout(100)
+        assert np.array_equal(pixels(page)[..., :3], expected)
+    move(page, 0)
+    arrive(3)
+    assert page.evaluate("model.get('frame')") == 0
+    assert page.get_attribute("input[type=range]", "max") == "2"
+    assert words(page).strip() == "after 10 of 100 steps"
+    page.click(".dl-stop")
+    assert page.evaluate("sent") == [{"stop": True}]
+    assert page.evaluate("saved") == 0  # a training kernel answers no changes of state
+    assert page.text_content("[role=status]") == "stopping …"
+    page.evaluate("model.fromKernel('running', false)")
+    assert page.text_content("[role=status]") == "stopped after 50 steps; nothing is lost"
+    assert not page.is_enabled(".dl-stop")
+
+
+def test_the_attention_viewer_shows_what_a_position_looks_at(open_widget):
+    torch.manual_seed(0)
+    denoiser = dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(20)).eval()
+    widget = dl.widgets.attention(denoiser, frames_of((1, 1, 16, 16)), ts=[5, 15], channels=4)
+    page = open_widget(widget)
+    wait_for_pictures(page)
+    sheet = np.array(Image.open(io.BytesIO(widget.sheets["attention 1"])))  # (2 frames 4, 16 positions 4)
+    canvas = page.locator("canvas").first
+    box = canvas.bounding_box()
+    for row, column, frame in ((1, 2, 1), (3, 0, 1), (0, 3, 0)):
+        move(page, frame)
+        page.mouse.click(box["x"] + box["width"] * (column + 0.5) / 4, box["y"] + box["height"] * (row + 0.5) / 4)
+        i = 4 * row + column
+        expected = sheet[4 * frame : 4 * frame + 4, 4 * i : 4 * i + 4]
+        assert np.array_equal(pixels(page, 1)[..., 0], expected)
+        assert page.evaluate("model.get('pixel')") == [4 * row + 2, 4 * column + 2]
+    # the marker is moved by keys, and stays inside
+    canvas.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    assert page.evaluate("model.get('pixel')") == [10, 15]
+    page.select_option("select[aria-label=layer]", "0")
+    assert page.evaluate("model.get('layer')") == "down, level 0"
+    assert "none in this layer" in page.text_content(".dl-maps")
+    features = np.array(Image.open(io.BytesIO(widget.sheets["features 0"])))
+    assert np.array_equal(pixels(page, 2)[..., 0], features[:8, 8:16])
+
+
+def nine(start=4):
+    return dl.widgets.scrub({"a": torch.zeros(9, 1, 1, 8, 8)}, [str(i) for i in range(9)], start=start)
 
 
 def test_keys_move_the_slider_and_the_kernel_hears_of_it_once(open_widget):
-    widget = dl.widgets.scrub({"a": torch.zeros(9, 1, 1, 8, 8)}, [str(i) for i in range(9)], start=4)
-    page = open_widget(widget)
-    page.evaluate("document.addEventListener('keydown', () => { window.leaked = true; })")
+    page = open_widget(nine())
+    page.evaluate("document.addEventListener('keydown', (event) => { window.leaked = event.key; })")
     page.focus("input[type=range]")
-    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home", "ArrowRight"):
+    for key, expected in (
+        ("ArrowRight", 5),
+        ("ArrowUp", 6),
+        ("ArrowLeft", 5),
+        ("End", 8),
+        ("Home", 0),
+        ("PageUp", 1),
+        ("PageDown", 0),
+        ("ArrowRight", 1),
+    ):
         page.keyboard.press(key)
+        assert page.evaluate("model.get('frame')") == expected
     page.wait_for_timeout(400)
-
-    assert page.evaluate("model.get('value')") == 1
     assert page.evaluate("saved") == 1
     assert page.evaluate("window.leaked") is None
+    page.keyboard.press("Shift+Enter")  # which JupyterLab's readers want to go on working
+    assert page.evaluate("window.leaked") == "Enter"
 
 
 def test_the_kernel_moves_the_slider(open_widget):
-    page = open_widget(dl.widgets.scrub({"a": torch.zeros(9, 1, 1, 8, 8)}, [str(i) for i in range(9)]))
-    page.evaluate("model.fromKernel('value', 2)")
-
-    assert page.text_content("output") == "2"
+    page = open_widget(nine())
+    page.evaluate("model.fromKernel('frame', 2)")
+    assert words(page) == "2"
+    assert page.input_value("input[type=range]") == "2"
     assert page.evaluate("saved") == 0
 
 
 def test_play_runs_to_the_end_and_stops(open_widget):
-    page = open_widget(dl.widgets.scrub({"a": torch.zeros(6, 1, 1, 8, 8)}, [str(i) for i in range(6)], start=0))
-    page.click("button")
-    assert page.get_attribute("button", "aria-label") == "pause"
-    page.wait_for_function("document.querySelector('button').getAttribute('aria-label') === 'play'")
+    page = open_widget(nine(start=0))
+    page.select_option("select[aria-label=speed]", "4×")
+    page.focus("input[type=range]")
+    page.keyboard.press(" ")
+    assert page.get_attribute(".dl-button", "aria-label") == "pause"
+    page.wait_for_function("document.querySelector('.dl-button').getAttribute('aria-label') === 'play'")
+    assert words(page) == "8"
 
-    assert page.text_content("output") == "5"
+
+def test_play_can_loop_and_be_paused_by_hand(open_widget):
+    page = open_widget(nine(start=7))
+    page.select_option("select[aria-label=speed]", "4×")
+    page.click("[aria-label=loop]")
+    assert page.get_attribute("[aria-label=loop]", "aria-pressed") == "true"
+    page.click("[aria-label=play]")
+    page.wait_for_function("() => model.get('frame') < 5")  # it began again
+    move(page, 6)  # a hand on the slider
+    page.wait_for_timeout(300)
+    assert page.get_attribute(".dl-button", "aria-label") == "play"
+    assert words(page) == "6"
+
+
+def test_play_without_motion_for_readers_who_asked_for_that(open_widget):
+    page = open_widget(nine(start=0), reduced_motion="reduce")
+    page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(performance.now())); }")
+    page.click("[aria-label=play]")
+    page.wait_for_timeout(1800)
+    gaps = page.evaluate("() => window.shown.slice(1).map((t, i) => t - window.shown[i])")
+    assert len(gaps) >= 1
+    assert min(gaps) >= 400
+
+
+def test_nothing_moves_when_pictures_arrive_or_the_words_change(open_widget):
+    frames = frames_of((9, 4, 1, 8, 8))
+    page = open_widget(dl.widgets.scrub({"a": frames, "b": frames}, ["a word" * i for i in range(9)], start=0))
+    layout = """() => [...document.querySelectorAll(".dl-widget *")].map((node) => {
+        const { x, y, width, height } = node.getBoundingClientRect();
+        return [x, y, width, height].map(Math.round);
+    })"""
+    before = page.evaluate(layout)
+    wait_for_pictures(page)
+    move(page, 5)
+    assert page.evaluate(layout) == before
+
+
+def test_a_widget_that_is_taken_away_leaves_nothing_behind(open_widget):
+    for widget in (nine(), chain_widget()[1], dl.widgets.noising(frames_of((1, 1, 8, 8)), dl.linear_schedule(20))):
+        page = open_widget(widget)
+        page.evaluate("dispose()")
+        assert page.evaluate("model.listeners()") == 0

@@ -1,0 +1,69 @@
+"""Images that are mixed with noise in the page: x0 and eps travel once, and every timestep of every schedule is drawn from them."""
+
+from collections.abc import Sequence
+
+import torch
+import traitlets
+from torch import Tensor
+
+from diffusion_lib.process import check_images, randn_like
+from diffusion_lib.schedules import Schedule
+from diffusion_lib.widgets.base import Widget
+
+EPS_SCALE = 1 / 31  # eps travels as int8 in steps of 1/31, up to +-4.1: a rounding of 0.016 where a grey level is 0.008
+
+
+class MixWidget(Widget):
+    """A widget over t of schedules with one T, and of images mixed with noise, if it has any."""
+
+    t = traitlets.Int(0).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    alpha_bar = traitlets.List(traitlets.Bytes()).tag(sync=True)  # float64 (T + 1,) of each schedule
+    x0 = traitlets.Bytes().tag(sync=True)  # uint8 (H, W, C)
+    eps = traitlets.Bytes().tag(sync=True)  # int8 (H, W, C), in units of eps_scale
+    eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
+    shape = traitlets.List(traitlets.Int()).tag(sync=True)  # H, W, C; empty without images
+
+    @traitlets.validate("t")
+    def _in_range(self, proposal):
+        last = len(self.alpha_bar[0]) // 8 - 1 if self.alpha_bar else None
+        if last is not None and not 0 <= proposal["value"] <= last:
+            raise traitlets.TraitError(f"t={proposal['value']}; expected 0..{last}")
+        return proposal["value"]
+
+
+def schedule_list(schedules: Schedule | Sequence[Schedule]) -> list[Schedule]:
+    """One or more schedules as a list; `ValueError` unless they have one T and names of their own."""
+    schedules = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+    if len({schedule.T for schedule in schedules}) != 1:
+        raise ValueError(f"schedules have T = {[s.T for s in schedules]}; expected one or more schedules of the same T")
+    names = [schedule.name for schedule in schedules]
+    if len(set(names)) < len(names):
+        raise ValueError(f"schedules are called {names}; expected a name of its own for each: Schedule(alpha_bar, name=…)")
+    return schedules
+
+
+def tables(schedules: Sequence[Schedule]) -> dict:
+    """The traits of the schedules."""
+    return dict(names=[s.name for s in schedules], alpha_bar=[s.alpha_bar.numpy().tobytes() for s in schedules])
+
+
+def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict]:
+    """eps (drawn with seed 0 if None), and the traits of images x0 (B, C, H, W) and noise eps laid out as one picture each."""
+    check_images(x0=x0)
+    if x0.shape[1] not in (1, 3):
+        raise ValueError(f"x0 has {x0.shape[1]} channels; expected 1 (grey) or 3 (colour)")
+    eps = randn_like(x0, torch.Generator().manual_seed(0)) if eps is None else eps
+    check_images(x0=x0, eps=eps)
+    clean = tile(x0.clamp(-1, 1), columns)
+    noise = (tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)
+    x0_bytes = ((clean + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()
+    return eps, dict(x0=x0_bytes, eps=noise.numpy().tobytes(), shape=list(clean.shape))
+
+
+def tile(images: Tensor, columns: int) -> Tensor:
+    """(B, C, H, W) as one picture (H', W', C); places without an image are 0, mid-grey."""
+    from torchvision.utils import make_grid
+
+    grid = make_grid(images.float().cpu(), nrow=columns, padding=0)[: images.shape[1]]  # make_grid makes three channels of one
+    return grid.permute(1, 2, 0).contiguous()

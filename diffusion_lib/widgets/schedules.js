@@ -1,0 +1,51 @@
+// The schedule explorer: curves of any number of schedules, a marker at t, and what the images look like there.
+
+function render({ model, el }) {
+  const root = addRoot(model, el, "schedule explorer");
+  const names = model.get("names");
+  const tables = model.get("alpha_bar").map((table) => toFloats(table, Float64Array));
+  const T = tables[0].length - 1;
+  const beta = (table, t) => 1 - table[t] / table[t - 1];
+  const logSnr = (table, t) => Math.log(table[t] / (1 - table[t]));
+  const colour = (i) => COLOURS[i % COLOURS.length];
+
+  const plots = create("div", "dl-plots", root);
+  const quantities = [
+    { title: "β", of: beta, y: [1e-5, 1], log: true, ticks: { x: [1, T], y: [1e-4, 1e-2, 1] } },
+    { title: "ᾱ", of: (table, t) => table[t], y: [0, 1], ticks: { x: [1, T], y: [0, 0.5, 1] } },
+    { title: "log SNR = log ᾱ / (1 − ᾱ)", of: logSnr, y: [-12, 12], ticks: { x: [1, T], y: [-10, 0, 10] } },
+  ];
+  const stride = Math.max(1, Math.floor(T / 400)); // no plot is 400 pixels wide
+  const ts = Array.from({ length: Math.floor((T - 1) / stride) + 1 }, (_, i) => 1 + i * stride);
+  if (ts.at(-1) !== T) ts.push(T);
+  for (const quantity of quantities) {
+    quantity.plot = addPlot(plots, { ...quantity, x: [1, T], pick: (t) => slider.set(t) });
+    tables.forEach((table, i) => quantity.plot.curve(i, ts.map((t) => [t, quantity.of(table, t)]), { stroke: colour(i) }));
+  }
+
+  const mix = model.get("shape").length ? readMix(model) : null;
+  const rows = create("div", "dl-rows", root);
+  const views = names.map((name, i) => {
+    const row = create("div", "dl-row", rows);
+    const label = create("div", "dl-label", row);
+    create("span", "dl-key", label, {}, { style: `background: ${colour(i)}` });
+    label.append(name);
+    const text = create("div", "dl-numbers", label);
+    const canvas = mix && addCanvas(row, mix.shape[0], mix.shape[1], `the images under the ${name} schedule`);
+    return { text, draw: mix && mixer(mix, canvas) };
+  });
+
+  function show(t) {
+    for (const { plot, of } of quantities) plot.mark(t, tables.map((table) => of(table, t)));
+    views.forEach(({ text, draw }, i) => {
+      const a = tables[i][t];
+      text.textContent = `β ${number(beta(tables[i], t))}  ᾱ ${number(a)}  log SNR ${logSnr(tables[i], t).toFixed(1)}`;
+      if (draw) draw(a);
+    });
+  }
+
+  const slider = addSlider(model, root, { name: "t", label: "timestep t", first: 1, last: T, describe: (t) => `t = ${t}`, show });
+  return () => slider.dispose();
+}
+
+export default { render };

@@ -1,0 +1,53 @@
+"""The schedule explorer: beta, alpha_bar and log-SNR of several schedules as curves, and images at the t that is marked on them."""
+
+import io
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.plots import plot_schedules, show_rows
+from diffusion_lib.process import q_sample
+from diffusion_lib.schedules import Schedule
+from diffusion_lib.widgets.base import fingerprint, front_end, within
+from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables
+
+
+class ScheduleWidget(MixWidget):
+    """Made by `explore_schedules`. `widget.t` is the timestep; it can be set, observed and linked."""
+
+    _esm = front_end("mix", "curves", "schedules")
+
+
+def explore_schedules(
+    schedules: Schedule | Sequence[Schedule], x0: Tensor | None = None, *, t: int | None = None, eps: Tensor | None = None, title: str = ""
+) -> ScheduleWidget:
+    """Curves of schedules of one T with a marker at t = 1..T, which a slider or a pointer on the curves moves.
+
+    x0: images (B, C, H, W) in [-1, 1] to show at t under each schedule, in one row; none if left out. t: where it starts;
+    T / 2 if left out. eps: the noise, drawn with seed 0 if left out.
+    """
+    schedules = schedule_list(schedules)
+    T = schedules[0].T
+    t = within("t", max(1, T // 2) if t is None else t, 1, T)
+    traits, data = {}, [torch.stack([s.alpha_bar for s in schedules])[..., None, None]]
+    if x0 is not None:
+        eps, traits = pictures(x0, eps, columns=len(x0))
+        data += [x0, eps]
+    widget = ScheduleWidget(**tables(schedules), **traits, t=t, title=title)
+    widget.summary = f"ScheduleWidget({', '.join(widget.names)}; t = 1..{T}, data {fingerprint(*data)})"
+    widget.still = _picture(schedules, x0, t, eps)
+    return widget
+
+
+def _picture(schedules: list[Schedule], x0: Tensor | None, t: int, eps: Tensor | None) -> bytes:
+    import matplotlib.pyplot as plt
+
+    if x0 is None:
+        figure = plot_schedules(schedules)
+    else:
+        figure = show_rows([q_sample(s, x0, t, eps) for s in schedules], [s.name for s in schedules], title=f"t = {t}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=80)
+    plt.close(figure)  # or the notebook would show it once more
+    return buffer.getvalue()

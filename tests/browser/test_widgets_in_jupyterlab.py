@@ -1,0 +1,109 @@
+"""The widgets in JupyterLab with a kernel: they answer keys at once, the kernel hears of it, and a training run can be stopped."""
+
+import pytest
+from lab import jupyter_lab, open_notebook, output_of, run_cell
+
+WIDGETS = """
+import torch, diffusion_lib as dl
+from ipywidgets import jslink
+x0 = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+schedules = [dl.linear_schedule(), dl.cosine_schedule()]
+"""
+CELLS = [
+    WIDGETS,
+    'scrubber = dl.widgets.noising(x0, schedules, t=500, title="scrubber"); scrubber',
+    """
+explorer = dl.widgets.explore_schedules(schedules, x0, t=500, title="explorer")
+jslink((explorer, "t"), (scrubber, "t"))
+explorer
+""",
+    "print(scrubber.t, explorer.t)",
+    "scrubber.t = 123",
+    # a run of unhurried steps
+    """
+import time
+def steps():
+    for n in range(1, 2000):
+        time.sleep(0.02)
+        yield dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None)
+run = steps()
+view = dl.widgets.live_training(2000, ["samples"], (8, 1, 28, 28), title="live")
+""",
+    """
+display(view)
+async for step in view.watch(run, lambda step: {"samples": x0 * (-1) ** (step.step // 25)}, at=range(25, 2000, 25)):
+    pass
+print("stopped after", step.step)
+""",
+    "print(next(run).step - step.step)",
+]
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    with jupyter_lab(tmp_path_factory.mktemp("lab"), CELLS) as address:
+        page = browser.new_page(viewport=dict(width=1200, height=1400))
+        open_notebook(page, address)
+        run_cell(page, 0)
+        yield page
+        page.close()
+
+
+def widget(page, title):
+    found = page.locator(f'.dl-widget[aria-label="{title}"]').first
+    found.wait_for(timeout=20_000)
+    return found
+
+
+def picture(found):
+    return found.locator("canvas").first.evaluate("c => c.toDataURL()")
+
+
+def test_keys_change_the_picture_and_the_kernel_hears_of_it(lab):
+    run_cell(lab, 1)
+    run_cell(lab, 2)
+    scrubber, explorer = widget(lab, "scrubber"), widget(lab, "explorer")
+    before = picture(scrubber), picture(explorer)
+    explorer.locator("input").focus()
+    for _ in range(3):
+        lab.keyboard.press("ArrowRight")
+    # the cell is still selected, not the next one: JupyterLab did not take the keys
+    assert explorer.locator(".dl-value").inner_text() == "t = 503"
+    # and the linked widget followed in the page
+    assert scrubber.locator(".dl-value").inner_text() == "t = 503"
+    assert picture(scrubber) != before[0]
+    assert picture(explorer) != before[1]
+    lab.wait_for_timeout(500)  # longer than the page waits before it tells the kernel
+    run_cell(lab, 3)
+    assert output_of(lab, 3).strip() == "503 503"
+
+
+def test_the_kernel_moves_the_widgets(lab):
+    run_cell(lab, 4)
+    lab.wait_for_function(
+        """() => [...document.querySelectorAll('.dl-widget .dl-value')].filter(v => v.textContent === 't = 123').length >= 2"""
+    )
+
+
+def test_a_live_run_is_stopped_by_its_button_and_goes_on(lab):
+    run_cell(lab, 5)
+    run_cell(lab, 6, wait=False)
+    view = widget(lab, "live")
+    lab.wait_for_function("() => document.querySelectorAll('.dl-widget[aria-label=live] input')[0].max >= 2")
+    assert view.locator("[role=status]").inner_text() == "training"
+    view.locator(".dl-stop").click()
+    lab.wait_for_function("() => /stopped after \\d+ steps/.test(document.querySelector('.dl-widget[aria-label=live]').textContent)")
+    assert "stopped after" in output_of(lab, 6)
+    run_cell(lab, 7)
+    assert output_of(lab, 7).strip() == "1"  # the next step: nothing is lost
+    # and the reader can look back
+    last = picture(view)
+    view.locator("input[type=range]").focus()
+    lab.keyboard.press("ArrowLeft")
+    assert picture(view) != last
+
+
+def test_no_box_of_an_error(lab):
+    assert (
+        lab.locator(".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedWidget-error, .jupyter-widgets-error-widget").count() == 0
+    )
