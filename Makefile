@@ -1,4 +1,5 @@
-# make lab    work through the notebooks       make test   check everything, as CI does
+# make lab    work through the notebooks       make test   check everything, as CI does       make site   static pages in build/site
+# make test-colab    run the notebooks and the widgets with Colab's versions
 #
 # Variables: PYTHON, the interpreter to build .venv from; ARGS, anything that `jupyter lab` takes, as in
 # make lab ARGS="--ip=0.0.0.0 --port=9000 --no-browser"; TORCH_INDEX, the address of a PyTorch package index (see README.md).
@@ -6,16 +7,17 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+COLAB := $(VENV)-colab
 ARGS ?=
 TORCH_INDEX ?=
 
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told that it is meant
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test unit notebooks-test lint build-notebooks clean
+.PHONY: help lab test unit notebooks-test test-colab lint build-notebooks site clean
 
 help:
-	@sed -n "2s/^# *//p" Makefile
+	@sed -n "1,2s/^# *//p" Makefile
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(LAB_FLAGS) $(ARGS) notebooks/00_start_here.ipynb
@@ -29,6 +31,10 @@ unit: $(VENV)/.dev
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
 
+# the notebooks with Colab's versions, in an environment of their own, and the widgets in classic Notebook (see README.md)
+test-colab: $(VENV)/.dev $(COLAB)/.colab
+	COLAB_PYTHON=$(COLAB)/bin/python $(BIN)/python -m pytest tests/colab
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -38,10 +44,14 @@ lint: $(VENV)/.dev
 build-notebooks: $(VENV)/.dev
 	$(BIN)/python tools/notebooks.py build $(NAMES)
 
-$(VENV)/bin/python:
+# the notebooks as they are stored, as pages for any web server; needs npm once
+site: $(VENV)/.dev
+	$(BIN)/python tools/export_site.py
+
+$(VENV)/bin/python $(COLAB)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$$($(PYTHON) --version) is too old: expected Python 3.11 or newer. Name one: make lab PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:%/bin/python=%)
 
 # .lab and .dev mark what is installed: nothing is asked of the network again until pyproject.toml or constraints.txt changes
 $(VENV)/.lab $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -51,5 +61,10 @@ $(VENV)/.lab $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/python pyproject.toml constra
 	$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null
 	@touch $@
 
+$(COLAB)/.colab: $(COLAB)/bin/python pyproject.toml constraints-colab.txt
+	$(if $(TORCH_INDEX),$(COLAB)/bin/python -m pip install --quiet -c constraints-colab.txt torch torchvision --index-url $(TORCH_INDEX))
+	$(COLAB)/bin/python -m pip install --quiet -c constraints-colab.txt -e . notebook
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(COLAB) build site/node_modules *.egg-info

@@ -1,10 +1,10 @@
 """How soon do the widgets answer? Key press to changed picture, frames seen in a drag, time until a widget is shown, and bytes.
 
-    python benchmarks/widget_latency.py                      in JupyterLab with a kernel, and on the static pages of `make site`
+    make site && python benchmarks/widget_latency.py         in JupyterLab with a kernel, and on the static pages
 
 Needs Chromium (apt-get install chromium). A picture counts as changed in the first animation frame in which its pixels differ;
-the screen shows it at the end of that frame. One frame is 16.7 ms. The widget that is measured is the frame scrubber of 50 frames
-of 32 images, and the noising scrubber of 32 images with its histogram, which computes every picture anew.
+the screen shows it at the end of that frame. One frame is 16.7 ms. Measured are a frame scrubber of 50 frames and a noising
+scrubber with its histogram, which computes every picture anew: of 32 glyphs in JupyterLab, those of notebooks 00 and 01 on the pages.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
+SITE = ROOT / "build" / "site"
 sys.path.insert(0, str(ROOT / "tests" / "browser"))
 from lab import CHROMIUM, FLAGS, jupyter_lab, open_notebook, run_cell  # noqa: E402
 
@@ -57,9 +58,8 @@ WATCH = """
 """
 
 
-def measure(page, title: str) -> dict:
-    """Latency of 80 key presses and the distinct pictures of a drag over the slider in two seconds."""
-    widget = page.locator(f'.dl-widget[aria-label="{title}"]').first
+def measure(page, widget) -> dict:
+    """Latency of 80 key presses, and the distinct pictures of a drag over 50 places of the slider in two seconds."""
     widget.scroll_into_view_if_needed()
     canvas, slider = widget.locator("canvas").first, widget.locator("input[type=range]")
     page.wait_for_timeout(500)
@@ -80,10 +80,9 @@ def measure(page, title: str) -> dict:
     page.mouse.move(left, y)
     page.mouse.down()
     page.evaluate("watched.seen.clear()")
-    last = int(slider.get_attribute("max"))
-    for i in range(1, last + 1):
-        page.mouse.move(left + width * i / last, y)
-        page.wait_for_timeout(2000 / last - 8)  # a move takes some time itself
+    for i in range(1, 50):
+        page.mouse.move(left + width * i / 49, y)
+        page.wait_for_timeout(2000 / 49 - 8)  # a move takes some time itself
     page.mouse.up()
     page.wait_for_timeout(200)
     seen = page.evaluate("watched.seen.size")
@@ -92,7 +91,7 @@ def measure(page, title: str) -> dict:
         presses=len(times),
         median_ms=round(statistics.median(times), 1),
         p95_ms=round(statistics.quantiles(times, n=20)[18], 1),
-        distinct=f"{seen} of {last}",
+        distinct=f"{seen} of 49",
     )
 
 
@@ -119,30 +118,26 @@ def in_jupyterlab(browser, folder: Path) -> dict:
             run_cell(page, i)
             page.wait_for_function("window.shown !== null")
             shown = page.evaluate("window.shown")
-            results[title] = measure(page, title) | dict(shown_after_ms=round(shown))
+            results[title] = measure(page, page.locator(f'.dl-widget[aria-label="{title}"]').first) | dict(shown_after_ms=round(shown))
         page.close()
     return results
 
 
-def without_kernel(browser, folder: Path) -> dict:
-    """The same widgets in a notebook that is executed and exported as `make site` does, served as files."""
-    import nbformat
-    from nbclient import NotebookClient
-
-    sys.path.insert(0, str(ROOT / "tools"))
-    import site_pages
-
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (SETUP, *CELLS.values())])
-    NotebookClient(notebook).execute()
-    site_pages.export_notebook(notebook, folder)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
+def on_static_pages(browser, folder: Path) -> dict:
+    """The first widget of notebook 00 and the last one of notebook 01, on the pages that `make site` has made."""
+    if not (SITE / "index.html").exists():
+        sys.exit(f"no {SITE.relative_to(ROOT)}/index.html; expected the exported pages: make site")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(SITE))
+    results = {}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        page = browser.new_page(viewport=dict(width=1200, height=1200))
-        page.goto(f"http://127.0.0.1:{server.server_port}/notebook.html")
-        page.locator(".dl-widget canvas").first.wait_for()
-        results = {title: measure(page, title) for title in CELLS}
-        page.close()
+        for name, index in (("00_start_here", 0), ("01_forward_noising", -1)):
+            page = browser.new_page(viewport=dict(width=1200, height=1200))
+            page.goto(f"http://127.0.0.1:{server.server_port}/{name}.html")
+            page.locator(".dl-widget canvas").first.wait_for()
+            page.wait_for_timeout(2000)
+            results[name] = measure(page, page.locator(".dl-widget").nth(index))
+            page.close()
         server.shutdown()
     return results
 
@@ -153,7 +148,7 @@ def main() -> None:
         sys.exit("no Chromium found; expected `chromium` on the path: apt-get install chromium")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for name, place in (("JupyterLab", in_jupyterlab), ("static page", without_kernel)):
+        for name, place in (("JupyterLab", in_jupyterlab), ("static page", on_static_pages)):
             (Path(folder) / name).mkdir()
             for title, result in place(browser, Path(folder) / name).items():
                 print(f"{name:12} {title:17} {json.dumps(result)}", flush=True)

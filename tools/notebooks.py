@@ -13,6 +13,7 @@ and the Colab badges of notebooks and README.
 """
 
 import argparse
+import json
 import re
 import sys
 import time
@@ -25,7 +26,8 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 TEXTS = NOTEBOOKS / "text"
-MAX_BYTES = 1_500_000
+MAX_BYTES, MAX_WIDGET_BYTES = 1_500_000, 500_000
+WIDGET_STATE, WIDGET_VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 LANGUAGE = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
 GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
@@ -146,7 +148,18 @@ def check_one(name: str) -> list[str]:
         problems.append(f"{name}: a stored output is an error")
     if target.stat().st_size > MAX_BYTES:
         problems.append(f"{name}: {target.stat().st_size / 1e6:.2f} MB; expected under {MAX_BYTES / 1e6} MB")
-    return problems
+    return problems + check_widgets(name, stored)
+
+
+def check_widgets(name: str, notebook: nbformat.NotebookNode) -> list[str]:
+    """Every widget that is shown has its state in the notebook, or it would be an error box until it is run; and none is large."""
+    states = notebook.metadata.get("widgets", {}).get(WIDGET_STATE, {}).get("state", {})
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = {output.data[WIDGET_VIEW]["model_id"] for output in outputs if WIDGET_VIEW in output.get("data", {})}
+    sizes = {model_id: len(json.dumps(state)) for model_id, state in states.items()}
+    problems = [f"{name}: a widget is shown whose state is not stored; build again" for _ in shown - sizes.keys()]
+    large = [size for size in sizes.values() if size > MAX_WIDGET_BYTES]
+    return problems + [f"{name}: a widget of {size / 1e6:.2f} MB; expected under {MAX_WIDGET_BYTES / 1e6} MB" for size in large]
 
 
 def set_repository(address: str) -> None:

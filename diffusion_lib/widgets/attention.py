@@ -93,7 +93,7 @@ def attention(
         pixel=[height // 2, width // 2],
         title=title,
     )
-    widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps)})"
+    widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
     widget.still = _still(xts, [each[first][0][:3] for each in seen])
     return widget
 

@@ -44,7 +44,7 @@ def noising(
     widget = NoisingWidget(**tables(schedules), **traits, schedule=first.name, t=t, title=title)
     n, c, h, w = x0.shape
     names = ", ".join(widget.names)
-    widget.summary = f"NoisingWidget({n} images {c}x{h}x{w}, t = 0..{T}, {names}, data {fingerprint(x0, eps)})"
+    widget.summary = f"NoisingWidget({n} images {c}x{h}x{w}, t = 0..{T}, {names}, data {fingerprint(x0, eps, cells=4)})"
     film = [q_sample(first, x0[:columns], round(i * T / 5), eps[:columns]) for i in range(6)]
     across = len(film[0]) if len(film[0]) > 1 else len(film)  # a row for each t; a single image makes one row of all six
     widget.still = png(enlarge(image_grid(torch.cat(film), columns=across).numpy()), 16)

@@ -1,5 +1,7 @@
 // The schedule explorer: curves of any number of schedules, a marker at t, and what the images look like there.
 
+const ROW_HEIGHT = 140; // px, of a few large images; many small ones fill the width
+
 function render({ model, el }) {
   const root = addRoot(model, el, "schedule explorer");
   const names = model.get("names");
@@ -32,6 +34,7 @@ function render({ model, el }) {
     label.append(name);
     const text = create("div", "dl-numbers", label);
     const canvas = mix && addCanvas(row, mix.shape[0], mix.shape[1], `the images under the ${name} schedule`);
+    if (canvas) canvas.style.maxWidth = `${(ROW_HEIGHT * mix.shape[1]) / mix.shape[0]}px`;
     return { text, draw: mix && mixer(mix, canvas) };
   });
 

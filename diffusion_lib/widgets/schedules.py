@@ -30,12 +30,12 @@ def explore_schedules(
     schedules = schedule_list(schedules)
     T = schedules[0].T
     t = within("t", max(1, T // 2) if t is None else t, 1, T)
-    traits, data = {}, [torch.stack([s.alpha_bar for s in schedules])[..., None, None]]
+    traits, data = {}, [torch.stack([s.alpha_bar for s in schedules])[:, None, None]]
     if x0 is not None:
         eps, traits = pictures(x0, eps, columns=len(x0))
         data += [x0, eps]
     widget = ScheduleWidget(**tables(schedules), **traits, t=t, title=title)
-    widget.summary = f"ScheduleWidget({', '.join(widget.names)}; t = 1..{T}, data {fingerprint(*data)})"
+    widget.summary = f"ScheduleWidget({', '.join(widget.names)}; t = 1..{T}, data {fingerprint(*data, cells=4)})"
     widget.still = _picture(schedules, x0, t, eps)
     return widget
 

@@ -1,10 +1,10 @@
-"""One Chromium for all browser tests."""
+"""Chromium for the browser tests."""
 
 import pytest
 from lab import CHROMIUM, FLAGS
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: playwright keeps an event loop running, beside which no other can be started
 def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: install it (apt-get install chromium) to run the browser tests")

@@ -398,3 +398,10 @@ def test_a_widget_that_is_taken_away_leaves_nothing_behind(open_widget):
         page = open_widget(widget)
         page.evaluate("dispose()")
         assert page.evaluate("model.listeners()") == 0
+
+
+def test_a_finger_moves_the_slider(open_widget):
+    page = open_widget(nine(start=0), has_touch=True)
+    box = page.locator("input[type=range]").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    assert words(page) == "4"

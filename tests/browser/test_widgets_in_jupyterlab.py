@@ -1,8 +1,12 @@
 """The widgets in JupyterLab with a kernel: they answer keys at once, the kernel hears of it, and a training run can be stopped."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from lab import jupyter_lab, open_notebook, output_of, run_cell
 
+STORED = Path(__file__).resolve().parents[2] / "notebooks" / "00_start_here.ipynb"
 WIDGETS = """
 import torch, diffusion_lib as dl
 from ipywidgets import jslink
@@ -41,7 +45,9 @@ print("stopped after", step.step)
 
 @pytest.fixture(scope="module")
 def lab(browser, tmp_path_factory):
-    with jupyter_lab(tmp_path_factory.mktemp("lab"), CELLS) as address:
+    folder = tmp_path_factory.mktemp("lab")
+    shutil.copy(STORED, folder)
+    with jupyter_lab(folder, CELLS) as address:
         page = browser.new_page(viewport=dict(width=1200, height=1400))
         open_notebook(page, address)
         run_cell(page, 0)
@@ -107,3 +113,21 @@ def test_no_box_of_an_error(lab):
     assert (
         lab.locator(".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedWidget-error, .jupyter-widgets-error-widget").count() == 0
     )
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_stored_notebook_shows_its_widget_or_its_picture_before_anything_is_run(lab, browser, trusted):
+    page = browser.new_page(viewport=dict(width=1200, height=3000))
+    open_notebook(page, lab.url.replace("notebook.ipynb", f"{STORED.name}?reset"))
+    if trusted:
+        page.evaluate("() => document.querySelector('.jp-Notebook').focus()")
+        page.keyboard.press("Control+Shift+C")
+        page.locator(".lm-CommandPalette-input").fill("Trust Notebook")
+        page.keyboard.press("Enter")
+        page.locator("button", has_text="Trust").last.click()
+    shown = page.locator(".dl-widget canvas, .jp-OutputArea-output img")
+    shown.first.wait_for(timeout=30_000)
+    if trusted:
+        page.locator(".dl-widget canvas").first.wait_for(timeout=30_000)
+    assert page.get_by_text("Error displaying widget").count() == 0
+    page.close()
