@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT / "tests" / "browser"))
 from lab import CHROMIUM, FLAGS, jupyter_lab, open_notebook, run_cell  # noqa: E402
 
 SETUP = """
-import torch, diffusion_lib as dl
+import torch, diffusion_lib as dl, diffusion_lib.widgets
 x0 = dl.load_dataset("glyphs", train=False, n=32).images
+dl.plots.image_grid(x0)  # imports torchvision, once a session
 frames = torch.stack([dl.q_sample(dl.cosine_schedule(49), x0, t, torch.randn(x0.shape)) for t in range(50)])
 """
 CELLS = {
@@ -56,6 +57,11 @@ WATCH = """
   window.watched = state;
 }
 """
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 def measure(page, widget) -> dict:
@@ -127,7 +133,7 @@ def on_static_pages(browser, folder: Path) -> dict:
     """The first widget of notebook 00 and the last one of notebook 01, on the pages that `make site` has made."""
     if not (SITE / "index.html").exists():
         sys.exit(f"no {SITE.relative_to(ROOT)}/index.html; expected the exported pages: make site")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(SITE))
+    handler = functools.partial(Quiet, directory=str(SITE))
     results = {}
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

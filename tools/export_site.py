@@ -131,6 +131,7 @@ def pages() -> dict[str, str | bytes]:
         name = notebook["name"]
         resources = dict(unique_key=name, output_files_dir="pictures")
         body, resources = exporter.from_notebook_node(prepare(notebook["notebook"]), resources)
+        body = re.sub(r"<pre\b", '<pre tabindex="0"', body)  # code that is wider than the page is scrolled by keys, too
         title, description = f"{notebook['title']} – {series}", plain(notebook["goals"])
         around = dict(here=name, previous=before, next=after, widgets=WIDGET_VIEW in body)
         files |= resources["outputs"] | {f"{name}.html": page(title=title, description=description, body=body, **around)}
