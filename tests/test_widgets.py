@@ -25,7 +25,7 @@ X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 
 def picture(data):
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "PNG"
-        return np.array(image.convert("L") if image.mode == "P" else image)
+        return np.array(image)
 
 
 def received(widget, t, schedule=0):

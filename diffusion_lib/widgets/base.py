@@ -106,15 +106,9 @@ def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
         pixels = pixels[..., 0]  # grey: a third of the bytes
     if grey_levels is not None:
         step = 255 / (grey_levels - 1)
-        levels = np.round(pixels / step)
-        pixels = (levels * step).round().astype(np.uint8)
-    if grey_levels is not None and grey_levels <= 16 and pixels.ndim == 2:
-        picture = Image.fromarray(levels.astype(np.uint8), mode="P")  # four bits a pixel: six times as soon compressed as eight
-        picture.putpalette([round(i * step) for i in range(grey_levels) for _ in "rgb"])
-    else:
-        picture = Image.fromarray(pixels)
+        pixels = (np.round(pixels / step) * step).round().astype(np.uint8)
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", **(dict(bits=4) if picture.mode == "P" else {}))
+    Image.fromarray(pixels).save(buffer, format="PNG")  # without `optimize`: the same size, and a third of the time
     return buffer.getvalue()
 
 

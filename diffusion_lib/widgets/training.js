@@ -78,8 +78,10 @@ function render({ model, el }) {
     });
     function update() {
       const running = model.get("running");
+      const done = model.get("losses").byteLength / 4;
       stop.disabled = !running || model.get("stop");
-      text.textContent = running ? (model.get("stop") ? "stopping …" : "training") : `stopped after ${model.get("losses").byteLength / 4} steps; nothing is lost`;
+      if (running) text.textContent = model.get("stop") ? "stopping …" : "training";
+      else text.textContent = done < model.get("total") ? `stopped after ${done} steps; nothing is lost` : "finished";
     }
     update();
     return { update };
