@@ -21,8 +21,9 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = ROOT / "build" / "site"
-sys.path.insert(0, str(ROOT / "tests" / "browser"))
-from lab import CHROMIUM, FLAGS, jupyter_lab, open_notebook, run_cell  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from lab import jupyter_lab, open_notebook, run_cell  # noqa: E402
+from servers import CHROMIUM, FLAGS  # noqa: E402
 
 SETUP = """
 import torch, diffusion_lib as dl, diffusion_lib.widgets

@@ -254,6 +254,17 @@ def test_training_sends_samples_and_losses():
         widget.add(31, {"ema": FRAMES[0]})
 
 
+def test_a_live_view_refuses_samples_it_was_not_made_for():
+    view, _ = live()
+    with pytest.raises(ValueError, match=r"samples are called \['ema'\]; expected \['samples'\], as before"):
+        view.add(1, {"ema": FRAMES[0]})
+    with pytest.raises(
+        ValueError, match=r"samples make a picture of \[\d+, \d+\] pixels; expected \[\d+, \d+\], which the view was made for"
+    ):
+        view.add(1, {"samples": FRAMES[0, :2]})
+    assert view.steps == view.pictures == []
+
+
 def fake_run(steps):
     """What `train` yields, without the work."""
     return (dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None) for n in range(1, steps + 1))

@@ -51,11 +51,13 @@ class TrainingWidget(FrameWidget):
     def add(self, step: int, samples: Mapping[str, Tensor]) -> None:
         """Shows samples, name -> images (B, C, H, W) in [-1, 1], as those of training step `step`, and the same names every time."""
         grids = {name: image_grid(images, self._columns).numpy() for name, images in samples.items()}
-        if self._films and list(grids) != list(self._films):
-            raise ValueError(f"samples are called {list(grids)}; expected {list(self._films)}, as before")
+        if self.panel_names and list(grids) != self.panel_names:
+            raise ValueError(f"samples are called {list(grids)}; expected {self.panel_names}, as before")
+        shape = list(next(iter(grids.values())).shape[:2])
+        if self.panel_shape and shape != self.panel_shape:
+            raise ValueError(f"samples make a picture of {shape} pixels; expected {self.panel_shape}, which the view was made for")
         for name, grid in grids.items():
             self._films.setdefault(name, []).append(grid)
-        shape = list(next(iter(grids.values())).shape[:2])
         grey = next(iter(samples.values())).shape[1] == 1
         row = np.concatenate(list(grids.values()), axis=1)
         with self.hold_sync():  # one message: the page must not see a step without its picture

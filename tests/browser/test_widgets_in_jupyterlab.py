@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import nbformat
 import pytest
 from lab import jupyter_lab, open_notebook, output_of, run_cell
+from nbformat.sign import NotebookNotary
 
 STORED = Path(__file__).resolve().parents[2] / "notebooks" / "00_start_here.ipynb"
 WIDGETS = """
@@ -44,9 +46,14 @@ print("stopped after", step.step)
 
 
 @pytest.fixture(scope="module")
-def lab(browser, tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     shutil.copy(STORED, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lab(browser, folder):
     with jupyter_lab(folder, CELLS) as address:
         page = browser.new_page(viewport=dict(width=1200, height=1400))
         open_notebook(page, address)
@@ -116,18 +123,11 @@ def test_no_box_of_an_error(lab):
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_stored_notebook_shows_its_widget_or_its_picture_before_anything_is_run(lab, browser, trusted):
+def test_a_stored_notebook_shows_its_widget_or_its_picture_before_anything_is_run(lab, browser, folder, trusted):
+    if trusted:
+        NotebookNotary(data_dir=str(folder / "data")).sign(nbformat.read(folder / STORED.name, as_version=4))
     page = browser.new_page(viewport=dict(width=1200, height=3000))
     open_notebook(page, lab.url.replace("notebook.ipynb", f"{STORED.name}?reset"))
-    if trusted:
-        page.evaluate("() => document.querySelector('.jp-Notebook').focus()")
-        page.keyboard.press("Control+Shift+C")
-        page.locator(".lm-CommandPalette-input").fill("Trust Notebook")
-        page.keyboard.press("Enter")
-        page.locator("button", has_text="Trust").last.click()
-    shown = page.locator(".dl-widget canvas, .jp-OutputArea-output img")
-    shown.first.wait_for(timeout=30_000)
-    if trusted:
-        page.locator(".dl-widget canvas").first.wait_for(timeout=30_000)
+    page.locator(".dl-widget canvas" if trusted else ".jp-OutputArea-output img").first.wait_for(timeout=60_000)
     assert page.get_by_text("Error displaying widget").count() == 0
     page.close()
