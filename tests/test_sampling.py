@@ -304,7 +304,7 @@ def test_encoding_is_undone_by_ddim():
         assert [step.t for step in steps] == list(range(2, T + 1, 2))
         back = last(dl.ddim_steps(denoiser, steps[-1].xt, steps=50, clip=False)).xt
         errors.append((back - IMAGES).abs().max())
-    # one evaluation is the usual, inexact inversion; at the fixed point it is exact
+    # one evaluation is inexact; at the fixed point it is exact
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[2] < 1e-9
     with pytest.raises(ValueError, match="iterations=0; expected 1 or more"):

@@ -247,6 +247,8 @@ def test_training_sends_samples_and_losses():
     assert (widget.frame, widget.step) == (1, 12)
     widget.frame = 0
     assert widget.step == 1
+    with pytest.raises(traitlets.TraitError, match=r"frame=3; expected 0\.\.2"):
+        widget.frame = 3
     for samples, steps in (({}, []), ({"raw": FRAMES}, [1, 2]), ({"raw": FRAMES[0]}, [1] * 5)):
         with pytest.raises(ValueError, match=r"samples have shapes .* for \d steps; expected \(F, B, C, H, W\), all alike, and F steps"):
             training(samples, steps, LOSSES)

@@ -56,12 +56,20 @@ class FrameWidget(Widget):
 
     frame = traitlets.Int(0).tag(sync=True)
     position, positions = "", ""
+    frames = ""  # the trait that has one entry for each frame
 
     def __init__(self, **traits):
         super().__init__(**traits)
         if self.position:
             self.observe(self._follow_position, self.position)
             self.observe(self._follow_frame, "frame")
+
+    @traitlets.validate("frame")
+    def _in_range(self, proposal):
+        count = len(getattr(self, self.frames or self.positions))
+        if count and not 0 <= proposal["value"] < count:
+            raise traitlets.TraitError(f"frame={proposal['value']}; expected 0..{count - 1}")
+        return proposal["value"]
 
     def _follow_position(self, change):
         if getattr(self, self.positions):

@@ -15,7 +15,7 @@ function render({ model, el }) {
   const quantities = [
     { title: "β", of: beta, y: [1e-5, 1], log: true, ticks: { x: [1, T], y: [1e-4, 1e-2, 1] } },
     { title: "ᾱ", of: (table, t) => table[t], y: [0, 1], ticks: { x: [1, T], y: [0, 0.5, 1] } },
-    { title: "log SNR = log ᾱ / (1 − ᾱ)", of: logSnr, y: [-12, 12], ticks: { x: [1, T], y: [-10, 0, 10] } },
+    { title: "log SNR = log(ᾱ / (1 − ᾱ))", of: logSnr, y: [-12, 12], ticks: { x: [1, T], y: [-10, 0, 10] } },
   ];
   const stride = Math.max(1, Math.floor(T / 400)); // no plot is 400 pixels wide
   const ts = Array.from({ length: Math.floor((T - 1) / stride) + 1 }, (_, i) => 1 + i * stride);

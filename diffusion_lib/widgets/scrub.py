@@ -31,12 +31,7 @@ class ScrubWidget(FrameWidget):
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
     frame_shape = traitlets.List().tag(sync=True)
     sheet_columns = traitlets.Int(1).tag(sync=True)
-
-    @traitlets.validate("frame")
-    def _in_range(self, proposal):
-        if self.captions and not 0 <= proposal["value"] < len(self.captions):
-            raise traitlets.TraitError(f"frame={proposal['value']}; expected 0..{len(self.captions) - 1}")
-        return proposal["value"]
+    frames = "captions"
 
 
 class ChainWidget(ScrubWidget):
