@@ -13,12 +13,10 @@ independently, and these are not.
 import argparse
 import datetime
 import hashlib
-import json
-import os
-import platform
 import time
 from pathlib import Path
 
+import common
 import torch
 from torch import Tensor
 
@@ -95,7 +93,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
             held_out_labels="the same",
         ),
         model=dict(name=MODEL, sha256=hashlib.sha256((WEIGHTS / "denoiser" / MODEL / "model.safetensors").read_bytes()).hexdigest()),
-        machine=machine(device),
+        machine=common.machine(device),
         torch=torch.__version__,
         seconds_in_all=round(time.perf_counter() - started),
         real=real,
@@ -103,28 +101,9 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
     )
 
 
-def machine(device: str) -> dict:
-    """What it was measured on."""
-    cpu = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        cpu = models[0] if models else cpu
-    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
-    return dict(cpu=cpu, cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu)
-
-
 def print_row(name: str, steps: int | str, seconds: str, scores: dict) -> None:
     cells = "".join(f"{dl.metrics.Estimate(**score)!s:26}" for score in scores.values())
     print(f"{name:7}{steps:>6}{seconds:>9}   {cells}", flush=True)
-
-
-def write(path: Path, results: dict) -> None:
-    """Writes the file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -141,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
     if outside := [s for s in options.steps if not 1 <= s <= 1000]:
         parser.error(f"--steps {outside[0]}; expected whole numbers, 1 to 1000")
     results = measure(options.n, options.steps, options.seed, options.batch_size, options.device)
-    write(options.out, results)
+    common.write(options.out, results)
     print(f"{results['seconds_in_all']} s in all; written to {options.out}")
 
 

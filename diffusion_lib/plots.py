@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -14,10 +15,22 @@ from diffusion_lib.schedules import Schedule
 
 def image_grid(images: Tensor, columns: int = 8, padding: int = 1) -> Tensor:
     """A batch (B, C, H, W) in [-1, 1] as one picture uint8 (H', W', 3), row by row with grey lines between."""
-    from torchvision.utils import make_grid
+    picture = tile(to_uint8(images.detach().cpu()).float(), columns, padding, fill=96)  # whole numbers below 2^24: floats are exact
+    return picture.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
 
-    # make_grid turns one channel into three and lays out the rows; without `normalize` it leaves the values alone
-    return make_grid(to_uint8(images.detach().cpu()), nrow=columns, padding=padding, pad_value=96).permute(1, 2, 0)
+
+def tile(images: Tensor, columns: int, padding: int = 0, fill: float = 0.0) -> Tensor:
+    """A batch (B, C, H, W) as one picture (C, H', W'), row by row; lines of `padding` pixels and places without an image are `fill`.
+
+    (torchvision's make_grid does the same, but importing torchvision takes longer than all the rest of a first figure.)
+    """
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    cells = F.pad(images, (0, padding, 0, padding), value=fill)  # each with the line below it and the one to its right
+    cells = torch.cat([cells, torch.full_like(cells[:1], fill).expand(rows * columns - len(images), -1, -1, -1)])
+    cell = cells.shape[2:]
+    picture = F.fold(cells.flatten(1).T[None], (rows * cell[0], columns * cell[1]), kernel_size=cell, stride=cell)[0]
+    return F.pad(picture, (padding, 0, padding, 0), value=fill)
 
 
 def show(images: Tensor, columns: int = 8, title: str = "", scale: float = 0.55, ax: Axes | None = None) -> Axes:

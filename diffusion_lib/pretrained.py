@@ -15,7 +15,7 @@ def load_pretrained(name: str) -> Denoiser:
 
 
 def load_classifier(name: str) -> Classifier:
-    """The classifier trained on the dataset `name` ("glyphs"), in eval mode: what quality is measured with. Images in [-1, 1]."""
+    """The classifier trained on the dataset `name` ("glyphs", "mnist"), in eval mode: what quality is measured with. Images in [-1, 1]."""
     return Classifier.from_pretrained(_folder("classifier", name))
 
 

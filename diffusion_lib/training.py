@@ -26,6 +26,7 @@ from diffusion_lib import checkpoints
 from diffusion_lib.datasets import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser
 from diffusion_lib.errors import unknown_name
+from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.unet import NO_LABEL, UNet
 
@@ -36,8 +37,8 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 class TrainConfig:
     """How to train. The defaults write readable glyphs after two minutes on two CPU cores."""
 
-    steps: int = 1000  # parameter updates in all
-    batch_size: int = 64
+    steps: int = 2000  # parameter updates in all
+    batch_size: int = 32
     lr: float = 2e-3  # the highest learning rate
     weight_decay: float = 0.01  # AdamW's, on matrices and convolutions; not on biases, norms and embeddings
     warmup_steps: int = 100  # the learning rate rises linearly over these, then falls to 0 on a cosine
@@ -121,28 +122,29 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype) -> I
     if state is not None:
         first = state.restore(denoiser, ema.denoiser, optimizer, scaler) + 1
 
-    for step in range(first, config.steps + 1):
-        index = batch_indices(len(images), config.batch_size, step, config.seed).to(device)
-        step_seed = config.seed * 1_000_003 + step  # a prime apart: no step of one seed draws what a step of the next one draws
-        random = torch.Generator().manual_seed(step_seed)
-        y = labels_to_tell(labels[index], config.label_dropout, random) if denoiser.num_classes is not None else None
-        lr = learning_rate(step, config)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+    with freed_memory_is_kept():
+        for step in range(first, config.steps + 1):
+            index = batch_indices(len(images), config.batch_size, step, config.seed).to(device)
+            step_seed = config.seed * 1_000_003 + step  # a prime apart: no step of one seed draws what a step of the next one draws
+            random = torch.Generator().manual_seed(step_seed)
+            y = labels_to_tell(labels[index], config.label_dropout, random) if denoiser.num_classes is not None else None
+            lr = learning_rate(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = lr
 
-        with dropout_seed(denoiser, step_seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
-            loss = denoiser.loss(images[index], y, generator=random).mean()
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        grad_norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.grad_clip)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad()
-        ema.update(denoiser, step)
+            with dropout_seed(denoiser, step_seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                loss = denoiser.loss(images[index], y, generator=random).mean()
+            scaler.scale(loss).backward()
+            scaler.unscale_(optimizer)
+            grad_norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.grad_clip)
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            ema.update(denoiser, step)
 
-        if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
-            checkpoints.write(checkpoint_dir, step, config, denoiser, ema.denoiser, optimizer, scaler)
-        yield TrainStep(step, loss.detach(), grad_norm, lr, denoiser, ema.denoiser)
+            if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
+                checkpoints.write(checkpoint_dir, step, config, denoiser, ema.denoiser, optimizer, scaler)
+            yield TrainStep(step, loss.detach(), grad_norm, lr, denoiser, ema.denoiser)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

@@ -140,7 +140,7 @@ class UNet(nn.Module):
     def __init__(
         self,
         in_channels: int = 1,
-        base_channels: int = 48,
+        base_channels: int = 32,
         channel_mults: tuple[int, ...] = (1, 2),
         blocks_per_level: int = 1,
         attention_levels: tuple[int, ...] = (1,),
@@ -180,6 +180,8 @@ class UNet(nn.Module):
         self.head = nn.Sequential(
             group_norm(widths[0]), nn.SiLU(), zero_init(nn.Conv2d(widths[0], in_channels * patch_size**2, 3, padding=1))
         )
+        # the layout that convolutions compute in, on CPUs and on GPUs: what they are given is not rearranged for them and back
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is told; None: nowhere."""

@@ -4,11 +4,14 @@ import math
 import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 
 import torch
 
 import diffusion_lib as dl
 from diffusion_lib.process import eps_from_x0
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"  # where maintainers keep MNIST; tests that want it skip without
 
 
 def tiny_unet(num_classes=3, dropout=0.0, seed=0, zero=False):

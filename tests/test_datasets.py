@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import noise, serve, tiny_dataset
+from helpers import SHARED, noise, serve, tiny_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,9 +20,6 @@ from PIL import Image
 import diffusion_lib as dl
 from diffusion_lib.datasets import cache_folder
 from diffusion_lib.glyphs import CHARACTERS, FONTS, _masters
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
 
 # ---------------------------------------------------------------------------------------------------------------- the data range
 

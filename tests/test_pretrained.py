@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 import torch
-from helpers import noise, serve, tiny_denoiser
+from helpers import SHARED, noise, serve, tiny_denoiser
 from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
@@ -224,13 +224,20 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
 def test_unknown_names_are_told_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs'.*Did you mean 'glyphs'\?"):
         dl.load_pretrained("glyhps")
-    with pytest.raises(ValueError, match=r"unknown pretrained classifier 'mnist'; expected one of 'glyphs'"):
-        dl.load_classifier("mnist")
+    with pytest.raises(ValueError, match=r"unknown pretrained classifier 'cifar10'; expected one of 'glyphs', 'mnist'"):
+        dl.load_classifier("cifar10")
 
 
 def test_the_classifier_reads_glyphs_it_has_not_seen():
     held_out = dl.load_dataset("glyphs", train=False, n=1000)
     assert read_right(dl.load_classifier("glyphs"), held_out.images, held_out.labels).value >= 0.99
+
+
+def test_the_classifier_reads_digits_it_has_not_seen():
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data, with the files of MNIST, is not here")
+    held_out = dl.load_dataset("mnist", train=False, n=1000, root=SHARED)
+    assert read_right(dl.load_classifier("mnist"), held_out.images, held_out.labels).value >= 0.98
 
 
 def test_the_denoiser_writes_the_characters_asked_for():

@@ -6,6 +6,7 @@ import torch
 import traitlets
 from torch import Tensor
 
+from diffusion_lib.plots import tile
 from diffusion_lib.process import check_images, randn_like
 from diffusion_lib.schedules import Schedule
 from diffusion_lib.widgets.base import Widget
@@ -55,15 +56,12 @@ def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict
         raise ValueError(f"x0 has {x0.shape[1]} channels; expected 1 (grey) or 3 (colour)")
     eps = randn_like(x0, torch.Generator().manual_seed(0)) if eps is None else eps
     check_images(x0=x0, eps=eps)
-    clean = tile(x0.clamp(-1, 1), columns)
-    noise = (tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)
+    clean = _tile(x0.clamp(-1, 1), columns)
+    noise = (_tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)
     x0_bytes = ((clean + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()
     return eps, dict(x0=x0_bytes, eps=noise.numpy().tobytes(), shape=list(clean.shape))
 
 
-def tile(images: Tensor, columns: int) -> Tensor:
+def _tile(images: Tensor, columns: int) -> Tensor:
     """(B, C, H, W) as one picture (H', W', C); places without an image are 0, mid-grey."""
-    from torchvision.utils import make_grid
-
-    grid = make_grid(images.float().cpu(), nrow=columns, padding=0)[: images.shape[1]]  # make_grid makes three channels of one
-    return grid.permute(1, 2, 0).contiguous()
+    return tile(images.float().cpu(), columns).permute(1, 2, 0).contiguous()

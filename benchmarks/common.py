@@ -1,0 +1,51 @@
+"""What the benchmark scripts share: where they ran, a results file that is written whole, and timing side by side."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+
+def machine(device: str = "cpu") -> dict:
+    """What it was measured on."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        cpu = models[0] if models else cpu
+    gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    vectors = next((name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)), None)
+    return dict(cpu=cpu, instructions=vectors, cores=os.cpu_count(), threads=torch.get_num_threads(), gpu=gpu)
+
+
+def write(path: Path, results: dict) -> None:
+    """Writes the file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def side_by_side(calls: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm_up: int = 2) -> dict[str, list[float]]:
+    """Seconds of each call in each round. A round makes every call once, so that what slows the machine slows them all."""
+    seconds = {name: [] for name in calls}
+    for round_ in range(-warm_up, rounds):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if device.startswith("cuda"):
+                torch.cuda.synchronize(device)
+            if round_ >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratio(numerator: list[float], denominator: list[float]) -> float:
+    """The median of the rounds' ratios."""
+    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))

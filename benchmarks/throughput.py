@@ -1,0 +1,185 @@
+"""How fast is the network trained and called? Images a second, beside the peers' and beside what this machine's convolutions can do.
+
+    pip install -e '.[benchmarks]' && python benchmarks/throughput.py           two to five minutes on two CPU cores
+
+A training step is all of `dl.train`: batch, noise, forward, backward, clipping, optimizer, moving average; the peers' networks go
+through the same loop. Everything is timed in turns, in the same rounds, and the numbers are medians over the rounds. GFLOP/s are
+counted by torch's flop counter (a multiplication and an addition are two). The best rate is that of the default network's own
+convolutions, each alone on a batch of its own, forwards (and backwards, beside training), in the faster of the two memory layouts.
+"""
+
+import argparse
+import datetime
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import common
+import peers
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import diffusion_lib as dl
+from diffusion_lib.datasets import ImageDataset
+from diffusion_lib.results import FOLDER
+from diffusion_lib.training import PRECISIONS, choose_device, choose_precision
+
+OURS, DIFFUSERS, DDP = "diffusion_lib", "diffusers", "denoising-diffusion-pytorch"
+LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
+
+
+def denoisers() -> dict[str, dl.Denoiser]:
+    torch.manual_seed(0)
+    ours = dl.Denoiser(dl.UNet(), dl.cosine_schedule(), "v", peers.SHAPE)
+    return {OURS: ours, DIFFUSERS: peers.diffusers_denoiser(), DDP: peers.ddp_denoiser()}
+
+
+def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
+    """Makes one step of a training run."""
+    images = torch.randn(2048, *peers.SHAPE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    config = dl.TrainConfig(steps=1_000_000, batch_size=batch_size, device=device, precision=precision)
+    run = dl.train(denoiser, ImageDataset(images, torch.full((len(images),), dl.NO_LABEL), ()), config)
+    return lambda: next(run)
+
+
+def network_call(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
+    """Calls the denoiser once, as a sampler does."""
+    denoiser, dtype = denoiser.to(device).eval(), PRECISIONS[precision]
+    xt = torch.randn(batch_size, *peers.SHAPE, device=device)
+
+    @torch.no_grad()
+    def call():
+        with torch.autocast(choose_device(device).type, dtype, enabled=dtype is not None):
+            return denoiser(xt, 500)
+
+    return call
+
+
+def flops(call: Callable[[], object]) -> int:
+    call()
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def convolutions_alone(network: nn.Module, batch_size: int, device: str, precision: str, layout: str, training: bool) -> Callable[[], None]:
+    """Makes each convolution of the network once, on an input of its own."""
+    dtype = PRECISIONS[precision] or torch.float32
+    work = []  # x, weight, bias, options and a gradient of each
+
+    def note(convolution, inputs, output):
+        shapes = (batch_size, *inputs[0].shape[1:]), convolution.weight.shape, (batch_size, *output.shape[1:])
+        x, weight, gradient = (torch.randn(shape).to(device, dtype).to(memory_format=LAYOUTS[layout]) for shape in shapes)
+        bias = torch.zeros_like(weight[:, 0, 0, 0])
+        inputs = [each.detach().requires_grad_(training) for each in (x, weight, bias)]
+        work.append((inputs, dict(stride=convolution.stride, padding=convolution.padding), gradient))
+
+    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    with torch.no_grad():
+        network(torch.zeros(1, *peers.SHAPE), torch.ones(1, dtype=torch.long))
+    for hook in hooks:
+        hook.remove()
+
+    def call():
+        for inputs, options, gradient in work:
+            output = F.conv2d(*inputs, **options)
+            if training:
+                torch.autograd.grad(output, inputs, gradient)
+
+    return call
+
+
+def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int) -> Iterator[dict]:
+    """One row for each network; `kind` is "training" or "calls"."""
+    make = training_step if kind == "training" else network_call
+    calls = {name: make(denoiser, batch_size, device, precision) for name, denoiser in denoisers().items()}
+    work = {name: flops(call) for name, call in calls.items()}
+    for layout in LAYOUTS:
+        calls[layout] = convolutions_alone(dl.UNet(), batch_size, device, precision, layout, kind == "training")
+        work[layout] = flops(calls[layout])
+    seconds = common.side_by_side(calls, rounds, device)
+    best = min(LAYOUTS, key=lambda layout: statistics.median(seconds[layout]))
+    for name in (OURS, DIFFUSERS, DDP):
+        took = statistics.median(seconds[name])
+        yield dict(
+            kind=kind,
+            network=name,
+            precision=precision,
+            batch_size=batch_size,
+            images_per_second=round(batch_size / took, 1),
+            times_slower_than_ours=round(common.ratio(seconds[name], seconds[OURS]), 2),
+            gflop_per_second=round(work[name] / took / 1e9, 1),
+            # (work / seconds) / (work of the convolutions / their seconds), round by round
+            of_best_convolutions=round(common.ratio(seconds[best], seconds[name]) * work[name] / work[best], 3),
+            best_convolutions=dict(layout=best, gflop_per_second=round(work[best] / statistics.median(seconds[best]) / 1e9, 1)),
+        )
+
+
+def sampler_overhead(batch_size: int, device: str, rounds: int, steps: int = 10) -> dict:
+    """What a DDIM chain takes beyond its network calls, as a part of them; and the seconds of 64 glyphs in 50 steps."""
+    model = dl.load_pretrained("glyphs").to(device)
+    xT = torch.randn(batch_size, *peers.SHAPE, device=device)
+    y = torch.arange(batch_size, device=device) % model.num_classes
+    ts = [torch.full((batch_size,), t, device=device) for t in dl.timestep_subset(model.schedule.T, steps)[:-1]]
+
+    @torch.no_grad()
+    def bare():
+        for t in ts:
+            model.network(xT, t, y)
+
+    calls = {
+        "chain": lambda: list(dl.ddim_steps(model, xT, steps=steps, y=y)),
+        "bare calls": bare,
+        "64 glyphs, 50 steps": lambda: dl.sample(model, 64, steps=50, y=[k % 36 for k in range(64)]),
+    }
+    seconds = common.side_by_side(calls, rounds, device, warm_up=1)
+    return dict(
+        batch_size=batch_size,
+        steps=steps,
+        overhead=round(common.ratio(seconds["chain"], seconds["bare calls"]) - 1, 4),
+        seconds_of_64_glyphs_in_50_steps=round(statistics.median(seconds["64 glyphs, 50 steps"]), 2),
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: float32, and what the device is faster in")
+    parser.add_argument("--out", type=Path, default=FOLDER / "throughput.json")
+    options = parser.parse_args(arguments)
+    faster = choose_precision(device=options.device)
+    precisions = options.precision or [p for p, dtype in PRECISIONS.items() if dtype is None or dtype == faster]
+
+    rows = []
+    print(f"{'':9}{'':10}{'network':30}{'images/s':>9}{'GFLOP/s':>9}{'of best':>9}{'slower than ours':>18}")
+    for precision in precisions:
+        for kind in ("training", "calls"):
+            for row in measure(kind, options.batch_size, options.device, precision, options.rounds):
+                rows.append(row)
+                print(
+                    f"{kind:9}{precision:10}{row['network']:30}{row['images_per_second']:9.0f}{row['gflop_per_second']:9.0f}"
+                    f"{row['of_best_convolutions']:9.2f}{row['times_slower_than_ours']:18.1f}",
+                    flush=True,
+                )
+    sampling = sampler_overhead(options.batch_size, options.device, options.rounds)
+    print(f"a DDIM chain takes {sampling['overhead']:+.1%} beside its network calls;", end=" ")
+    print(f"64 glyphs in 50 steps take {sampling['seconds_of_64_glyphs_in_50_steps']} s")
+    results = dict(
+        script="benchmarks/throughput.py",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=common.machine(options.device),
+        torch=torch.__version__,
+        settings=dict(batch_size=options.batch_size, rounds=options.rounds, device=options.device),
+        rows=rows,
+        sampling=sampling,
+    )
+    common.write(options.out, results)
+    print(f"written to {options.out}")
+
+
+if __name__ == "__main__":
+    main()

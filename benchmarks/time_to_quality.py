@@ -1,0 +1,143 @@
+"""How good after 30 seconds, 1, 3 and 10 minutes of training? MNIST, our default network beside the peers', equal wall-clock.
+
+    pip install -e '.[benchmarks]' && python benchmarks/time_to_quality.py --root FOLDER
+
+FOLDER holds torchvision's MNIST, or gets it (a download of 11 MB). On two CPU cores this takes some hours, nearly all of them for
+drawing the peers' samples. Each row is kept as soon as it is known: the same command goes on where it was interrupted.
+
+All networks are trained without classes, on the same 60,000 images; ours with `dl.train` and its defaults (the number of steps is
+planned from 30 trial steps, whose time counts), the peers' as their documentation recommends (see peers.py). A peer is trained once
+for the longest time and looked at on the way, which its constant learning rate allows; ours falls to 0, so each time is a run of its
+own. Then each draws its samples by the same DDIM chain from the same noise, and they are compared with as many test images in the
+features of the MNIST classifier that ships. The row "real" compares other test images with the same ones.
+"""
+
+import argparse
+import copy
+import datetime
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import common
+import peers
+import torch
+from torch import Tensor
+
+import diffusion_lib as dl
+from diffusion_lib.results import FOLDER
+
+TRIAL_STEPS = 30
+OURS = "diffusion_lib"
+PEERS = {"diffusers": peers.train_diffusers, "denoising-diffusion-pytorch": peers.train_ddp}
+
+
+def new_denoiser(seed: int) -> dl.Denoiser:
+    torch.manual_seed(seed)
+    return dl.Denoiser(dl.UNet(), dl.cosine_schedule(), "v")
+
+
+def train_ours(dataset: dl.ImageDataset, budget: float, seed: int) -> peers.Moment:
+    """Our model after `budget` seconds, planning included."""
+    start = time.perf_counter()
+    trial = dl.train(new_denoiser(seed), dataset, dl.TrainConfig(steps=TRIAL_STEPS, warmup_steps=5, device="cpu"))
+    *_, (_, first), (_, last) = ((k, time.perf_counter()) for k, _ in enumerate(trial) if k in (TRIAL_STEPS // 3, TRIAL_STEPS - 1))
+    seconds_per_step = (last - first) / (TRIAL_STEPS - 1 - TRIAL_STEPS // 3)
+    steps = int((budget - (time.perf_counter() - start)) / seconds_per_step)
+
+    config = dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 10), seed=seed, device="cpu")
+    for step in dl.train(new_denoiser(seed), dataset, config):
+        moment = peers.Moment(time.perf_counter() - start, step.step * config.batch_size, step.ema)
+        if moment.seconds > budget:  # the machine was slower than in the trial: what there is now counts
+            break
+    return moment
+
+
+def train_all(dataset: dl.ImageDataset, budgets: list[float], seed: int, wanted: set[tuple[str, float]]) -> Iterator[tuple]:
+    """(network, budget, Moment) of each wanted pair."""
+    for budget in budgets:
+        if (OURS, budget) in wanted:
+            yield OURS, budget, train_ours(dataset, budget, seed)
+    for name, train in PEERS.items():
+        left = sorted(budget for budget in budgets if (name, budget) in wanted)
+        if not left:
+            continue
+        torch.manual_seed(seed)
+        kept = []
+        for moment in train(dataset.images, seed):
+            if moment.seconds >= left[0]:
+                kept.append((name, left.pop(0), moment._replace(denoiser=copy.deepcopy(moment.denoiser).eval())))
+            if not left:
+                break
+        yield from kept  # drawn from after the training, whose clock must not run meanwhile
+
+
+def features(images: Tensor) -> Tensor:
+    return dl.metrics.features(dl.load_classifier("mnist"), images)
+
+
+def row_of(name: str, budget: float, moment: peers.Moment, reference: Tensor, options: argparse.Namespace) -> dict:
+    """What the results file holds of one model."""
+    start = time.perf_counter()
+    images = dl.sample(moment.denoiser, options.n, steps=options.steps, seed=options.seed, shape=peers.SHAPE, batch_size=250)
+    seconds = time.perf_counter() - start
+    distance = dl.metrics.frechet_distance(reference, features(images.clamp(-1, 1)), resamples=100)
+    return dict(
+        network=name,
+        budget=budget,
+        seconds=round(moment.seconds, 1),
+        images=moment.images,
+        parameters=sum(p.numel() for p in moment.denoiser.network.parameters()),
+        seconds_of_sampling=round(seconds, 1),
+        frechet_distance=distance._asdict(),
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, help="where torchvision's MNIST is; default: the cache folder")
+    parser.add_argument("--budgets", type=float, nargs="+", default=[30, 60, 180, 600], help="seconds of training")
+    parser.add_argument("--networks", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
+    parser.add_argument("--n", type=int, default=5000, help="samples of each model, at most 5000")
+    parser.add_argument("--steps", type=int, default=20, help="of the DDIM chain")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=FOLDER / "time_to_quality.json")
+    options = parser.parse_args(arguments)
+    if not 100 <= options.n <= 5000:
+        parser.error(f"--n {options.n}; expected 100 to 5000, half of the test images")
+
+    settings = dict(dataset="mnist", n=options.n, steps=options.steps, eta=0.0, seed=options.seed)
+    results = dict(
+        script="benchmarks/time_to_quality.py",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        settings=settings,
+        machine=common.machine(),
+        torch=torch.__version__,
+        rows=[],
+    )
+    if options.out.exists():
+        before = json.loads(options.out.read_text(encoding="utf-8"))
+        same = all(before.get(key) == results[key] for key in ("settings", "machine", "torch"))
+        if not same:
+            parser.error(f"{options.out} holds results of other settings or of another machine; remove it, or name another with --out")
+        results["rows"] = before["rows"]
+    known = {(row["network"], row["budget"]) for row in results["rows"]}
+    wanted = {(name, budget) for name in options.networks for budget in options.budgets} - known
+
+    test = dl.load_dataset("mnist", train=False, root=options.root)
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
+    reference, other = (features(test.images[part]) for part in (order[: options.n], order[5000 : 5000 + options.n]))
+    results["real"] = dl.metrics.frechet_distance(reference, other, resamples=100)._asdict()
+    print(f"real images: {dl.metrics.Estimate(**results['real'])}", flush=True)
+    train = dl.load_dataset("mnist", root=options.root)
+    for name, budget, moment in train_all(train, sorted(options.budgets), options.seed, wanted):
+        row = row_of(name, budget, moment, reference, options)
+        results["rows"].append(row)
+        common.write(options.out, results)
+        distance = dl.metrics.Estimate(**row["frechet_distance"])
+        print(f"{name:28} {row['seconds']:6.0f} s {row['images']:8,} images   Frechet distance {distance}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
