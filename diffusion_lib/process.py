@@ -124,10 +124,13 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> Tensor:
             raise ValueError(f"t has dtype {t.dtype}; expected torch.long: timesteps are whole numbers, use t.long()")
         if t.shape not in {(), (batch,)}:
             raise ValueError(f"t has shape {tuple(t.shape)}; expected ({batch},): one timestep for each image in the batch")
-    t = torch.as_tensor(t, dtype=torch.long).reshape(-1)
-    outside = t[(t < lowest) | (t > T)]
-    if len(outside):
-        raise ValueError(f"t={outside[0].item()} is out of range; expected {lowest}..{T} for this schedule of T={T}")
+        t = t.reshape(-1)
+        outside = t[(t < lowest) | (t > T)].tolist()
+    else:  # what samplers ask for, ten times a step: no tensor arithmetic for one number
+        outside = [] if lowest <= t <= T else [t]
+        t = torch.tensor([int(t)])
+    if outside:
+        raise ValueError(f"t={outside[0]} is out of range; expected {lowest}..{T} for this schedule of T={T}")
     return t
 
 

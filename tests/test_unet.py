@@ -101,13 +101,14 @@ def test_blocks_have_one_signature_and_the_shapes_they_say():
         assert block(h, emb).shape == shape
 
 
-def test_residual_block_is_the_formula():
+@pytest.mark.parametrize("norm_groups", [4, 8])
+def test_residual_block_is_the_formula(norm_groups):
     h, emb = block_input()
-    block = awake(ResidualBlock(16, 32, 24))
+    block = awake(ResidualBlock(16, 32, 24, norm_groups=norm_groups))
     silu = lambda x: x * torch.sigmoid(x)  # noqa: E731
 
-    def normalise(norm, x):  # 8 groups of channels, each with mean 0 and variance 1, then weight and bias of each channel
-        groups = x.unflatten(1, (8, -1)).flatten(2)
+    def normalise(norm, x):  # groups of channels, each with mean 0 and variance 1, then weight and bias of each channel
+        groups = x.unflatten(1, (norm_groups, -1)).flatten(2)
         z = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, keepdim=True, unbiased=False) + 1e-5).sqrt()
         return z.view_as(x) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
@@ -193,7 +194,8 @@ def test_a_network_without_classes_takes_none():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(base_channels=12), r"base_channels=12; expected a multiple of 8"),
+        (dict(base_channels=12, norm_groups=8), r"base_channels=12; expected a multiple of norm_groups=8"),
+        (dict(norm_groups=0), r"norm_groups=0; expected a whole number, 1 or more"),
         (dict(channel_mults=()), r"channel_mults is empty"),
         (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected a whole number, 1 or more"),
         (dict(attention_levels=(2,)), r"attention_levels names level 2; expected levels 0\.\.1"),
@@ -206,3 +208,23 @@ def test_a_network_without_classes_takes_none():
 def test_sizes_that_make_no_network_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         UNet(**options)
+
+
+def test_every_norm_of_the_network_has_the_groups_asked_for():
+    for asked in (2, 8):
+        norms = [m for m in UNet(base_channels=16, norm_groups=asked).modules() if isinstance(m, torch.nn.GroupNorm)]
+        assert len(norms) > 10
+        assert {norm.num_groups for norm in norms} == {asked}
+
+
+def test_weights_and_answers_lie_in_memory_as_convolutions_want_them():
+    network = awake(UNet(base_channels=16))
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(m.weight.is_contiguous(memory_format=torch.channels_last) for m in convolutions)
+    seen = []
+    hooks = [m.register_forward_hook(lambda m, args, out: seen.append(out)) for m in convolutions]
+    network(torch.randn(2, 1, 28, 28), torch.tensor([3, 7]))
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == len(convolutions)
+    assert all(out.is_contiguous(memory_format=torch.channels_last) for out in seen), "a layer rearranges what it hands on"
