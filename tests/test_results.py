@@ -1,11 +1,16 @@
 """The measurements that ship with the package: they can be read, and they are of the model that ships."""
 
 import hashlib
+import sys
+from pathlib import Path
 
 import pytest
 
 from diffusion_lib.pretrained import WEIGHTS
 from diffusion_lib.results import FOLDER, load_results
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import report
 
 
 def test_sampler_quality_is_of_the_weights_that_ship():
@@ -26,6 +31,21 @@ def test_every_result_says_how_it_was_made():
 
 def test_unknown_results_are_told_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"unknown results file 'sampler_qualty'; expected one of 'sampler_quality'.*Did you mean 'sampler_quality'\?"
+        ValueError,
+        match=r"unknown results file 'sampler_qualty'; expected one of 'sampler_quality', 'throughput'.*Did you mean 'sampler_quality'\?",
     ):
         load_results("sampler_qualty")
+
+
+def test_the_readme_shows_the_results_that_ship():
+    text = report.README.read_text(encoding="utf-8")
+    assert report.filled_in(text) == text, "run python benchmarks/report.py"
+    assert report.filled_in(text.replace("| diffusers |", "| diffuser |")) == text, "a table that is not the results' is mended"
+    with pytest.raises(ValueError, match=r"README.md: expected '<!-- throughput -->' once"):
+        report.filled_in(text.replace("<!-- throughput -->", ""))
+
+
+def test_the_default_network_is_several_times_faster_than_its_peers():
+    for row in load_results("throughput")["rows"]:
+        if row["network"] != "diffusion_lib":
+            assert row["times_slower_than_ours"] >= 8, "what the README claims"

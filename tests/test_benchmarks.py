@@ -1,0 +1,120 @@
+"""The benchmark scripts time what they say they time, and what they wrote is not lost."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import SHARED
+from torch import nn
+
+import diffusion_lib as dl
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+import common
+import peers
+import throughput
+import time_to_quality
+
+
+def test_side_by_side_takes_turns_and_leaves_the_warm_up_out():
+    calls = []
+    seconds = common.side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3, warm_up=2)
+    assert calls == ["a", "b"] * 5
+    assert [len(seconds[name]) for name in "ab"] == [3, 3]
+
+
+def test_the_ratio_is_the_median_of_the_rounds():
+    # a slow round slows both: the ratio of the medians would be 3
+    assert common.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "results" / "x.json"
+    common.write(path, {"rows": [1]})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        common.write(path, {"rows": [1, torch]})
+    assert json.loads(path.read_text()) == {"rows": [1]}
+    assert [p.name for p in path.parent.iterdir()] == ["x.json"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_the_convolutions_alone_are_those_of_the_network(training):
+    network = dl.UNet(base_channels=8, attention_levels=())
+    alone = throughput.flops(throughput.convolutions_alone(network, 2, "cpu", "float32", "channels last", training))
+    sizes = []
+    hooks = [
+        m.register_forward_hook(lambda m, args, out: sizes.append(m.weight.numel() * out[0, 0].numel() * len(out)))
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
+    network(torch.zeros(2, *peers.SHAPE), torch.ones(2, dtype=torch.long))
+    for hook in hooks:
+        hook.remove()
+    # a multiplication and an addition each; backwards once for the inputs and once for the weights
+    assert alone == 2 * sum(sizes) * (3 if training else 1)
+
+
+def test_a_training_step_counts_more_than_its_convolutions():
+    ours = dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v", peers.SHAPE)
+    step = throughput.training_step(ours, 4, "cpu", "float32")
+    alone = throughput.convolutions_alone(dl.UNet(base_channels=8), 4, "cpu", "float32", "channels last", True)
+    # less, since nobody asks for the gradient of the images; more, since there are linear layers too
+    assert 0.95 < throughput.flops(step) / throughput.flops(alone) < 1.2
+
+
+def test_peers_are_asked_for_the_timestep_they_count_from_zero():
+    seen = []
+    network = peers.CountedFromOne(lambda xt, t: seen.append(t.tolist()) or xt)
+    network(torch.zeros(2, 1, 4, 4), torch.tensor([1, 1000]))
+    assert seen == [[0, 999]]
+
+
+def test_diffusers_network_comes_with_its_schedule():
+    from diffusers import DDPMScheduler
+
+    denoiser = peers.diffusers_denoiser()
+    theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
+    torch.testing.assert_close(denoiser.schedule.alpha_bar[1:].float(), theirs, rtol=1e-4, atol=1e-9)
+    assert denoiser(torch.zeros(1, *peers.SHAPE), 500).eps.shape == (1, *peers.SHAPE)
+
+
+def test_batches_show_every_image_once_an_epoch():
+    images = torch.arange(10).view(10, 1, 1, 1)
+    batch = peers.batches(images, 5, seed=0)
+    assert sorted(torch.cat([next(batch), next(batch)]).flatten().tolist()) == list(range(10))
+
+
+def test_ours_stops_when_its_time_is_up():
+    images = torch.randn(100, *peers.SHAPE).clamp(-1, 1)
+    dataset = dl.ImageDataset(images, torch.full((100,), dl.NO_LABEL), ())
+    moment = time_to_quality.train_ours(dataset, budget=8.0, seed=0)
+    assert moment.seconds < 8.0 + 4  # one step may be under way, on a machine that is busy
+    assert moment.images % 32 == 0
+    assert moment.images > 0
+    assert not moment.denoiser.training
+
+
+def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch):
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data, with the files of MNIST, is not here")
+    trained = []
+
+    def untrained(dataset, budget, seed):
+        trained.append(budget)
+        return peers.Moment(budget, 32, time_to_quality.new_denoiser(seed).eval())
+
+    monkeypatch.setattr(time_to_quality, "train_ours", untrained)
+    out = tmp_path / "time_to_quality.json"
+    command = ["--root", str(SHARED), "--networks", "diffusion_lib", "--n", "100", "--steps", "2", "--out", str(out)]
+    time_to_quality.main([*command, "--budgets", "1"])
+    time_to_quality.main([*command, "--budgets", "1", "2"])
+    assert trained == [1, 2]
+    results = json.loads(out.read_text())
+    assert [row["budget"] for row in results["rows"]] == [1, 2]
+    # of noise that an untrained network leaves, nothing passes for real
+    assert all(row["frechet_distance"]["value"] > 20 * results["real"]["value"] for row in results["rows"])
+    with pytest.raises(SystemExit):
+        time_to_quality.main([*command[:-3], "3", "--out", str(out)])
+    assert "holds results of other settings" in capsys.readouterr().err
