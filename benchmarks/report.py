@@ -1,7 +1,4 @@
-"""Puts the results that ship with the package into README.md, as tables.
-
-python benchmarks/report.py
-"""
+"""Puts the results that ship with the package into README.md, as tables: `python benchmarks/report.py`."""
 
 from pathlib import Path
 

@@ -22,7 +22,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffusion_lib as dl
-from diffusion_lib.datasets import ImageDataset
 from diffusion_lib.results import FOLDER
 from diffusion_lib.training import PRECISIONS, choose_device, choose_precision
 
@@ -40,7 +39,7 @@ def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision
     """Makes one step of a training run."""
     images = torch.randn(2048, *peers.SHAPE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     config = dl.TrainConfig(steps=1_000_000, batch_size=batch_size, device=device, precision=precision)
-    run = dl.train(denoiser, ImageDataset(images, torch.full((len(images),), dl.NO_LABEL), ()), config)
+    run = dl.train(denoiser, dl.ImageDataset(images, torch.full((len(images),), dl.NO_LABEL), ()), config)
     return lambda: next(run)
 
 

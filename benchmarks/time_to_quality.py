@@ -28,7 +28,7 @@ from torch import Tensor
 import diffusion_lib as dl
 from diffusion_lib.results import FOLDER
 
-TRIAL_STEPS = 30
+TRIAL_STEPS, WARM_UP = 30, 10  # the first steps of a process are slower
 OURS = "diffusion_lib"
 PEERS = {"diffusers": peers.train_diffusers, "denoising-diffusion-pytorch": peers.train_ddp}
 
@@ -42,9 +42,11 @@ def train_ours(dataset: dl.ImageDataset, budget: float, seed: int) -> peers.Mome
     """Our model after `budget` seconds, planning included."""
     start = time.perf_counter()
     trial = dl.train(new_denoiser(seed), dataset, dl.TrainConfig(steps=TRIAL_STEPS, warmup_steps=5, device="cpu"))
-    *_, (_, first), (_, last) = ((k, time.perf_counter()) for k, _ in enumerate(trial) if k in (TRIAL_STEPS // 3, TRIAL_STEPS - 1))
-    seconds_per_step = (last - first) / (TRIAL_STEPS - 1 - TRIAL_STEPS // 3)
-    steps = int((budget - (time.perf_counter() - start)) / seconds_per_step)
+    stamps = [time.perf_counter() for _ in trial]
+    seconds_per_step = (stamps[-1] - stamps[WARM_UP - 1]) / (TRIAL_STEPS - WARM_UP)
+    steps = int((budget - (stamps[-1] - start)) / seconds_per_step)
+    if steps < 1:
+        raise ValueError(f"a budget of {budget:.0f} s; expected more: {TRIAL_STEPS} trial steps alone took {stamps[-1] - start:.0f} s here")
 
     config = dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 10), seed=seed, device="cpu")
     for step in dl.train(new_denoiser(seed), dataset, config):

@@ -15,7 +15,8 @@ def freed_memory_is_kept() -> Iterator[None]:
 
     A training step allocates and frees the same few hundred megabytes of feature maps as the step before. Left to itself, glibc
     hands them back to the system each time and is given them anew, page by page, each of them cleared: some 8,000 page faults
-    a step of the default network. (GPUs are not concerned: torch caches their memory.) Does nothing where there is no glibc.
+    a step of 64 images with the default network. (GPUs are not concerned: torch caches their memory.) The setting is the whole
+    process's. Does nothing where there is no glibc.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):

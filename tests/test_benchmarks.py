@@ -1,21 +1,19 @@
 """The benchmark scripts time what they say they time, and what they wrote is not lost."""
 
+import itertools
 import json
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 
+import common
+import peers
 import pytest
+import throughput
+import time_to_quality
 import torch
 from helpers import SHARED
 from torch import nn
 
 import diffusion_lib as dl
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import common
-import peers
-import throughput
-import time_to_quality
 
 
 def test_side_by_side_takes_turns_and_leaves_the_warm_up_out():
@@ -86,14 +84,25 @@ def test_batches_show_every_image_once_an_epoch():
     assert sorted(torch.cat([next(batch), next(batch)]).flatten().tolist()) == list(range(10))
 
 
-def test_ours_stops_when_its_time_is_up():
+def test_ours_plans_its_steps_and_stops_when_its_time_is_up(monkeypatch):
     images = torch.randn(100, *peers.SHAPE).clamp(-1, 1)
     dataset = dl.ImageDataset(images, torch.full((100,), dl.NO_LABEL), ())
-    moment = time_to_quality.train_ours(dataset, budget=8.0, seed=0)
-    assert moment.seconds < 8.0 + 4  # one step may be under way, on a machine that is busy
-    assert moment.images % 32 == 0
-    assert moment.images > 0
+    monkeypatch.setattr(time_to_quality, "new_denoiser", lambda seed: dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v"))
+    # a clock that ticks once whenever it is read: for the start, for each of 30 trial steps, and for each step
+    ticks = itertools.count()
+    monkeypatch.setattr(time_to_quality, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    moment = time_to_quality.train_ours(dataset, budget=40.0, seed=0)
+    assert moment.seconds == 40.0
+    assert moment.images == 10 * 32
     assert not moment.denoiser.training
+    # steps that take three times as long as in the trial
+    ticks = itertools.chain(range(31), itertools.count(33, 3))
+    moment = time_to_quality.train_ours(dataset, budget=40.0, seed=0)
+    assert moment.seconds == 42.0
+    assert moment.images == 4 * 32
+    ticks = itertools.count()
+    with pytest.raises(ValueError, match="a budget of 30 s; expected more: 30 trial steps alone took 30 s here"):
+        time_to_quality.train_ours(dataset, budget=30.0, seed=0)
 
 
 def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch):

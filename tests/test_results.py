@@ -1,16 +1,12 @@
 """The measurements that ship with the package: they can be read, and they are of the model that ships."""
 
 import hashlib
-import sys
-from pathlib import Path
 
 import pytest
+import report
 
 from diffusion_lib.pretrained import WEIGHTS
 from diffusion_lib.results import FOLDER, load_results
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import report
 
 
 def test_sampler_quality_is_of_the_weights_that_ship():

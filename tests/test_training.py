@@ -414,12 +414,13 @@ TINY = (
 
 
 def test_the_command_line_trains_and_saves_a_model(tmp_path):
-    done = command(tmp_path, *TINY, "--prediction", "x0", "--schedule", "linear")
+    done = command(tmp_path, *TINY, "--prediction", "x0", "--schedule", "linear", "--norm-groups", "2")
     assert done.returncode == 0, done.stderr
     assert "from_pretrained" in done.stdout
     denoiser = dl.Denoiser.from_pretrained(tmp_path / "model")
     assert (denoiser.prediction, denoiser.schedule.name, denoiser.schedule.T) == ("x0", "linear", 20)
     assert (denoiser.num_classes, denoiser.image_shape) == (36, (1, 28, 28))
+    assert (denoiser.network.config["base_channels"], denoiser.network.config["norm_groups"]) == (8, 2)
     # what is saved is the average, which a checkpoint of the last step holds too
     ema = checkpoints.newest(tmp_path / "model" / "checkpoints").content["ema"]
     torch.testing.assert_close(weights(denoiser), dict(ema), rtol=0, atol=0)
