@@ -175,7 +175,8 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
 
 @lru_cache(maxsize=2)
 def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+    # seeds below 0, so that no epoch's order is made of the same random numbers as a step's noise
+    return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch))
 
 
 def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:

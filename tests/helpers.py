@@ -4,6 +4,7 @@ import math
 import threading
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,6 +13,9 @@ import diffusion_lib as dl
 from diffusion_lib.process import eps_from_x0
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"  # where maintainers keep MNIST; tests that want it skip without
+
+
+CONFIG = dl.TrainConfig(steps=12, batch_size=10, warmup_steps=3, checkpoint_every=3, device="cpu", precision="float32")  # of a short run
 
 
 def tiny_unet(num_classes=3, dropout=0.0, seed=0, zero=False):
@@ -38,6 +42,16 @@ def tiny_dataset(n=24, num_classes=3, seed=0):
     for i, label in enumerate(labels.tolist()):
         images[i, :, :, 2 * label : 2 * label + 2] += 1.7
     return dl.ImageDataset(images, labels, tuple("abc"[:num_classes]))
+
+
+def weights(denoiser):
+    return {name: value.clone() for name, value in denoiser.state_dict().items()}
+
+
+def run(denoiser, dataset, config=CONFIG, directory=None, steps=None):
+    """Trains, `steps` of the config's steps if given; the denoiser's and the average's weights after each step, and the losses."""
+    taken = [(weights(s.denoiser), weights(s.ema), s.loss.item()) for s in islice(dl.train(denoiser, dataset, config, directory), steps)]
+    return [list(column) for column in zip(*taken, strict=True)]
 
 
 def noise(*shape, seed=0, dtype=torch.float64):
