@@ -10,7 +10,10 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_pretrained(name: str) -> Denoiser:
-    """The trained denoiser called `name`, in eval mode, on the CPU. "glyphs": letters and digits, class-conditional, 28x28."""
+    """The trained denoiser called `name`, in eval mode, on the CPU. Both are class-conditional, 28x28, and the default `UNet`.
+
+    "glyphs": the letters and digits of `diffusion_lib.glyphs.CHARACTERS`. "mnist": handwritten digits, 0..9.
+    """
     return Denoiser.from_pretrained(_folder("denoiser", name))
 
 

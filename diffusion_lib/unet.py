@@ -5,6 +5,7 @@ So a notebook can call each one on its own, and `UNet.forward` is a walk down, a
 
 Sources: the U-Net of Ho et al. 2020 (arXiv:2006.11239, appendix B) with the scale-shift group norm of Nichol & Dhariwal 2021
 (arXiv:2102.09672, appendix A), pre-activation residual blocks, and patches as in Luhman & Luhman 2022 (arXiv:2207.04316).
+The ways down and up move squares of positions into channels and back: Shi et al. 2016 (arXiv:1609.05158), section 2.2.
 """
 
 import math
@@ -91,25 +92,25 @@ class AttentionBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Halves height and width by a convolution of stride 2."""
+    """Halves height and width: the values of a 2x2 square become channels of one position, and a 1x1 convolution mixes them."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.conv = nn.Conv2d(4 * in_channels, out_channels, 1)
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(h)
+        return self.conv(F.pixel_unshuffle(h, 2))
 
 
 class Upsample(nn.Module):
-    """Doubles height and width by repeating each value, then a convolution."""
+    """Doubles height and width: a 1x1 convolution makes of each position the values of four, which become a 2x2 square."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.conv = nn.Conv2d(in_channels, 4 * out_channels, 1)
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        return self.conv(F.interpolate(h, scale_factor=2.0, mode="nearest"))
+        return F.pixel_shuffle(self.conv(h), 2)
 
 
 class Stage(nn.Module):

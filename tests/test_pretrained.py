@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import diffusion_lib as dl
 from diffusion_lib.classifier import Classifier
 from diffusion_lib.classifier import main as train_classifier
-from diffusion_lib.metrics import read_right
+from diffusion_lib.metrics import features, frechet_distance, read_right
 
 X = noise(3, 1, 8, 8, dtype=torch.float32)
 
@@ -222,7 +222,9 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
 
 
 def test_unknown_names_are_told_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs'.*Did you mean 'glyphs'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs', 'mnist'.*Did you mean 'glyphs'\?"
+    ):
         dl.load_pretrained("glyhps")
     with pytest.raises(ValueError, match=r"unknown pretrained classifier 'cifar10'; expected one of 'glyphs', 'mnist'"):
         dl.load_classifier("cifar10")
@@ -240,18 +242,38 @@ def test_the_classifier_reads_digits_it_has_not_seen():
     assert read_right(dl.load_classifier("mnist"), held_out.images, held_out.labels).value >= 0.98
 
 
-def test_the_denoiser_writes_the_characters_asked_for():
-    denoiser = dl.load_pretrained("glyphs")
-    assert (denoiser.image_shape, denoiser.num_classes, denoiser.training) == ((1, 28, 28), 36, False)
-    y = torch.arange(72) % 36
+@pytest.mark.parametrize(("name", "num_classes"), [("glyphs", 36), ("mnist", 10)])
+def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes):
+    denoiser = dl.load_pretrained(name)
+    assert (denoiser.image_shape, denoiser.num_classes, denoiser.training) == ((1, 28, 28), num_classes, False)
+    assert denoiser.network.config == dl.UNet(num_classes=num_classes).config, "what ships is the default network"
+    y = torch.arange(72) % num_classes
     samples = dl.sample(denoiser, 72, steps=20, y=y)
-    assert read_right(dl.load_classifier("glyphs"), samples, y).value >= 0.9
-    # as black and white as the data, on its own scale: nothing was stretched
+    assert read_right(dl.load_classifier(name), samples, y).value >= 0.9
+    # and not one image for each class
+    assert min((samples[i] - samples[j]).abs().mean() for i in range(72) for j in range(i) if y[i] == y[j]) > 0.02
+
+
+def test_glyphs_are_as_black_and_white_as_the_data():
+    samples = dl.sample(dl.load_pretrained("glyphs"), 72, steps=20, y=torch.arange(72) % 36)
     real = dl.load_dataset("glyphs", n=500).images
+    # on its own scale: nothing was stretched
     assert abs(samples.mean() - real.mean()) < 0.1
     assert abs(samples.std() - real.std()) < 0.1
-    # and not one image for each class
-    assert (samples[:36] - samples[36:]).abs().mean(dim=(1, 2, 3)).min() > 0.02
+
+
+def test_bfloat16_samples_are_as_good_as_float32_ones():
+    model, classifier = dl.load_pretrained("glyphs"), dl.load_classifier("glyphs")
+    held_out = features(classifier, dl.load_dataset("glyphs", train=False, n=1000).images)
+    y = torch.arange(108) % 36
+    exact = dl.sample(model, 108, steps=10, y=y)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = dl.sample(model, 108, steps=10, y=y)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    for score in (lambda x: read_right(classifier, x, y), lambda x: frechet_distance(held_out, features(classifier, x))):
+        of_exact, of_rounded = score(exact), score(rounded)
+        assert of_exact.low <= of_rounded.value <= of_exact.high
 
 
 def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
