@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 
 # imported when first asked for: `python -m diffusion_lib.training` must not find itself imported, the others are slow to import
 _LATER = {"train": "training", "TrainConfig": "training", "TrainStep": "training"}
-_SUBMODULES = ("metrics", "plots", "training", "widgets")
+_SUBMODULES = ("exercises", "metrics", "plots", "training", "widgets")
 
 __all__ = [  # noqa: RUF022 - in the order in which they build on one another
     "Schedule",

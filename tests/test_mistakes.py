@@ -46,7 +46,7 @@ def test_alpha_bar_has_one_owner():
         path
         for path, tree in SOURCES.items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("cumprod", "prod")
+        if isinstance(node, ast.Attribute) and node.attr in ("cumprod", "prod") and not path.startswith("exercises/")  # the reader's own
     }
     assert makers == {"schedules.py"}
 

@@ -1,0 +1,152 @@
+"""The exercises' checks: right answers pass, each known mistake is told by its own name, and nothing a reader writes stops a notebook."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import diffusion_lib as dl
+from diffusion_lib import exercises
+from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
+from diffusion_lib.glyphs import CHARACTERS
+
+CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
+FUNCTIONS = {name: check for name, check in CHECKS.items() if isinstance(check, Exercise)}
+NUMBERS = {name: check for name, check in CHECKS.items() if isinstance(check, Question)}
+
+
+def test_every_check_is_one_of_the_two_kinds():
+    assert len(FUNCTIONS) + len(NUMBERS) == len(CHECKS) >= 24
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_right_answer_passes(name):
+    check = CHECKS[name]
+    verdict = check(check.reference if name in FUNCTIONS else check.answer)
+    assert verdict == Verdict(True, check.praise)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_each_known_mistake_is_told_by_its_own_message(name):
+    check = CHECKS[name]
+    assert len(check.mistakes) >= 2
+    said = []
+    for mistake in check.mistakes:
+        verdict = check(mistake.answer)
+        assert verdict.passed is False
+        told = mistake.message.split("{")[0]  # up to the first number that is filled in
+        assert verdict.message.startswith(told)
+        assert "{" not in verdict.message
+        said.append(verdict.message)
+    assert len(set(said)) >= 2
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_a_stub_is_not_attempted(name):
+    def unwritten(*args):
+        raise NotImplementedError
+
+    stubs = [None, ...] + ([lambda *args: None, lambda *args: ..., unwritten] if name in FUNCTIONS else [])
+    for stub in stubs:
+        verdict = CHECKS[name](stub)
+        assert verdict.passed is None
+        assert verdict.message in ("", "it returns None")
+    assert repr(CHECKS[name](None)) == "not attempted"
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    "attempt",
+    [lambda *args: 1 / 0, lambda: None, lambda *args: "text", lambda *args: torch.full((3, 2), math.nan), lambda *args: (1, 2, 3, 4), 7],
+    ids=["raises", "takes nothing", "a text", "not finite", "four values", "no function"],
+)
+def test_whatever_a_reader_writes_the_notebook_runs_on(name, attempt):
+    verdict = FUNCTIONS[name](attempt)
+    assert verdict.passed is False
+    assert verdict.message
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_other_numbers_are_too_large_or_too_small(name):
+    answer = NUMBERS[name].answer
+    assert NUMBERS[name](answer + 1234).message.endswith("is too large")
+    assert NUMBERS[name](answer - 1234).message.endswith("is too small")
+    assert NUMBERS[name]("many").message == "this is a str; expected a number"
+    assert NUMBERS[name](torch.tensor(answer)).passed
+
+
+DOUBLE = Exercise(
+    reference=lambda x, factor: factor * x,
+    inputs=lambda random: [(torch.randn(3, generator=random), 2.0), (torch.ones(2), 3.0)],
+    mistakes=(Mistake(lambda x, factor: x, "{got} of variance {got_variance}, expected {expected}"),),
+)
+
+
+def test_what_is_wrong_is_said_with_where():
+    def in_place(x, factor):
+        x *= factor
+        return x
+
+    def only_the_first(x, factor):
+        return 2 * x
+
+    assert DOUBLE(lambda x, factor: x * factor) == Verdict(True)
+    assert DOUBLE(lambda x, factor: (x * factor).double()).passed, "the dtype is the reader's choice"
+    assert DOUBLE(only_the_first).message == "it is off by up to 1 (x: a tensor of shape (2,), factor: 3)"
+    assert DOUBLE(in_place).message.startswith("it changes the tensors it is given")
+    assert DOUBLE(lambda x, factor: x[:2]).message.startswith("it returns shape (2,); expected (3,)")
+    assert DOUBLE(lambda x, factor: x / 0).message.startswith("it returns numbers that are not finite")
+    assert DOUBLE(lambda x, factor: x @ x[:1]).message.startswith("it raised RuntimeError: ")
+    assert DOUBLE(5).message.startswith("this is a int; expected a function")
+
+
+def test_numbers_of_the_readers_answer_are_filled_in():
+    same = Exercise(DOUBLE.reference, lambda random: [(torch.ones(4), 2.0)], DOUBLE.mistakes)
+    assert same(lambda x, factor: x).message == "1 of variance 0.00, expected 2"
+
+
+def test_the_variance_of_a_wrong_xt_is_told():
+    message = exercises.check_noised(lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t) * eps).message
+    # 0.64 + 0.36^2
+    assert message.startswith("your xt has variance 0.77 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise")
+
+
+# -------------------------------------------------------------------------------------------------------------- in the notebooks
+
+TEXTS = sorted((Path(__file__).parents[1] / "notebooks" / "text").glob("*.md"))
+CELL = re.compile(r"```\{code-cell\} ipython3\n((?:(?!```).)*?dl\.exercises\.(check_\w+)\((\w+)\))\n```", re.DOTALL)
+SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n```python\n(.*?)```\n\n</details>", re.DOTALL)
+
+
+def exercises_of(text):
+    """(code of the cell, name of its check, name of the answer, hints and solution below it) of each exercise."""
+    found = list(CELL.finditer(text))
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    return [(*match.groups(), text[match.end() : end]) for match, end in zip(found, ends, strict=True)]
+
+
+def run(code):
+    names = dict(torch=torch, math=math, F=F, dl=dl, CHARACTERS=CHARACTERS)
+    exec(code, names)
+    return names
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_every_notebook_has_exercises_with_hints_and_a_solution_that_passes(path):
+    found = exercises_of(path.read_text(encoding="utf-8"))
+    assert len(found) >= 4
+    for cell, check, answer, below in found:
+        assert CHECKS[check](run(cell.rpartition("\n")[0])[answer]).passed is None, f"{check}: as it stands it is a stub"
+        assert "<details><summary>A hint</summary>" in below.partition("Solution")[0]
+        (solution,) = SOLUTION.findall(below)
+        assert CHECKS[check](run(solution)[answer]).passed, check
+        # a solution writes what the cell asks for
+        assert cell.startswith(solution.partition("\n")[0]) or cell.startswith(f"{answer} = ...")
+
+
+def test_every_check_is_asked_once():
+    asked = [check for path in TEXTS for _, check, _, _ in exercises_of(path.read_text(encoding="utf-8"))]
+    assert sorted(asked) == sorted(CHECKS)
