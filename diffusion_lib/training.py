@@ -35,7 +35,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.floa
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults write readable glyphs after two to three minutes on two CPU cores."""
+    """How to train. The defaults write readable glyphs after two to four minutes on two CPU cores."""
 
     steps: int = 2000  # parameter updates in all
     batch_size: int = 32

@@ -133,6 +133,33 @@ def test_bfloat16_trains_too(dataset):
     assert losses == pytest.approx(exact, rel=0.1)
 
 
+def test_float16_trains_with_a_scaled_loss(dataset, tmp_path):
+    config = replace(CONFIG, precision="float16")
+    losses = run(tiny_denoiser(), dataset, config, tmp_path)[2]
+    assert losses == pytest.approx(run(tiny_denoiser(), dataset)[2], rel=0.1)
+    assert checkpoints.newest(tmp_path).content["scaler"]["scale"] > 1
+
+
+def test_a_float16_gradient_that_overflows_changes_nothing_but_the_scale(dataset, tmp_path):
+    class Loud(dl.Denoiser):
+        def loss(self, *args, **kwargs):
+            return super().loss(*args, **kwargs) * 1e4
+
+    tiny = tiny_denoiser()
+    denoiser = Loud(tiny.network, tiny.schedule, "eps")
+    before = weights(denoiser)
+    steps = dl.train(denoiser, dataset, replace(CONFIG, precision="float16", checkpoint_every=1), tmp_path)
+    step = next(steps)
+    assert not step.grad_norm.isfinite()
+    assert all(torch.equal(before[name], value) for name, value in weights(denoiser).items())
+    scale = checkpoints.newest(tmp_path).content["scaler"]["scale"]
+    # halved until the gradient fits; what is clipped is the gradient itself, not the scaled one
+    *_, step = steps
+    assert step.grad_norm.isfinite()
+    assert checkpoints.newest(tmp_path).content["scaler"]["scale"] < scale
+    assert not torch.equal(before["network.stem.weight"], weights(denoiser)["network.stem.weight"])
+
+
 # --------------------------------------------------------------------------------------------------------------------- its pieces
 
 
@@ -244,6 +271,13 @@ def test_device_and_precision_can_be_chosen():
     assert choose_precision("float32", "cpu") is None
     assert choose_precision("bfloat16", "cpu") == torch.bfloat16
     assert choose_precision("auto", "cpu") in (None, torch.bfloat16)
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, native, dtype):
+    # a T4's answer: it emulates bfloat16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert choose_precision("auto", "cuda") == dtype
 
 
 # ---------------------------------------------------------------------------------------------------------------------- bad input
