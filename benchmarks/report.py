@@ -1,10 +1,16 @@
-"""Puts the results that ship with the package into README.md, as tables: `python benchmarks/report.py`."""
+"""Puts the results that ship with the package into README.md and docs, as tables, sentences and a plot: `python benchmarks/report.py`."""
 
+import hashlib
 from pathlib import Path
 
-from diffusion_lib.results import load_results
+import matplotlib
 
-README = Path(__file__).parents[1] / "README.md"
+from diffusion_lib.metrics import Estimate
+from diffusion_lib.plots import plot_time_to_quality
+from diffusion_lib.results import FOLDER, load_results
+
+ROOT = Path(__file__).parents[1]
+README, PLOT = ROOT / "README.md", ROOT / "docs" / "time_to_quality.png"
 
 
 def throughput(results: dict) -> str:
@@ -30,6 +36,53 @@ def throughput(results: dict) -> str:
     return "\n".join(lines)
 
 
+def caption(results: dict) -> str:
+    """What is said below the picture of glyphs."""
+    row = next(row for row in results["rows"] if row["model"] == "glyphs")
+    settings, read = results["settings"], Estimate(**row["samples"]["read_right"])
+    return (
+        f"*Written by the model that ships: {row['parameters'] / 1e6:.1f} million parameters, trained on two CPU cores; "
+        f"{settings['steps']} DDIM steps, three seeds.\n"
+        f"A classifier trained on real glyphs reads {read.value:.1%} of {settings['n']:,} such samples as the character asked for "
+        f"(95% interval {read.low:.1%} to {read.high:.1%}),\nand {row['real']['read_right']['value']:.1%} of as many real ones.*"
+    )
+
+
+def weights(results: dict) -> str:
+    """Two rows for each model: its samples, and real images."""
+    lines = ["| model | parameters | images | read right | Frechet distance |", "|---|---|---|---|---|"]
+    for row in results["rows"]:
+        for what, name, parameters in (("samples", row["model"], f"{row['parameters'] / 1e6:.2f} million"), ("real", "", "")):
+            read, distance = (Estimate(**row[what][score]) for score in ("read_right", "frechet_distance"))
+            cells = [name, parameters, what, f"{read.value:.2%} [{read.low:.2%}, {read.high:.2%}]", str(distance)]
+            lines.append(f"| {' | '.join(cells)} |")
+    settings = results["settings"]
+    lines += [
+        "",
+        f'{settings["n"]:,} samples of each in {settings["steps"]} DDIM steps, beside as many held-out images; the rows "real" compare '
+        f"other held-out images with the same ones. In brackets: 95% intervals. torch {results['torch'].split('+')[0]}, {results['date']}.",
+    ]
+    return "\n".join(lines)
+
+
+def time_to_quality(results: dict) -> str:
+    """A row for each network, a column for each training time."""
+    budgets = sorted({row["budget"] for row in results["rows"]})
+    lines = ["| network | " + " | ".join(f"{budget:g} s" for budget in budgets) + " |", "|---" * (1 + len(budgets)) + "|"]
+    for network in dict.fromkeys(row["network"] for row in results["rows"]):
+        rows = {row["budget"]: row for row in results["rows"] if row["network"] == network}
+        cells = [f"{Estimate(**rows[b]['frechet_distance'])}, {rows[b]['images']:,} images" if b in rows else "" for b in budgets]
+        lines.append(f"| {' | '.join([network, *cells])} |")
+    settings = results["settings"]
+    lines += [
+        "",
+        f"Fréchet distance (95% interval) of {settings['n']:,} samples, and how many images had been trained on by then. "
+        f"Other real images: {Estimate(**results['real'])}. No classes, "
+        f"{settings['steps']} DDIM steps for all. Measured on {machine(results)}.",
+    ]
+    return "\n".join(lines)
+
+
 def machine(results: dict) -> str:
     """In words."""
     m = results["machine"]
@@ -37,19 +90,36 @@ def machine(results: dict) -> str:
     return f"{what}, torch {results['torch'].split('+')[0]}, {results['date']}"
 
 
-TABLES = {"throughput": throughput}
+PARTS = {  # the marks in README.md: what fills them, and from which results
+    "caption": (caption, "weights_quality"),
+    "throughput": (throughput, "throughput"),
+    "time_to_quality": (time_to_quality, "time_to_quality"),
+    "weights": (weights, "weights_quality"),
+}
 
 
 def filled_in(text: str) -> str:
-    """The README's text, every table between its two marks as the results have it now."""
-    for name, table in TABLES.items():
+    """The README's text, what is between each two marks as the results have it now."""
+    for name, (write, results) in PARTS.items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         if text.count(begin) != 1 or text.count(end) != 1:
-            raise ValueError(f"README.md: expected {begin.strip()!r} once, and after it {end.strip()!r} once, around the table")
+            raise ValueError(f"README.md: expected {begin.strip()!r} once, and after it {end.strip()!r} once, around what is filled in")
         before, rest = text.split(begin)
-        text = before + begin + table(load_results(name)) + end + rest.split(end)[1]
+        text = before + begin + write(load_results(results)) + end + rest.split(end)[1]
     return text
 
 
+def digest() -> str:
+    """Of the results that the plot shows: stored in the picture, so that a picture of older results is noticed."""
+    return hashlib.sha256((FOLDER / "time_to_quality.json").read_bytes()).hexdigest()
+
+
+def draw(path: Path = PLOT) -> None:
+    matplotlib.use("agg")
+    ax = plot_time_to_quality(load_results("time_to_quality"))
+    ax.figure.savefig(path, dpi=150, metadata={"results": digest()})
+
+
 if __name__ == "__main__":
+    draw()
     README.write_text(filled_in(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -93,3 +93,20 @@ def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = N
     ax.set(xlabel="training step", ylabel="loss", yscale="log")
     ax.grid(alpha=0.3)
     return ax
+
+
+def plot_time_to_quality(results: dict, ax: Axes | None = None) -> Axes:
+    """Frechet distance against seconds of training, a curve for each network: `load_results("time_to_quality")`. Bars: 95% intervals."""
+    ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")[1] if ax is None else ax
+    for name in dict.fromkeys(row["network"] for row in results["rows"]):
+        rows = sorted((row for row in results["rows"] if row["network"] == name), key=lambda row: row["seconds"])
+        value, low, high = torch.tensor([list(row["frechet_distance"].values()) for row in rows]).T
+        ax.errorbar([row["seconds"] for row in rows], value, [value - low, high - value], fmt="o-", markersize=4, capsize=3, label=name)
+    ax.axhline(results["real"]["value"], color="0.4", linestyle="--", label="other real images")
+    ax.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance")
+    budgets = sorted({row["budget"] for row in results["rows"]})
+    ax.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
+    ax.minorticks_off()
+    ax.grid(alpha=0.3)
+    ax.legend(fontsize=8)
+    return ax

@@ -5,7 +5,7 @@ import torch
 from helpers import noise
 
 import diffusion_lib as dl
-from diffusion_lib.plots import image_grid, plot_loss, plot_schedules, show, show_rows
+from diffusion_lib.plots import image_grid, plot_loss, plot_schedules, plot_time_to_quality, show, show_rows
 
 
 def test_a_grid_is_laid_out_row_by_row_with_grey_lines():
@@ -83,3 +83,18 @@ def test_the_loss_is_drawn_with_its_running_mean():
     assert list(plot_loss(losses, smooth=0.98).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
     assert ax.get_yscale() == "log"
     assert plot_loss(losses, ax=ax) is ax
+
+
+def test_time_to_quality_is_drawn_with_its_intervals():
+    def row(network, budget, seconds, value):
+        return dict(network=network, budget=budget, seconds=seconds, frechet_distance=dict(value=value, low=value - 1, high=value + 2))
+
+    rows = [row("a", 60, 61.0, 9.0), row("a", 30, 30.5, 19.0), row("b", 60, 60.2, 99.0)]
+    ax = plot_time_to_quality(dict(rows=rows, real=dict(value=0.5, low=0, high=1)))
+    curves = {each.get_label(): each for each in ax.containers}
+    assert list(curves) == ["a", "b"]
+    line, _, (bars,) = curves["a"]
+    assert line.get_xydata().tolist() == [[30.5, 19.0], [61.0, 9.0]]
+    assert [bar[:, 1].tolist() for bar in bars.get_segments()] == [[18.0, 21.0], [8.0, 11.0]]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["30", "60"]
+    assert plot_time_to_quality(dict(rows=rows, real=dict(value=0.5)), ax) is ax

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 import report
+from PIL import Image
 
 from diffusion_lib.pretrained import WEIGHTS
 from diffusion_lib.results import FOLDER, load_results
@@ -16,6 +17,14 @@ def test_sampler_quality_is_of_the_weights_that_ship():
     assert results["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), remedy
 
 
+def test_weights_quality_is_of_the_weights_that_ship():
+    results = load_results("weights_quality")
+    assert {row["model"] for row in results["rows"]} == {path.name for path in (WEIGHTS / "denoiser").iterdir()}
+    for row in results["rows"]:
+        weights = WEIGHTS / "denoiser" / row["model"] / "model.safetensors"
+        assert row["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), f"run {results['script']} again"
+
+
 def test_every_result_says_how_it_was_made():
     names = [path.stem for path in FOLDER.glob("*.json")]
     assert names
@@ -26,9 +35,9 @@ def test_every_result_says_how_it_was_made():
 
 
 def test_unknown_results_are_told_with_the_known_ones():
+    known = "'sampler_quality', 'throughput', 'time_to_quality', 'weights_quality'"
     with pytest.raises(
-        ValueError,
-        match=r"unknown results file 'sampler_qualty'; expected one of 'sampler_quality', 'throughput'.*Did you mean 'sampler_quality'\?",
+        ValueError, match=rf"unknown results file 'sampler_qualty'; expected one of {known}.*Did you mean 'sampler_quality'\?"
     ):
         load_results("sampler_qualty")
 
@@ -39,6 +48,13 @@ def test_the_readme_shows_the_results_that_ship():
     assert report.filled_in(text.replace("| diffusers |", "| diffuser |")) == text, "a table that is not the results' is mended"
     with pytest.raises(ValueError, match=r"README.md: expected '<!-- throughput -->' once"):
         report.filled_in(text.replace("<!-- throughput -->", ""))
+
+
+def test_the_plot_is_of_the_results_that_ship(tmp_path):
+    remedy = "run python benchmarks/report.py"
+    assert Image.open(report.PLOT).text["results"] == report.digest(), remedy
+    report.draw(tmp_path / "again.png")
+    assert Image.open(tmp_path / "again.png").size == Image.open(report.PLOT).size, remedy
 
 
 def test_the_default_network_is_several_times_faster_than_its_peers():
