@@ -3,7 +3,8 @@
     pip install -e '.[benchmarks]' && python benchmarks/time_to_quality.py --root FOLDER
 
 FOLDER holds torchvision's MNIST, or gets it (a download of 11 MB). On two CPU cores this takes some hours, nearly all of them for
-drawing the peers' samples. Each row is kept as soon as it is known: the same command goes on where it was interrupted.
+drawing the peers' samples. Trained models are kept in build/time_to_quality, and each row as soon as it is known: the same command
+goes on where it was interrupted. While it trains, nothing else should run on the machine.
 
 All networks are trained without classes, on the same 60,000 images; ours with `dl.train` and its defaults (the number of steps is
 planned from 30 trial steps, whose time counts), the peers' as their documentation recommends (see peers.py). A peer is trained once
@@ -13,11 +14,9 @@ features of the MNIST classifier that ships. The row "real" compares other test 
 """
 
 import argparse
-import copy
 import datetime
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import common
@@ -31,11 +30,15 @@ from diffusion_lib.results import FOLDER
 TRIAL_STEPS, WARM_UP = 30, 10  # the first steps of a process are slower
 OURS = "diffusion_lib"
 PEERS = {"diffusers": peers.train_diffusers, "denoising-diffusion-pytorch": peers.train_ddp}
+MODELS = Path("build") / "time_to_quality"
 
 
 def new_denoiser(seed: int) -> dl.Denoiser:
     torch.manual_seed(seed)
     return dl.Denoiser(dl.UNet(), dl.cosine_schedule(), "v")
+
+
+NEW = {OURS: lambda: new_denoiser(0), "diffusers": peers.diffusers_denoiser, "denoising-diffusion-pytorch": peers.ddp_denoiser}
 
 
 def train_ours(dataset: dl.ImageDataset, budget: float, seed: int) -> peers.Moment:
@@ -56,23 +59,40 @@ def train_ours(dataset: dl.ImageDataset, budget: float, seed: int) -> peers.Mome
     return moment
 
 
-def train_all(dataset: dl.ImageDataset, budgets: list[float], seed: int, wanted: set[tuple[str, float]]) -> Iterator[tuple]:
-    """(network, budget, Moment) of each wanted pair."""
-    for budget in budgets:
-        if (OURS, budget) in wanted:
-            yield OURS, budget, train_ours(dataset, budget, seed)
+def train_all(dataset: dl.ImageDataset, seed: int, wanted: list[tuple[str, float]], folder: Path) -> None:
+    """Trains each wanted (network, budget) that is not in the folder yet, and keeps it there."""
+    left = {(name, budget) for name, budget in wanted if not file_of(folder, name, budget).exists()}
+    for name, budget in sorted(left):
+        if name == OURS:
+            keep(folder, name, budget, train_ours(dataset, budget, seed))
     for name, train in PEERS.items():
-        left = sorted(budget for budget in budgets if (name, budget) in wanted)
-        if not left:
+        budgets = sorted(budget for other, budget in left if other == name)
+        if not budgets:
             continue
         torch.manual_seed(seed)
-        kept = []
         for moment in train(dataset.images, seed):
-            if moment.seconds >= left[0]:
-                kept.append((name, left.pop(0), moment._replace(denoiser=copy.deepcopy(moment.denoiser).eval())))
-            if not left:
+            if moment.seconds >= budgets[0]:
+                keep(folder, name, budgets.pop(0), moment)  # a few milliseconds on the peer's clock
+            if not budgets:
                 break
-        yield from kept  # drawn from after the training, whose clock must not run meanwhile
+
+
+def file_of(folder: Path, name: str, budget: float) -> Path:
+    return folder / f"{name}-{budget:g}.pt"
+
+
+def keep(folder: Path, name: str, budget: float, moment: peers.Moment) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    content = dict(seconds=moment.seconds, images=moment.images, network=moment.denoiser.network.state_dict())
+    torch.save(content, file_of(folder, name, budget))
+    print(f"{name:28} trained for {moment.seconds:.0f} s, {moment.images:,} images", flush=True)
+
+
+def kept(folder: Path, name: str, budget: float) -> peers.Moment:
+    content = torch.load(file_of(folder, name, budget), weights_only=True)
+    denoiser = NEW[name]().eval()
+    denoiser.network.load_state_dict(content["network"])
+    return peers.Moment(content["seconds"], content["images"], denoiser)
 
 
 def features(images: Tensor) -> Tensor:
@@ -104,8 +124,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--budgets", type=float, nargs="+", default=[30, 60, 180, 600], help="seconds of training")
     parser.add_argument("--networks", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
     parser.add_argument("--n", type=int, default=5000, help="samples of each model, at most 5000")
-    parser.add_argument("--steps", type=int, default=20, help="of the DDIM chain")
+    parser.add_argument("--steps", type=int, default=10, help="of the DDIM chain")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--models", type=Path, default=MODELS, help="where the trained models are kept, of one machine and one seed")
     parser.add_argument("--out", type=Path, default=FOLDER / "time_to_quality.json")
     options = parser.parse_args(arguments)
     if not 100 <= options.n <= 5000:
@@ -127,7 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"{options.out} holds results of other settings or of another machine; remove it, or name another with --out")
         results["rows"] = before["rows"]
     known = {(row["network"], row["budget"]) for row in results["rows"]}
-    wanted = {(name, budget) for name in options.networks for budget in options.budgets} - known
+    # the longest first: what the claim is about
+    pairs = [(name, budget) for budget in sorted(options.budgets, reverse=True) for name in options.networks]
+    wanted = [pair for pair in pairs if pair not in known]
 
     test = dl.load_dataset("mnist", train=False, root=options.root)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
@@ -135,8 +158,9 @@ def main(arguments: list[str] | None = None) -> None:
     results["real"] = dl.metrics.frechet_distance(reference, other, resamples=100)._asdict()
     print(f"real images: {dl.metrics.Estimate(**results['real'])}", flush=True)
     train = dl.load_dataset("mnist", root=options.root)
-    for name, budget, moment in train_all(train, sorted(options.budgets), options.seed, wanted):
-        row = row_of(name, budget, moment, reference, options)
+    train_all(train, options.seed, wanted, options.models)
+    for name, budget in wanted:
+        row = row_of(name, budget, kept(options.models, name, budget), reference, options)
         results["rows"].append(row)
         common.write(options.out, results)
         distance = dl.metrics.Estimate(**row["frechet_distance"])

@@ -78,6 +78,18 @@ def test_diffusers_network_comes_with_its_schedule():
     assert denoiser(torch.zeros(1, *peers.SHAPE), 500).eps.shape == (1, *peers.SHAPE)
 
 
+@pytest.mark.parametrize("name", time_to_quality.PEERS)
+def test_a_trained_peer_is_kept_as_it_was(tmp_path, name):
+    denoiser = time_to_quality.NEW[name]().eval()
+    for parameter in denoiser.parameters():
+        parameter.data.add_(0.01)
+    time_to_quality.keep(tmp_path, name, 30, peers.Moment(30.5, 128, denoiser))
+    seconds, images, again = time_to_quality.kept(tmp_path, name, 30)
+    assert (seconds, images) == (30.5, 128)
+    xt = torch.randn(2, *peers.SHAPE)
+    assert torch.equal(denoiser(xt, 500).x0, again(xt, 500).x0)
+
+
 def test_batches_show_every_image_once_an_epoch():
     images = torch.arange(10).view(10, 1, 1, 1)
     batch = peers.batches(images, 5, seed=0)
@@ -117,11 +129,18 @@ def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(time_to_quality, "train_ours", untrained)
     out = tmp_path / "time_to_quality.json"
     command = ["--root", str(SHARED), "--networks", "diffusion_lib", "--n", "100", "--steps", "2", "--out", str(out)]
+    command = ["--models", str(tmp_path / "models"), *command]
     time_to_quality.main([*command, "--budgets", "1"])
     time_to_quality.main([*command, "--budgets", "1", "2"])
     assert trained == [1, 2]
     results = json.loads(out.read_text())
     assert [row["budget"] for row in results["rows"]] == [1, 2]
+    # the rows are lost, the trained models are not
+    rows = [row["frechet_distance"] for row in results["rows"]]
+    out.unlink()
+    time_to_quality.main([*command, "--budgets", "1", "2"])
+    assert trained == [1, 2]
+    assert [row["frechet_distance"] for row in json.loads(out.read_text())["rows"]] == rows[::-1]
     # of noise that an untrained network leaves, nothing passes for real
     assert all(row["frechet_distance"]["value"] > 20 * results["real"]["value"] for row in results["rows"])
     with pytest.raises(SystemExit):

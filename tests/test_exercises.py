@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import diffusion_lib as dl
 from diffusion_lib import exercises
+from diffusion_lib.exercises import museum
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
 from diffusion_lib.glyphs import CHARACTERS
 
@@ -116,9 +117,14 @@ def test_the_variance_of_a_wrong_xt_is_told():
 
 # -------------------------------------------------------------------------------------------------------------- in the notebooks
 
-TEXTS = sorted((Path(__file__).parents[1] / "notebooks" / "text").glob("*.md"))
+ALL_TEXTS = sorted((Path(__file__).parents[1] / "notebooks" / "text").glob("*.md"))
+TEXTS = [path for path in ALL_TEXTS if "museum" not in path.stem]
+MUSEUM = next(path for path in ALL_TEXTS if "museum" in path.stem)
+EXHIBITS = {name for name, check in CHECKS.items() if vars(museum).get(name) is check and check.mistakes[0].message == museum.AS_IT_STANDS}
 CELL = re.compile(r"```\{code-cell\} ipython3\n((?:(?!```).)*?dl\.exercises\.(check_\w+)\((\w+)\))\n```", re.DOTALL)
 SOLUTION = re.compile(r"<details><summary>Solution</summary>\n\n```python\n(.*?)```\n\n</details>", re.DOTALL)
+
+LINE = re.compile(r"<details><summary>The line</summary>\n.*?```python\n(.*?)```\n\n</details>", re.DOTALL)
 
 
 def exercises_of(text):
@@ -148,5 +154,16 @@ def test_every_notebook_has_exercises_with_hints_and_a_solution_that_passes(path
 
 
 def test_every_check_is_asked_once():
-    asked = [check for path in TEXTS for _, check, _, _ in exercises_of(path.read_text(encoding="utf-8"))]
+    asked = [check for path in ALL_TEXTS for _, check, _, _ in exercises_of(path.read_text(encoding="utf-8"))]
     assert sorted(asked) == sorted(CHECKS)
+
+
+def test_every_exhibit_is_the_mistake_as_it_stands_and_its_folded_lines_mend_it():
+    found = exercises_of(MUSEUM.read_text(encoding="utf-8"))
+    assert {check for _, check, _, _ in found} == EXHIBITS
+    for cell, check, answer, below in found:
+        broken = run(cell.rpartition("\n")[0])[answer]
+        assert CHECKS[check](broken) == Verdict(False, museum.AS_IT_STANDS), check
+        (mended,) = LINE.findall(below)
+        assert CHECKS[check](run(mended)[answer]).passed, check
+        assert mended.partition("\n")[0] == cell.partition("\n")[0]
