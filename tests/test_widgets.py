@@ -16,7 +16,7 @@ from PIL import Image
 
 import diffusion_lib as dl
 from diffusion_lib.plots import image_grid
-from diffusion_lib.widgets import attention, chains, explore_schedules, live_training, noising, record, scrub, training
+from diffusion_lib.widgets import attention, chains, explore_schedules, live_training, noising, record, scrub, scrub_grid, training
 from diffusion_lib.widgets.base import FOLDER, fingerprint, png
 
 X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 1, 8, 6, seed=2, dtype=torch.float32)
@@ -175,6 +175,34 @@ def test_frames_outside_the_film_are_refused():
 def test_panels_that_do_not_fit_together_are_refused(panels, captions):
     with pytest.raises(ValueError, match=r"panels have shapes .* with \d captions; expected \(F, B, C, H, W\), all alike, and F captions"):
         scrub(panels, captions)
+
+
+GRID = noise(6, 2, 3, 1, 8, 6, dtype=torch.float32).clamp(-1, 1)  # 6 by 2 places, 3 images each
+AXES = ("step", [1, 10, 20, 30, 40, 50]), ("t", [900, 100])
+
+
+def test_scrub_grid_sends_the_frame_of_every_pair_of_places():
+    captions = [[f"{i} {j}" for j in range(2)] for i in range(6)]
+    widget = scrub_grid({"raw": GRID, "average": -GRID}, *AXES, captions, columns=3, start=(4, 1))
+    assert (widget.first, widget.second) == (4, 1)
+    assert widget.axis_values == [["1", "10", "20", "30", "40", "50"], ["900", "100"]]
+    for i in range(6):
+        for j in range(2):
+            assert widget.captions[2 * i + j] == f"{i} {j}"
+            expected = image_grid(-GRID[i, j], 3).numpy()[..., 0].astype(int)
+            assert abs(cut(widget, 1, 2 * i + j).astype(int) - expected).max() <= 9
+    for name, count in (("first", 6), ("second", 2)):
+        with pytest.raises(traitlets.TraitError, match=rf"{name}={count}; expected 0\.\.{count - 1}"):
+            setattr(widget, name, count)
+
+
+@pytest.mark.parametrize(
+    ("panels", "captions"),
+    [({}, None), ({"a": GRID[0]}, None), ({"a": GRID[:5]}, None), ({"a": GRID, "b": GRID[..., :4]}, None), ({"a": GRID}, [["", ""]] * 5)],
+)
+def test_grids_that_do_not_fit_their_axes_are_refused(panels, captions):
+    with pytest.raises(ValueError, match=r"panels have shapes .* expected \(6, 2\) \+ \(B, C, H, W\), for the 6 values of 'step'"):
+        scrub_grid(panels, *AXES, captions)
 
 
 @pytest.mark.parametrize(("steps", "frames", "kept"), [(50, 26, 26), (10, 26, 10), (50, 2, 2), (50, 1, 2), (1, 26, 1)])
@@ -444,6 +472,7 @@ def widgets():
         "NoisingWidget(4 images 1x8x8, t = 0..20, linear, data HASH)": noising(dataset.images, dl.linear_schedule(20)),
         "ScheduleWidget(linear; t = 1..20, data HASH)": explore_schedules(dl.linear_schedule(20), dataset.images),
         "ScrubWidget(7 frames; panels: xt, x0_hat; data HASH)": scrub({"xt": FRAMES, "x0_hat": FRAMES}, [""] * 7),
+        "GridWidget(6 x 2 frames; panels: a; data HASH)": scrub_grid({"a": GRID}, *AXES),
         "ChainWidget(10 frames; panels: xt, x0_hat; data HASH)": chains({"": chain(10)}),
         "TrainingWidget(7 of 30 steps; raw; data HASH)": training({"raw": FRAMES}, range(1, 8), LOSSES),
         "TrainingWidget(live, 30 steps; samples)": view,

@@ -1,4 +1,4 @@
-"""Recorded frames under a slider: a sampler's chains side by side, or frames of anything."""
+"""Recorded frames under a slider or two: a sampler's chains side by side, or frames of anything."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusion_lib.plots import image_grid
 from diffusion_lib.sampling import Step
-from diffusion_lib.widgets.base import FrameWidget, filmstrip, fingerprint, front_end, nearest, png, sheet, within
+from diffusion_lib.widgets.base import FrameWidget, Widget, filmstrip, fingerprint, front_end, nearest, png, sheet, within
 
 
 class Recording(NamedTuple):
@@ -22,15 +22,20 @@ class Recording(NamedTuple):
     steps: int  # how many the chain took
 
 
-class ScrubWidget(FrameWidget):
-    """Made by `scrub`. `widget.frame` is the number of the frame, 0..F-1; it can be set, observed and linked."""
+class Sheets(traitlets.HasTraits):
+    """Recorded frames as the page gets them: for each panel one picture that holds them all."""
 
-    _esm = front_end("scrub")
     sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
     panel_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
     frame_shape = traitlets.List().tag(sync=True)
     sheet_columns = traitlets.Int(1).tag(sync=True)
+
+
+class ScrubWidget(FrameWidget, Sheets):
+    """Made by `scrub`. `widget.frame` is the number of the frame, 0..F-1; it can be set, observed and linked."""
+
+    _esm = front_end("sheets", "scrub")
     frames = "captions"
 
 
@@ -40,6 +45,23 @@ class ChainWidget(ScrubWidget):
     ts = traitlets.List(traitlets.Int()).tag(sync=True)
     t = traitlets.Int(0).tag(sync=True)
     position, positions = "t", "ts"
+
+
+class GridWidget(Widget, Sheets):
+    """Made by `scrub_grid`. `widget.first` and `widget.second` number the places on the two axes; they can be set, observed and linked."""
+
+    _esm = front_end("sheets", "grid")
+    axis_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    axis_values = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    first = traitlets.Int(0).tag(sync=True)
+    second = traitlets.Int(0).tag(sync=True)
+
+    @traitlets.validate("first", "second")
+    def _in_range(self, proposal):
+        count = len(self.axis_values[0 if proposal["trait"].name == "first" else 1])
+        if not 0 <= proposal["value"] < count:
+            raise traitlets.TraitError(f"{proposal['trait'].name}={proposal['value']}; expected 0..{count - 1}")
+        return proposal["value"]
 
 
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
@@ -94,6 +116,47 @@ def scrub(
     return _make(ScrubWidget, panels, captions, columns, start, title=title)
 
 
+def scrub_grid(
+    panels: Mapping[str, Tensor],
+    first: tuple[str, Sequence],
+    second: tuple[str, Sequence],
+    captions: Sequence[Sequence[str]] | None = None,
+    *,
+    columns: int = 4,
+    start: tuple[int, int] = (0, 0),
+    title: str = "",
+) -> GridWidget:
+    """Two sliders over frames on a grid, with any number of panels side by side.
+
+    panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape. first, second: what each slider is called, and the values
+    at its F or G places. captions: F lists of G texts, shown below the pictures. start: the numbers of the places shown first.
+    """
+    (first_name, first_values), (second_name, second_values) = first, second
+    grid = len(first_values), len(second_values)
+    captions = [[""] * grid[1]] * grid[0] if captions is None else captions
+    shapes = {name: tuple(frames.shape) for name, frames in panels.items()}
+    lengths = {len(row) for row in captions}
+    alike = len(set(shapes.values())) == 1 and all(len(shape) == 6 and shape[:2] == grid for shape in shapes.values())
+    if not alike or (len(captions), lengths) != (grid[0], {grid[1]}):
+        raise ValueError(
+            f"panels have shapes {shapes} with {len(captions)} rows of {sorted(lengths)} captions; expected {grid} + (B, C, H, W), "
+            f"for the {grid[0]} values of {first_name!r} and the {grid[1]} of {second_name!r}, and a caption for each"
+        )
+    traits, pictures = _drawn({name: frames.flatten(0, 1) for name, frames in panels.items()}, columns)
+    widget = GridWidget(
+        **traits,
+        captions=[caption for row in captions for caption in row],
+        axis_names=[first_name, second_name],
+        axis_values=[[str(value) for value in values] for values in (first_values, second_values)],
+        title=title,
+    )
+    widget.first, widget.second = start
+    data = fingerprint(*panels.values())
+    widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(panels)}; data {data})"
+    widget.still = filmstrip([rows[start[1] :: grid[1]] for rows in pictures])
+    return widget
+
+
 def _make(
     kind: type[ScrubWidget], panels: Mapping[str, Tensor], captions: Sequence[str], columns: int, start: int | None, **traits
 ) -> ScrubWidget:
@@ -102,19 +165,23 @@ def _make(
     if len(first) != 5 or set(shapes.values()) != {first} or len(captions) != first[0]:
         raise ValueError(f"panels have shapes {shapes} with {len(captions)} captions; expected (F, B, C, H, W), all alike, and F captions")
     start = within("start", first[0] - 1 if start is None else start, 0, first[0] - 1)
-    grey = first[2] == 1
+    drawn, pictures = _drawn(panels, columns)
+    widget = kind(captions=list(captions), frame=start, **drawn, **traits)
+    data = fingerprint(*panels.values())
+    widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(panels)}; data {data})"
+    widget.still = filmstrip(pictures)
+    return widget
+
+
+def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, list[list]]:
+    """The traits of `Sheets` for panels of frames (F, B, C, H, W), and each panel's frames as pictures."""
     pictures = {name: [image_grid(frame, columns).numpy() for frame in frames] for name, frames in panels.items()}
+    grey = all(frames.shape[2] == 1 for frames in panels.values())
     sheets = [sheet([f[..., 0] if grey else f for f in frames]) for frames in pictures.values()]
-    widget = kind(
+    traits = dict(
         sheets=[png(pixels, 16 if grey else None) for pixels, _ in sheets],
         sheet_columns=sheets[0][1],
         panel_names=list(panels),
-        captions=list(captions),
         frame_shape=list(next(iter(pictures.values()))[0].shape[:2]),
-        frame=start,
-        **traits,
     )
-    data = fingerprint(*panels.values())
-    widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(panels)}; data {data})"
-    widget.still = filmstrip(list(pictures.values()))
-    return widget
+    return traits, list(pictures.values())

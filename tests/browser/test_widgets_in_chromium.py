@@ -209,6 +209,31 @@ def test_the_frame_scrubber_draws_its_frames(open_widget):
             assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[i], 2).numpy())
 
 
+def test_two_sliders_choose_a_frame(open_widget):
+    frames = frames_of((7, 3, 4, 3, 8, 8))
+    captions = [[f"caption {i} {j}" for j in range(3)] for i in range(7)]
+    page = open_widget(dl.widgets.scrub_grid({"a": frames}, ("step", list("pqrstuv")), ("t", [9, 5, 1]), captions, columns=2, start=(2, 1)))
+    wait_for_pictures(page)
+    first, second = page.locator("input[type=range]").all()
+
+    def shows(i, j):
+        assert np.array_equal(pixels(page)[..., :3], dl.plots.image_grid(frames[i, j], 2).numpy())
+        assert page.locator("[role=status]").inner_text() == f"caption {i} {j}"
+
+    shows(2, 1)
+    first.press("End")
+    shows(6, 1)
+    second.press("ArrowRight")
+    shows(6, 2)
+    assert (page.evaluate("model.get('first')"), page.evaluate("model.get('second')")) == (6, 2)
+    assert [each.get_attribute("aria-valuetext") for each in (first, second)] == ["step v", "t 1"]
+    assert page.locator("canvas").get_attribute("aria-label") == "a, step v, t 1"
+    page.evaluate("model.fromKernel('first', 0)")
+    shows(0, 2)
+    # only the longer axis can be played
+    assert page.get_by_label("play").count() == 1
+
+
 def chain_widget(**options):
     steps = [dl.Step(t, frames_of((2, 3, 8, 8), t), frames_of((2, 3, 8, 8), 100 + t), None) for t in (80, 60, 40, 20, 0)]
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)
