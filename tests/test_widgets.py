@@ -16,7 +16,18 @@ from PIL import Image
 
 import diffusion_lib as dl
 from diffusion_lib.plots import image_grid
-from diffusion_lib.widgets import attention, chains, explore_schedules, live_training, noising, record, scrub, scrub_grid, training
+from diffusion_lib.widgets import (
+    attention,
+    chains,
+    design_schedule,
+    explore_schedules,
+    live_training,
+    noising,
+    record,
+    scrub,
+    scrub_grid,
+    training,
+)
 from diffusion_lib.widgets.base import FOLDER, fingerprint, png
 
 X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 1, 8, 6, seed=2, dtype=torch.float32)
@@ -461,6 +472,47 @@ def test_attention_refuses_what_it_cannot_look_into():
     assert widget.frame == 2
 
 
+# ------------------------------------------------------------------------------------------------------------- schedule designer
+
+
+def designer(**options):
+    return design_schedule(Curved(dl.cosine_schedule(50)), noise(2, 1, 2, 2, dtype=torch.float32).clamp(-1, 1), **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "expected"),
+    [
+        ("cosine", {}, dl.cosine_schedule(1000)),
+        ("cosine", dict(s=7, T=1), dl.cosine_schedule(20, 0.2)),
+        ("linear", dict(T=2), dl.linear_schedule(50)),
+        ("linear", dict(beta_start=0, beta_end=1), dl.linear_schedule(1000, 1e-5, 0.005)),
+        ("sigmoid", dict(start=4, end=5, tau=0, T=0), dl.sigmoid_schedule(10, -2.0, 5.0, 0.3)),
+    ],
+)
+def test_the_designed_schedule_is_the_librarys(kind, changes, expected):
+    widget = designer(kind=kind)
+    for name, index in changes.items():
+        setattr(widget, name, index)
+    torch.testing.assert_close(widget.schedule.alpha_bar, expected.alpha_bar)
+
+
+def test_betas_that_are_not_scaled_can_be_designed():
+    alpha_bar = designer(kind="linear, not scaled", T=50).schedule.alpha_bar
+    torch.testing.assert_close(alpha_bar[1:], torch.cumprod(1 - torch.linspace(1e-4, 0.02, 50, dtype=torch.float64), 0))
+    assert alpha_bar[-1].sqrt() > 0.7
+
+
+def test_the_designer_knows_where_its_beliefs_belong():
+    schedule = dl.cosine_schedule(50)
+    widget = designer()
+    levels = torch.frombuffer(bytearray(widget.levels), dtype=torch.float64)
+    assert len(levels) == 40
+    assert (levels[0], levels[-1]) == (schedule.alpha_bar[1].sqrt(), schedule.alpha_bar[-1].sqrt())
+    assert (levels.diff() <= 0).all()
+    with pytest.raises(ValueError, match="T=30; expected one of 10, 20, 50, 100, 200, 500, 1000"):
+        designer(T=30)
+
+
 # --------------------------------------------------------------------------------------------------------------- all of them alike
 
 
@@ -471,6 +523,7 @@ def widgets():
     return {
         "NoisingWidget(4 images 1x8x8, t = 0..20, linear, data HASH)": noising(dataset.images, dl.linear_schedule(20)),
         "ScheduleWidget(linear; t = 1..20, data HASH)": explore_schedules(dl.linear_schedule(20), dataset.images),
+        "DesignerWidget(cosine, T = 1000; 2 images; data HASH)": designer(),
         "ScrubWidget(7 frames; panels: xt, x0_hat; data HASH)": scrub({"xt": FRAMES, "x0_hat": FRAMES}, [""] * 7),
         "GridWidget(6 x 2 frames; panels: a; data HASH)": scrub_grid({"a": GRID}, *AXES),
         "ChainWidget(10 frames; panels: xt, x0_hat; data HASH)": chains({"": chain(10)}),

@@ -1,6 +1,5 @@
 """The schedule explorer: beta, alpha_bar and log-SNR of several schedules as curves, and images at the t that is marked on them."""
 
-import io
 from collections.abc import Sequence
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 from diffusion_lib.plots import plot_schedules, show_rows
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import fingerprint, front_end, within
+from diffusion_lib.widgets.base import figure_png, fingerprint, front_end, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables
 
 
@@ -41,13 +40,6 @@ def explore_schedules(
 
 
 def _picture(schedules: list[Schedule], x0: Tensor | None, t: int, eps: Tensor | None) -> bytes:
-    import matplotlib.pyplot as plt
-
     if x0 is None:
-        figure = plot_schedules(schedules)
-    else:
-        figure = show_rows([q_sample(s, x0, t, eps) for s in schedules], [s.name for s in schedules], title=f"t = {t}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    plt.close(figure)  # or the notebook would show it once more
-    return buffer.getvalue()
+        return figure_png(plot_schedules(schedules))
+    return figure_png(show_rows([q_sample(s, x0, t, eps) for s in schedules], [s.name for s in schedules], title=f"t = {t}"))

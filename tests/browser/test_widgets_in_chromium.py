@@ -234,6 +234,63 @@ def test_two_sliders_choose_a_frame(open_widget):
     assert page.get_by_label("play").count() == 1
 
 
+DESIGNS = [
+    ("cosine", dict(s=7, T=6)),
+    ("linear", dict(T=2, beta_start=0, beta_end=6)),
+    ("linear", dict(T=0)),
+    ("linear, not scaled", dict(T=2)),
+    ("sigmoid", dict(start=4, end=5, tau=0, T=4)),
+]
+
+
+@pytest.mark.parametrize(("kind", "indices"), DESIGNS)
+def test_the_designer_computes_the_librarys_schedules(open_widget, kind, indices):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    model = dl.IdealDenoiser(x0, dl.cosine_schedule(50))
+    widget = dl.widgets.design_schedule(model, x0, kind=kind, columns=1)
+    page = open_widget(widget)
+    for name, index in indices.items():
+        setattr(widget, name, index)  # for its schedule
+        page.evaluate("([name, index]) => model.fromKernel(name, index)", [name, index])
+    schedule = widget.schedule
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    for place in (0, 300, 1000):
+        page.evaluate("(place) => model.fromKernel('place', place)", place)
+        t = max(1, round(place / 1000 * schedule.T))
+        expected = dl.to_uint8(dl.q_sample(schedule, x0, t, eps))[0, 0].int().numpy()
+        assert np.abs(pixels(page)[..., 0].astype(int) - expected).max() <= 3
+        assert page.locator(".dl-value").last.inner_text() == f"t = {t} of {schedule.T}"
+    left = schedule.alpha_bar[-1].sqrt().item()
+    assert (page.locator(".dl-alarmed").count() == 1) == (left > 0.05)
+    assert f"{100 * left:.0f}%" in page.locator(".dl-alarm").inner_text() or left < 0.05
+    # a slider for each parameter of this kind, and one for t
+    shown = [each.get_attribute("aria-label") for each in page.locator("input[type=range]").all() if each.is_visible()]
+    own = [name for name, kinds, _ in widget.parameters if kind in kinds]
+    assert shown == [*own, "timestep t"]
+
+
+def test_the_designer_shows_what_the_model_makes_of_the_nearest_level(open_widget):
+    x0 = torch.cat([torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
+    schedule = dl.cosine_schedule(50)
+
+    class Told:
+        """Believes in a grey that tells at which t it was asked."""
+
+        def __init__(self):
+            self.schedule = schedule
+
+        def __call__(self, xt, t, y=None):
+            return dl.Prediction(torch.full_like(xt, 2 * t / 50 - 1), xt)
+
+    page = open_widget(dl.widgets.design_schedule(Told(), x0, kind="cosine", columns=2))
+    wait_for_pictures(page)
+    for place, t in ((200, 10), (500, 25), (900, 45)):
+        page.evaluate("(place) => model.fromKernel('place', place)", place)
+        # asked at 40 levels of 50, shown in 16 greys
+        assert abs(pixels(page, 1)[0, 0, 0] / 255 * 50 - t) <= 3
+    assert pixels(page, 2)[0, 0, 0] == 255, "where a sampler starts: the last level"
+
+
 def chain_widget(**options):
     steps = [dl.Step(t, frames_of((2, 3, 8, 8), t), frames_of((2, 3, 8, 8), 100 + t), None) for t in (80, 60, 40, 20, 0)]
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)

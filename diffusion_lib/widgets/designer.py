@@ -1,0 +1,99 @@
+"""The schedule designer: a schedule from parameters under sliders, and what a trained model makes of its noise levels."""
+
+import torch
+import traitlets
+from torch import Tensor
+
+from diffusion_lib.denoiser import DenoiserProtocol
+from diffusion_lib.plots import image_grid, plot_schedules
+from diffusion_lib.process import q_sample
+from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, sigmoid_schedule
+from diffusion_lib.widgets.base import Widget, figure_png, fingerprint, front_end, png, sheet
+from diffusion_lib.widgets.mix import EPS_SCALE, pictures
+
+LINEAR = ["linear", "linear, not scaled"]
+# name of the trait, which is an index into the values; the kinds of schedule that have it
+PARAMETERS = [
+    ("T", [*LINEAR, "cosine", "sigmoid"], [10, 20, 50, 100, 200, 500, 1000]),
+    ("beta_start", LINEAR, [0.00001, 0.00003, 0.0001, 0.0003, 0.001]),
+    ("beta_end", LINEAR, [0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05]),
+    ("s", ["cosine"], [0.0, 0.004, 0.008, 0.016, 0.03, 0.06, 0.1, 0.2]),
+    ("start", ["sigmoid"], [-6.0, -5.0, -4.0, -3.0, -2.0, -1.0, 0.0]),
+    ("end", ["sigmoid"], [0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
+    ("tau", ["sigmoid"], [0.3, 0.5, 0.7, 1.0, 1.4, 2.0]),
+]
+PAPERS = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
+LEVELS = 40  # of noise at which the model was asked
+
+
+def _index(name: str) -> traitlets.Int:
+    """The trait of a parameter, at the papers' value."""
+    return traitlets.Int(_values(name).index(PAPERS[name])).tag(sync=True)
+
+
+def _values(name: str) -> list:
+    return next(values for other, _, values in PARAMETERS if other == name)
+
+
+class DesignerWidget(Widget):
+    """Made by `design_schedule`. `widget.schedule` is the `Schedule` as designed; the traits are indices into the values of PARAMETERS."""
+
+    _esm = front_end("mix", "curves", "designer")
+    kind = traitlets.Enum([*LINEAR, "cosine", "sigmoid"], "cosine").tag(sync=True)
+    place = traitlets.Int(500).tag(sync=True)  # of t: thousandths of T
+    parameters = traitlets.List([list(parameter) for parameter in PARAMETERS]).tag(sync=True)
+    T, beta_start, beta_end, s, start, end, tau = (_index(name) for name in PAPERS)
+    x0, eps = traitlets.Bytes().tag(sync=True), traitlets.Bytes().tag(sync=True)
+    eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
+    shape = traitlets.List(traitlets.Int()).tag(sync=True)
+    levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked
+    sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    sheet_columns = traitlets.Int(1).tag(sync=True)
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule as designed."""
+        values = {name: values[getattr(self, name)] for name, _, values in PARAMETERS}
+        T, betas = values["T"], (values["beta_start"], values["beta_end"])
+        if self.kind == "linear":
+            return linear_schedule(T, *betas)
+        if self.kind == "linear, not scaled":
+            return Schedule.from_beta(torch.linspace(*betas, T, dtype=torch.float64), self.kind)
+        if self.kind == "cosine":
+            return cosine_schedule(T, values["s"])
+        return sigmoid_schedule(T, values["start"], values["end"], values["tau"])
+
+
+def design_schedule(
+    denoiser: DenoiserProtocol, x0: Tensor, *, kind: str = "cosine", T: int = 1000, columns: int = 4, title: str = ""
+) -> DesignerWidget:
+    """A schedule under sliders: its curves, an alarm if something of the image is left at T, images x0 (B, C, H, W) at t, and
+    what `denoiser` makes of them, which was trained with a schedule of its own: it is asked at its nearest noise level.
+
+    kind: "linear", "linear, not scaled" (betas that are the same for every T, a common mistake), "cosine" or "sigmoid". T: one of those in
+    PARAMETERS.
+    """
+    if T not in _values("T"):
+        raise ValueError(f"T={T}; expected one of {', '.join(map(str, _values('T')))}")
+    eps, traits = pictures(x0, None, columns)
+    times = (torch.linspace(0, 1, LEVELS) ** 1.5 * (denoiser.schedule.T - 1)).round().long() + 1  # closer together where images are clean
+    with torch.no_grad():
+        beliefs = [[denoiser(x, t).x0 for t in times.tolist() for x in [q_sample(denoiser.schedule, x0, t, eps)]]]
+        beliefs.append([denoiser(eps, t).x0 for t in times.tolist()])
+    grey = x0.shape[1] == 1
+    frames = [[image_grid(x, columns, padding=0).numpy() for x in each] for each in beliefs]
+    sheets = [sheet([f[..., 0] if grey else f for f in each]) for each in frames]
+    widget = DesignerWidget(
+        kind=kind,
+        T=_values("T").index(T),
+        levels=denoiser.schedule.alpha_bar[times].sqrt().numpy().tobytes(),
+        sheets=[png(pixels, 16 if grey else None) for pixels, _ in sheets],
+        sheet_columns=sheets[0][1],
+        title=title,
+        **traits,
+    )
+    widget.summary = (
+        f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {fingerprint(torch.stack(beliefs[0]), torch.stack(beliefs[1]))})"
+    )
+    widget.still = figure_png(plot_schedules([widget.schedule]))
+    return widget
