@@ -10,9 +10,10 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_pretrained(name: str) -> Denoiser:
-    """The trained denoiser called `name`, in eval mode, on the CPU. Both are class-conditional, 28x28, and the default `UNet`.
+    """The trained denoiser called `name`, of 28x28 images, in eval mode, on the CPU.
 
-    "glyphs": the letters and digits of `diffusion_lib.glyphs.CHARACTERS`. "mnist": handwritten digits, 0..9.
+    "glyphs": the letters and digits of `diffusion_lib.glyphs.CHARACTERS`; "mnist": handwritten digits, 0..9: both the default `UNet`,
+    class-conditional. "glyphs-1", "glyphs-10", "glyphs-1000", "glyphs-20000": small unconditional ones that were trained on so many images.
     """
     return Denoiser.from_pretrained(_folder("denoiser", name))
 

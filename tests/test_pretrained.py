@@ -223,7 +223,7 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
 
 def test_unknown_names_are_told_with_the_known_ones():
     with pytest.raises(
-        ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs', 'mnist'.*Did you mean 'glyphs'\?"
+        ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs', 'glyphs-1', .*'mnist'.*Did you mean 'glyphs'\?"
     ):
         dl.load_pretrained("glyhps")
     with pytest.raises(ValueError, match=r"unknown pretrained classifier 'cifar10'; expected one of 'glyphs', 'mnist'"):
@@ -252,6 +252,15 @@ def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes):
     assert read_right(dl.load_classifier(name), samples, y).value >= 0.9
     # and not one image for each class
     assert min((samples[i] - samples[j]).abs().mean() for i in range(72) for j in range(i) if y[i] == y[j]) > 0.02
+
+
+@pytest.mark.parametrize(("n", "copies"), [(1, True), (10, True), (1000, False), (20_000, False)])
+def test_models_of_few_images_repeat_them_and_models_of_many_do_not(n, copies):
+    denoiser = dl.load_pretrained(f"glyphs-{n}")
+    assert (denoiser.image_shape, denoiser.num_classes) == ((1, 28, 28), None)
+    seen = dl.load_dataset("glyphs").images[:n].flatten(1)
+    distances = torch.cdist(dl.sample(denoiser, 16, steps=20).flatten(1), seen).min(dim=1).values / 28
+    assert (distances < 0.1).all() if copies else (distances > 0.1).float().mean() > 0.8
 
 
 def test_glyphs_are_as_black_and_white_as_the_data():

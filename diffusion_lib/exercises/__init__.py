@@ -8,6 +8,7 @@ from diffusion_lib.exercises.forward_noising import (
     check_pooled,
     check_step_back,
 )
+from diffusion_lib.exercises.memory import check_count, check_nearest, check_two_images, check_weights
 from diffusion_lib.exercises.museum import (
     check_clip,
     check_deviation,
@@ -61,6 +62,7 @@ __all__ = [
     "check_calls",
     "check_clip",
     "check_clock_hands",
+    "check_count",
     "check_ddim_step",
     "check_deviation",
     "check_direction",
@@ -76,6 +78,7 @@ __all__ = [
     "check_loss",
     "check_loss_without_zero_init",
     "check_moving",
+    "check_nearest",
     "check_network_calls",
     "check_noised",
     "check_owner",
@@ -94,7 +97,9 @@ __all__ = [
     "check_step_back",
     "check_told_time",
     "check_trained_timesteps",
+    "check_two_images",
     "check_unpatch",
     "check_v",
+    "check_weights",
     "check_x0_from_v",
 ]
