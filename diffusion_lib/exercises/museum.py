@@ -56,17 +56,17 @@ def _exhibit(check: Exercise, number: int, praise: str = "") -> Exercise:
     return replace(check, mistakes=(Mistake(shown.answer, AS_IT_STANDS), *others), praise=praise)
 
 
-check_last_level = _exhibit(check_levels, 0, "the grain is gone: the last step goes to alpha_bar_0 = 1")
-check_room = _exhibit(check_step, 1, "at eta = 0 all of eps_hat is kept, as DDIM has it")
-check_deviation = _exhibit(check_noised, 0, "its variance is 1 at every t, and the network is shown what it was trained on")
-check_direction = _exhibit(check_guided, 0, "more scale is more of the class")
-check_trained_timesteps = _exhibit(check_random_timesteps, 3, "all of 1..T is trained, and nothing else")
-check_moving = _exhibit(check_averaged, 3, "it moves")
+check_exhibit_1 = _exhibit(check_levels, 0, "the grain is gone: the last step goes to alpha_bar_0 = 1")
+check_exhibit_3 = _exhibit(check_step, 1, "at eta = 0 all of eps_hat is kept, as DDIM has it")
+check_exhibit_6 = _exhibit(check_noised, 0, "its variance is 1 at every t, and the network is shown what it was trained on")
+check_exhibit_5 = _exhibit(check_guided, 0, "more scale is more of the class")
+check_exhibit_9 = _exhibit(check_random_timesteps, 3, "all of 1..T is trained, and nothing else")
+check_exhibit_11 = _exhibit(check_averaged, 3, "it moves")
 
 
 # ----------------------------------------------------------------------------------------------------------------------- clip
 
-check_clip = Exercise(
+check_exhibit_2 = Exercise(
     reference=lambda x0_hat: x0_hat.clamp(-1, 1),
     inputs=lambda random: [(2 * torch.randn(4, 1, 8, 8, generator=random),) for _ in range(2)],
     mistakes=(
@@ -94,7 +94,7 @@ def _end_calls(random: torch.Generator) -> list[tuple]:
     return [(*torch.randn(2, 16, 1, 4, 4, generator=random), torch.tensor(0.3), s) for s in (0, 1, 20)]
 
 
-check_end = Exercise(
+check_exhibit_4 = Exercise(
     reference=_drawn,
     inputs=_end_calls,
     mistakes=(
@@ -126,7 +126,7 @@ def _models(random: torch.Generator) -> list[tuple]:
     return [(Denoiser(network, schedule, kind),) for schedule, kind in zip(schedules, ("v", "eps", "x0"), strict=True)]
 
 
-check_owner = Exercise(
+check_exhibit_7 = Exercise(
     reference=lambda model: Denoiser(model.network, model.schedule, model.prediction),
     inputs=_models,
     look=lambda denoiser: (denoiser.schedule.alpha_bar, denoiser.prediction),
@@ -157,7 +157,7 @@ def _betas(T, end=0.02):
     return torch.linspace(1e-4, end, T) * 1000 / T
 
 
-check_few_steps = Exercise(
+check_exhibit_8 = Exercise(
     reference=_betas,
     inputs=lambda random: [(T,) for T in (50, 250, 1000)],
     mistakes=(
@@ -192,7 +192,7 @@ def _twice(loss: Tensor) -> None:
     loss.backward()
 
 
-check_gradient = Exercise(
+check_exhibit_10 = Exercise(
     reference=_gradient_of(lambda loss: loss.backward()),
     inputs=lambda random: [tuple(torch.randn(2, 30, generator=random) * size) for size in (0.1, 1.0, 5.0)],
     mistakes=(
@@ -229,7 +229,7 @@ def _what_is_in(saved: dict) -> list[tuple]:
     return sorted((name, len(value) if isinstance(value, dict) else value) for name, value in saved.items())
 
 
-check_saved = Exercise(
+check_exhibit_12 = Exercise(
     reference=_saved,
     inputs=_run,
     look=_what_is_in,
@@ -260,14 +260,14 @@ def _pixels(x):
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
-check_pixels = Exercise(
+check_exhibit_13 = Exercise(
     reference=_pixels,
     inputs=lambda random: [(torch.randn(4, 1, 16, 16, generator=random),), (torch.linspace(-1, 1, 101),)],
     mistakes=(
         Mistake(lambda x: ((x + 1) * 127.5).round().int().to(torch.uint8), AS_IT_STANDS),
         Mistake(
-            lambda x: ((x + 1) * 127.5).round().int().to(torch.uint8).clamp(0, 255),
-            "too late: once they are bytes, the numbers have wrapped around; clip before the conversion",
+            lambda x: ((x.clamp(min=-1) + 1) * 127.5).round().int().to(torch.uint8),
+            "the dark end is clipped; what is brighter than white still wraps around, to black",
         ),
         Mistake(lambda x: ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8), "without round, every value falls to the grey below"),
         Mistake(lambda x: (x.clamp(0, 1) * 255).round().to(torch.uint8), "images are in [-1, 1] here: half of the greys are cut off"),
@@ -282,7 +282,7 @@ check_pixels = Exercise(
 
 # ----------------------------------------------------------------------------------------------------------------------- shown
 
-check_shown = Exercise(
+check_exhibit_14 = Exercise(
     reference=lambda x: (x.clamp(-1, 1) + 1) / 2,
     inputs=lambda random: [(size * torch.randn(4, 1, 8, 8, generator=random),) for size in (0.2, 1.0)],
     mistakes=(
@@ -308,7 +308,7 @@ def _with_interval(reads, z=1.96):
     return p, z * (p * (1 - p) / len(reads)).sqrt()
 
 
-check_interval = Exercise(
+check_exhibit_15 = Exercise(
     reference=_with_interval,
     inputs=lambda random: [(torch.rand(n, generator=random) < p,) for n, p in ((400, 0.7), (50, 0.9), (16, 0.5))],
     look=lambda answer: tuple(answer) if isinstance(answer, tuple | list) else answer,

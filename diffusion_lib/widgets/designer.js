@@ -35,6 +35,7 @@ function render({ model, el }) {
   const levels = toFloats(model.get("levels"), Float64Array); // sqrt(alpha_bar) of the model's beliefs, falling
   const mix = readMix(model);
   let table = [1, 0.5, 0];
+  let time = null; // the slider over t, built last
 
   const plots = create("div", "dl-plots", root);
   const quantities = [
@@ -93,7 +94,7 @@ function render({ model, el }) {
     const slider = addSlider(model, root, { name, label: name, last: values.length - 1, describe, show: () => redesign(), play: false });
     return { belongs, slider };
   });
-  const time = addSlider(model, root, {
+  time = addSlider(model, root, {
     name: "place",
     label: "timestep t",
     last: PLACES,
@@ -102,7 +103,7 @@ function render({ model, el }) {
   });
 
   function redesign() {
-    if (!time) return; // still being built
+    if (!time) return;
     const chosen = model.get("kind");
     select.value = kinds.indexOf(chosen);
     const values = Object.fromEntries(parameters.map(([name, , all]) => [name, all[model.get(name)]]));
