@@ -46,8 +46,7 @@ def first_slider(browser, folder: Path) -> dict[str, float]:
         seconds["widget shown"] = time.perf_counter() - start
         before = canvas.evaluate(PIXELS)
         page.locator(".dl-widget input[type=range]").first.press("ArrowRight")
-        while canvas.evaluate(PIXELS) == before:
-            page.wait_for_timeout(5)
+        wait_until(page, lambda: canvas.evaluate(PIXELS) != before, "the widget's picture to change")
         seconds["slider moved"] = time.perf_counter() - start
         page.close()
     return seconds
@@ -58,12 +57,25 @@ def run_all(page, cells: int) -> None:
     page.locator(".jp-Notebook .jp-CodeCell .cm-content").first.click()
     prompt = "document.querySelector('.jp-Notebook .jp-CodeCell .jp-InputPrompt').textContent.trim()"
     page.keyboard.press("Shift+Enter")
-    while page.evaluate(prompt) == "[ ]:":  # the first key after opening is lost now and then
+
+    def started():  # the first key after opening is lost now and then
         page.wait_for_timeout(200)
         if page.evaluate(prompt) == "[ ]:":
             page.keyboard.press("Shift+Enter")
+        return page.evaluate(prompt) != "[ ]:"
+
+    wait_until(page, started, "the first cell to start")
     for _ in range(cells - 1):
         page.keyboard.press("Shift+Enter")
+
+
+def wait_until(page, reached, what: str, patience: float = 60.0) -> None:
+    """Asks every few milliseconds; exits after `patience` seconds rather than waiting for ever."""
+    start = time.perf_counter()
+    while not reached():
+        if time.perf_counter() - start > patience:
+            sys.exit(f"waited {patience:.0f} s for {what}; the page: {page.url}")
+        page.wait_for_timeout(5)
 
 
 def import_seconds(module: str) -> float:
