@@ -1,19 +1,23 @@
 """The state of a training run on disk, one file a checkpoint: all that is needed to go on as if nothing had happened.
 
-A file appears whole or not at all (it is written beside its place and then renamed), the newest readable one is used, and
-only the last `KEEP` are kept. Files are read with `weights_only=True`: nothing in them is executed.
+A file appears whole or not at all (it is written beside its place and then renamed), the newest good one is used, and only
+the last `KEEP` are kept. Files are read with `weights_only=True`, so nothing in them is executed, and only after their checksums
+have been found right, so that a damaged weight is not taken for a trained one.
 """
 
 import os
 import pickle
 import re
 import warnings
+import zipfile
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
 
 KEEP = 2
+CONTENT = {"step", "run", "denoiser", "ema", "optimizer", "scaler"}
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "device", "precision"}
 
@@ -36,7 +40,10 @@ class State:
 
 
 def write(directory: str | Path, step: int, config, denoiser, ema_denoiser, optimizer, scaler) -> Path:
-    """Writes the checkpoint of update number `step`, removes those before the last `KEEP`, and returns its path."""
+    """Writes the checkpoint of update number `step`, removes those before the last `KEEP`, and returns its path.
+
+    Raises `OSError` if there is no room for it; the checkpoints that are there stay.
+    """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     content = dict(
@@ -49,25 +56,46 @@ def write(directory: str | Path, step: int, config, denoiser, ema_denoiser, opti
     )
     path = directory / f"step-{step:08d}.pt"
     unfinished = path.with_suffix(".tmp")
-    with unfinished.open("wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
+        unfinished.unlink(missing_ok=True)
+        kept = [old.name for old in _paths(directory)[:1]]
+        raise OSError(
+            f"{path} could not be written ({_first_line(error)}); expected room for it on the disk. "
+            f"{f'{kept[0]} is still there: the same call goes on from it' if kept else 'No checkpoint is there yet'}"
+        ) from error
     os.replace(unfinished, path)
-    for old in _paths(directory)[KEEP:]:
+    for old in [*_paths(directory)[KEEP:], *directory.glob("step-*.tmp")]:  # a .tmp is what a run that was killed left behind
         old.unlink(missing_ok=True)
     return path
 
 
 def newest(directory: str | Path) -> State | None:
-    """The newest checkpoint in the folder that can be read, or None if there is none; a damaged one is named and passed over."""
-    for path in _paths(Path(directory)):
+    """The newest good checkpoint in the folder, or None if there is none; a damaged one is named in a warning and passed over."""
+    paths = _paths(Path(directory))
+    for path, before in zip_longest(paths, paths[1:]):
         try:
-            return State(path, torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            warnings.warn(f"{path} is damaged ({first_line}); going on from the checkpoint before it", stacklevel=2)
+            return State(path, _read(path))
+        except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+            way_out = f"going on from {before.name}, the one before it" if before else "there is none before it: starting at the first step"
+            warnings.warn(f"{path} is damaged ({_first_line(error)}); {way_out}", stacklevel=2)
     return None
+
+
+def _read(path: Path) -> dict:
+    with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums it writes
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("it holds compressed data, which torch.save does not write")  # and which may unpack to any size
+        if (entry := archive.testzip()) is not None:
+            raise ValueError(f"the checksum of {entry} is wrong")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if missing := CONTENT - (content.keys() if isinstance(content, dict) else set()):
+        raise ValueError(f"{', '.join(sorted(missing))} missing")
+    return content
 
 
 def check_fit(state: State, config, denoiser, directory: str | Path) -> None:
@@ -91,6 +119,10 @@ def _identity(config, denoiser) -> dict:
 def _short(value) -> str:
     text = repr(value)
     return text if len(text) < 60 else f"{text[:40]}… ({len(value)} entries)"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _paths(directory: Path) -> list[Path]:

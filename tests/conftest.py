@@ -13,6 +13,15 @@ settings.register_profile("tests", derandomize=True, deadline=None, max_examples
 settings.load_profile("tests")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--kills", type=int, default=20, help="how often tests/test_killed.py kills the training process")
+
+
+@pytest.fixture
+def kills(request):
+    return request.config.getoption("--kills")
+
+
 @pytest.fixture
 def denoiser():
     """An untrained class-conditional denoiser of 1x8x8 images, T = 20, in eval mode."""

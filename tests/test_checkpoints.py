@@ -1,7 +1,12 @@
 """Checkpoints make an interrupted run the uninterrupted one, and damage or another run's checkpoint is named."""
 
 import os
+import re
+import subprocess
+import sys
+import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -34,23 +39,93 @@ def test_old_checkpoints_are_removed_and_the_last_step_has_one(dataset, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010.pt", "step-00000012.pt"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
+def flip_a_bit_of_a_weight(path):
+    """What a bad disk does: the file is as long as before, and only its content differs."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def save_something_else(path):
+    torch.save(dict(step=12, weights=torch.zeros(3)), path)
+
+
+def compress(path):
+    with zipfile.ZipFile(path) as stored:
+        entries = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as compressed:
+        for name, content in entries.items():
+            compressed.writestr(name, content)
+
+
+DAMAGES = {
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "not a zip file"),
+    "empty": (lambda path: path.write_bytes(b""), "not a zip file"),
+    "text": (lambda path: path.write_bytes(b"not a checkpoint"), "not a zip file"),
+    "a bit": (flip_a_bit_of_a_weight, "the checksum of .+ is wrong"),
+    "something else": (save_something_else, "denoiser, ema, optimizer, run, scaler missing"),
+    "compressed": (compress, "compressed data, which torch.save does not write"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(dataset, tmp_path, damage):
     whole = run(tiny_denoiser(), dataset, CONFIG, tmp_path)
-    newest = tmp_path / "step-00000012.pt"
-    content = newest.read_bytes()
-    newest.write_bytes({"truncated": content[: len(content) // 2], "empty": b"", "text": b"not a checkpoint"}[damage])
-    with pytest.warns(UserWarning, match=r"step-00000012.pt is damaged \(.+\); going on from the checkpoint before it"):
+    do, reason = DAMAGES[damage]
+    do(tmp_path / "step-00000012.pt")
+    with pytest.warns(UserWarning, match=rf"step-00000012.pt is damaged \(.*{reason}.*\); going on from step-00000009.pt"):
         again = run(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)
     assert again[2] == whole[2][9:]
     torch.testing.assert_close(again[0], whole[0][9:], rtol=0, atol=0)
     assert checkpoints.newest(tmp_path).content["step"] == 12  # written anew
 
 
-def test_an_unfinished_file_is_not_taken_for_a_checkpoint(dataset, tmp_path):
+def test_when_all_are_damaged_training_says_so_and_starts_at_the_first_step(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=6)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.warns(UserWarning) as told:
+        assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 1
+    assert [str(each.message).partition("); ")[2] for each in told] == [
+        "going on from step-00000003.pt, the one before it",
+        "there is none before it: starting at the first step",
+    ]
+
+
+def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
-    (tmp_path / "step-00000006.tmp").write_bytes(b"half")
+    (tmp_path / "step-00000004.tmp").write_bytes(b"half")
     (tmp_path / "step-6.pt").write_bytes(b"someone else's")
+    assert checkpoints.newest(tmp_path).content["step"] == 3
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000006.pt", "step-6.pt"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from helpers import CONFIG, tiny_dataset, tiny_denoiser
+import diffusion_lib as dl
+
+folder = Path(sys.argv[1])
+steps = dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, folder)
+for step in steps:
+    if step.step == 3:  # from here on, no file may become larger than half a checkpoint
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        half = (folder / "step-00000003.pt").stat().st_size // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+"""
+
+
+def test_a_full_disk_is_told_and_costs_no_checkpoint(tmp_path):
+    pytest.importorskip("resource", reason="this system cannot limit the size of a file")
+    tests = str(Path(__file__).parent)
+    line = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    child = subprocess.run(line, env=os.environ | dict(PYTHONPATH=tests), capture_output=True, text=True, timeout=120, check=False)
+    assert child.returncode == 1
+    assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected room for it on the disk", child.stderr)
+    assert "step-00000003.pt is still there: the same call goes on from it" in child.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
     assert checkpoints.newest(tmp_path).content["step"] == 3
 
 
