@@ -19,7 +19,7 @@ import torch
 KEEP = 2
 CONTENT = {"step", "run", "denoiser", "ema", "optimizer", "scaler"}
 # what may change between the interrupted run and the one that goes on with it
-FREE = {"checkpoint_every", "device", "precision"}
+FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 
 
 @dataclass
@@ -30,11 +30,11 @@ class State:
     content: dict
 
     def restore(self, denoiser, ema_denoiser, optimizer, scaler) -> int:
-        """Puts the state into place and returns the number of updates already made."""
+        """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions."""
         denoiser.load_state_dict(self.content["denoiser"])
         ema_denoiser.load_state_dict(self.content["ema"])
         optimizer.load_state_dict(self.content["optimizer"])
-        if self.content["scaler"]:
+        if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(self.content["scaler"])
         return self.content["step"]
 
@@ -52,7 +52,7 @@ def write(directory: str | Path, step: int, config, denoiser, ema_denoiser, opti
         denoiser=denoiser.state_dict(),
         ema=ema_denoiser.state_dict(),
         optimizer=optimizer.state_dict(),
-        scaler=scaler.state_dict(),
+        scaler={} if scaler is None else scaler.state_dict(),
     )
     path = directory / f"step-{step:08d}.pt"
     unfinished = path.with_suffix(".tmp")

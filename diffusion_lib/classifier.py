@@ -54,8 +54,7 @@ class Classifier(nn.Module):
         """The classifier that `save_pretrained` wrote, in eval mode. Raises like `Denoiser.from_pretrained`."""
         config, tensors = pretrained_files.read(directory)
         with pretrained_files.blame(directory):
-            classifier = cls(**config)
-            classifier.load_state_dict(tensors)
+            classifier = pretrained_files.built(lambda: cls(**config), tensors)
         return classifier.eval()
 
 

@@ -5,7 +5,12 @@ through torchvision, which downloads them once into a cache folder. `folder:PATH
 """
 
 import os
-from collections.abc import Callable
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -125,18 +130,59 @@ def _photo(size: int) -> ImageDataset:
 def _torchvision(name: str, train: bool, root: Path) -> ImageDataset:
     from torchvision import datasets
 
+    kind = getattr(datasets, TORCHVISION[name])
     try:
-        source = getattr(datasets, TORCHVISION[name])(str(root), train=train, download=True)
-    except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"{name} is not in {root} and could not be downloaded there ({error}); expected a network, or its files in that folder "
-            "(root=… names another). The 'glyphs' dataset needs neither."
+        source = kind(str(root), train=train)
+    except RuntimeError:  # "Dataset not found"
+        try:
+            _download(kind, name, root)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"{name} is not in {root} and could not be downloaded there ({error}); expected a network, or its files in that folder "
+                "(root=… names another). The 'glyphs' dataset needs neither."
+            ) from error
+        source = kind(str(root), train=train)
+    except Exception as error:  # torchvision asserts, reshapes and unpacks, and says nothing of the file
+        raise ValueError(
+            f"the files of {name} in {root} are damaged ({str(error) or type(error).__name__}); expected whole ones: remove them, and they "
+            "are downloaded again. The 'glyphs' dataset needs none."
         ) from error
     pixels = torch.as_tensor(np.asarray(source.data))
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
     return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long(), tuple(source.classes))
 
 
+def _download(kind: type, name: str, root: Path) -> None:
+    """Torchvision's download with its checksums, by one process at a time, and each file in its place only when it is whole."""
+    from filelock import FileLock
+
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / f".{name}.lock"), _patience(PATIENCE):
+        with suppress(RuntimeError):
+            kind(str(root))  # another process was faster
+            return
+        for leftover in root.glob(f".{name}-*"):  # of a download that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as fresh:
+            kind(fresh, download=True)
+            for file in sorted(path for path in Path(fresh).rglob("*") if path.is_file()):
+                place = root / file.relative_to(fresh)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, place)
+
+
+@contextmanager
+def _patience(seconds: float) -> Iterator[None]:
+    """How long a host may say nothing. Torchvision sets no limit of its own; Python's applies to new connections of the whole process."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+PATIENCE = 60.0  # seconds
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
@@ -161,9 +207,11 @@ def _open_square(file: Path, size: int):
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(file) as image:
-            return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file may unpack to gigabytes
+            with Image.open(file) as image:
+                return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    except Exception as error:  # decoders raise whatever comes to their minds
         raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair or remove it") from error
 
 

@@ -129,9 +129,13 @@ class Denoiser(nn.Module):
         """
         config, tensors = pretrained_files.read(directory_or_hub_id)
         with pretrained_files.blame(directory_or_hub_id):
-            schedule = Schedule(tensors.pop("schedule.alpha_bar"), config["schedule"])
-            denoiser = cls(UNet(**config["network"]), schedule, config["prediction"], config["image_shape"])
-            denoiser.network.load_state_dict({name.removeprefix("network."): value for name, value in tensors.items()})
+            pretrained_files.expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
+            schedule = Schedule(tensors.pop("schedule.alpha_bar"), str(config["schedule"]))
+            weights = {name.removeprefix("network."): value for name, value in tensors.items()}
+            network = pretrained_files.built(lambda: UNet(**config["network"]), weights)
+            if config["image_shape"] is not None:
+                network.check_image_shape(config["image_shape"])
+            denoiser = cls(network, schedule, config["prediction"], config["image_shape"])
         return denoiser.eval()
 
     def _network_answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:

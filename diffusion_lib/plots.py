@@ -74,6 +74,8 @@ def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("
             u = torch.arange(1, schedule.T + 1) / schedule.T
             ax.plot(u, getattr(schedule, quantity)[1:], label=f"{schedule.name}, T={schedule.T}")
         ax.set(xlabel="t / T", title=quantity)
+        if quantity == "alpha_bar":
+            ax.set_ylim(0, 1.03)  # a schedule that does not end near 0 must not look as if it did
         ax.grid(alpha=0.3)
     axes[0][0].set_yscale("log")
     axes[0][-1].legend(fontsize=8)

@@ -1,13 +1,22 @@
-"""A model on disk: a folder with `config.json` and `model.safetensors`. No pickle is read or written."""
+"""A model on disk: a folder with `config.json` and `model.safetensors`. No pickle is read or written.
+
+The files may come from anywhere, so nothing in them is trusted: what does not fit is refused, with the file's name, before it has
+cost more time and memory than the files' own size accounts for.
+"""
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> None:
@@ -16,8 +25,11 @@ def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> No
 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, directory / WEIGHTS)
-    (directory / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    weights, description = directory / f"{WEIGHTS}.tmp", directory / f"{CONFIG}.tmp"  # whole files or none: renamed when written
+    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, weights)
+    description.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    os.replace(weights, directory / WEIGHTS)
+    os.replace(description, directory / CONFIG)
 
 
 def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
@@ -30,13 +42,37 @@ def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
 
     config_path, weights_path = (_locate(directory_or_hub_id, name) for name in (CONFIG, WEIGHTS))
     try:
+        if (size := config_path.stat().st_size) > LARGEST_CONFIG:
+            raise ValueError(f"{size:,} bytes, at most {LARGEST_CONFIG:,} are read")
         config = json.loads(config_path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        if not isinstance(config, dict):
+            raise ValueError(f"a {type(config).__name__}, not an object")
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{config_path} is damaged ({error}); expected a JSON config: save or download the model again") from error
     try:
-        return config, load_file(weights_path)
-    except SafetensorError as error:
+        tensors = load_file(weights_path)
+        for name, value in tensors.items():
+            if not value.isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite")
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{weights_path} is damaged ({error}); expected a safetensors file: save or download the model again") from error
+    return config, tensors
+
+
+def expect_keys(config: dict, keys: set[str]) -> None:
+    """Raises `ValueError` unless the config has just these keys."""
+    if config.keys() != keys:
+        missing, unknown = sorted(keys - config.keys()), sorted(map(str, config.keys() - keys))
+        raise ValueError(f"its config lacks {missing} and has unknown {unknown}; expected {sorted(keys)}")
+
+
+def built(make: Callable[[], Model], tensors: dict[str, Tensor]) -> Model:
+    """The module that `make` makes, with these weights."""
+    with torch.device("meta"):  # without memory: the sizes that a config asks for are compared with those in the file first
+        make().load_state_dict(tensors, assign=True)
+    module = make()
+    module.load_state_dict(tensors)
+    return module
 
 
 @contextmanager

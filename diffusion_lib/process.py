@@ -135,13 +135,15 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> Tensor:
 
 
 def check_images(**images: Tensor) -> None:
-    """Raises `ValueError` unless each is a floating-point (B, C, H, W) tensor and all agree in shape, dtype and device."""
+    """Raises `ValueError` unless each is a floating-point (B, C, H, W) tensor, B > 0, and all agree in shape, dtype and device."""
     (first, reference), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor):
             raise ValueError(f"{name} is a {type(x).__name__}; expected a tensor of shape (B, C, H, W)")
         if x.ndim != 4:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, C, H, W): add a batch dimension with x[None]")
+        if len(x) == 0:
+            raise ValueError(f"{name} holds no images; expected a batch of one or more")
         if not x.is_floating_point():
             raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [-1, 1]: use diffusion_lib.datasets.to_float")
         for what in ("shape", "dtype", "device"):

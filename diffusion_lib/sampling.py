@@ -10,7 +10,7 @@ Salimans & Ho 2022 (arXiv:2202.00512).
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
 from diffusion_lib.schedules import Schedule
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 VARIANCES = ("small", "large")
 SAMPLERS = ("ddim", "ddpm")
@@ -159,12 +162,14 @@ def sample(
     device: str | torch.device | None = None,
     shape: tuple[int, int, int] | None = None,
     batch_size: int = 256,
+    accelerator: "Accelerator | None" = None,
 ) -> Tensor:
     """n images (n, C, H, W) in about [-1, 1], on `device` (the denoiser's own when left out).
 
     sampler: "ddim" (with `eta`) or "ddpm" (small variance). y: a class for all, one for each image, or None. seed: sample k
     depends on the seed and k alone, not on n or batch_size (to float rounding).
-    shape: (C, H, W), for a denoiser that does not know its own.
+    shape: (C, H, W), for a denoiser that does not know its own. accelerator: an `accelerate.Accelerator`, to share the work among its
+    processes: each calls `sample` with the same arguments, and gets all n images.
     """
     if sampler not in SAMPLERS:
         raise unknown_name("sampler", sampler, SAMPLERS)
@@ -176,16 +181,23 @@ def sample(
     device = device_of(denoiser) if device is None else torch.device(device)
     y = None if y is None else _labels(y, n).to(device)
 
-    batches = []
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
+    share, first, end = n, 0, n  # of this process: images first..end-1
+    if accelerator is not None:
+        share = -(-n // accelerator.num_processes)  # rounded up
+        first, end = (min(n, share * (accelerator.process_index + more)) for more in (0, 1))
+    batches = [torch.empty(0, *shape, device=device)]
+    for start in range(first, end, batch_size):
+        stop = min(start + batch_size, end)
         generators = sample_generators(seed, range(start, stop))
         xT = randn_like(torch.empty(stop - start, *shape, device=device), generators)
         options = dict(steps=steps, y=None if y is None else y[start:stop], generator=generators)
         chain = ddim_steps(denoiser, xT, eta=eta, **options) if sampler == "ddim" else ddpm_steps(denoiser, xT, **options)
         last = deque(chain, maxlen=1).pop()  # walks the chain and keeps its end
         batches.append(last.xt)
-    return torch.cat(batches)
+    if accelerator is None:
+        return torch.cat(batches)
+    missing = torch.empty(share - (end - first), *shape, device=device)  # gathering wants as many of each process
+    return accelerator.gather(torch.cat([*batches, missing]))[:n]
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

@@ -3,34 +3,40 @@
     for step in train(denoiser, dataset, TrainConfig(steps=2000)):
         ...                                     # step.loss, step.ema, …
 
-From a shell: `python -m diffusion_lib.training --dataset glyphs --steps 2000 --out runs/glyphs` (see `--help`).
+From a shell: `python -m diffusion_lib.training --dataset glyphs --steps 2000 --out runs/glyphs` (see `--help`), and the same
+command under `torchrun` or `accelerate launch` for several processes.
 
 What a step draws (images, timesteps, noise, dropout) depends on the seed and the step's number alone. So a run that is
-interrupted and resumed from a checkpoint draws what it would have drawn.
+interrupted and resumed from a checkpoint draws what it would have drawn, and several processes draw what one would.
 """
 
 import argparse
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from diffusion_lib import checkpoints
 from diffusion_lib.datasets import ImageDataset, load_dataset
-from diffusion_lib.denoiser import PREDICTIONS, Denoiser
+from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.unet import NO_LABEL, UNet
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what accelerate calls them
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class TrainConfig:
     """How to train. The defaults write readable glyphs after two to four minutes on two CPU cores."""
 
     steps: int = 2000  # parameter updates in all
-    batch_size: int = 32
+    batch_size: int = 32  # of all processes together
     lr: float = 2e-3  # the highest learning rate
     weight_decay: float = 0.01  # AdamW's, on matrices and convolutions; not on biases, norms and embeddings
     warmup_steps: int = 100  # the learning rate rises linearly over these, then falls to 0 on a cosine
@@ -46,12 +52,13 @@ class TrainConfig:
     ema_decay: float = 0.999  # of the averaged weights, which are the ones to sample from
     label_dropout: float = 0.1  # the part of the images whose class is not told, so that y=None works too
     checkpoint_every: int = 500  # steps, if there is a checkpoint_dir
+    skip_limit: int = 30  # steps in a row that may be skipped because loss or gradient is not finite; then training stops
     seed: int = 0
     device: str = "auto"  # "auto": CUDA, else MPS, else CPU
     precision: str = "auto"  # of the network's arithmetic: "float32", "bfloat16", "float16"; "auto": the fastest the device has
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "checkpoint_every"):
+        for name in ("steps", "batch_size", "checkpoint_every", "skip_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 1 or more")
         for name in ("lr", "grad_clip"):
@@ -76,6 +83,7 @@ class TrainStep(NamedTuple):
     lr: float  # the learning rate of the update
     denoiser: Denoiser  # with the weights just updated
     ema: Denoiser  # with the averaged weights, in eval mode: sample from this one
+    skipped: Tensor  # () how many steps of this call were skipped so far: loss or gradient was not finite, and nothing was updated
 
 
 class EMA:
@@ -95,56 +103,157 @@ class EMA:
             ours.copy_(theirs)  # running statistics, in networks that have any, are averages already
 
 
-def train(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig, checkpoint_dir: str | Path | None = None) -> Iterator[TrainStep]:
+class Skips:
+    """Counts the steps whose loss or gradient is not finite, and stops training after `limit` of them in a row."""
+
+    def __init__(self, limit: int, device: torch.device):
+        self.limit = limit
+        self.count = torch.zeros((), dtype=torch.long, device=device)
+        self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
+
+    def add(self, loss: Tensor, grad_norm: Tensor) -> None:
+        """Counts a step, without waiting for the device."""
+        skipped = ~(loss.isfinite() & grad_norm.isfinite())
+        self.count += skipped
+        self.in_a_row = (self.in_a_row + 1) * skipped
+
+    def check(self, step: int) -> None:
+        """Raises `FloatingPointError` if the `limit` steps up to `step`, the last one counted, were all skipped."""
+        if self.in_a_row >= self.limit:
+            raise FloatingPointError(
+                f"loss or gradient was not finite in the {self.limit} steps up to {step}, which were skipped; the weights are still "
+                f"those of step {step - self.limit}. Expected finite numbers: look for damaged images, lower lr, or use precision='float32'"
+            )
+
+
+class Objective(torch.nn.Module):
+    """The mean loss of a batch, as the forward pass of a module: what torch's data parallelism can wrap."""
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, x0: Tensor, y: Tensor | None, t: Tensor, eps: Tensor) -> Tensor:
+        return self.denoiser.loss(x0, y, t, eps).mean()
+
+
+def train(
+    denoiser: Denoiser,
+    dataset: ImageDataset,
+    config: TrainConfig,
+    checkpoint_dir: str | Path | None = None,
+    accelerator: "Accelerator | None" = None,
+) -> Iterator[TrainStep]:
     """Trains `denoiser` in place on `dataset`, yielding after every update; the device it is moved to is `config.device`.
 
     checkpoint_dir: a checkpoint is written there every `checkpoint_every` steps and at the end. If one is there already,
     training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped.
+    accelerator: an `accelerate.Accelerator`, for several processes; each calls `train` with the same arguments, and gets the same
+    steps. Device, precision and gradient accumulation are then the accelerator's. All processes must see `checkpoint_dir`.
 
-    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed.
+    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
+    `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite.
     """
     _check_fit(denoiser, dataset, config)
-    device, dtype = choose_device(config.device), choose_precision(config.precision, config.device)
+    if accelerator is None:
+        device, dtype = choose_device(config.device), choose_precision(config.precision, config.device)
+    else:
+        _check_accelerator(accelerator, config)
+        device, dtype = accelerator.device, {ACCELERATES[name]: dtype for name, dtype in PRECISIONS.items()}[accelerator.mixed_precision]
     state = None if checkpoint_dir is None else checkpoints.newest(checkpoint_dir)
     if state is not None:
         checkpoints.check_fit(state, config, denoiser, checkpoint_dir)
     denoiser.image_shape = dataset.image_shape
-    return _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype)
+    return _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, accelerator)
 
 
-def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype) -> Iterator[TrainStep]:
+def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
     images, labels = dataset.images.to(device), dataset.labels.to(device)
     optimizer = make_optimizer(denoiser, config)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    # float16 needs the loss scaled up; in the other precisions the scale stays 1, and what the scaler does is to skip a step whose
+    # gradient is not finite, on the device, without making the processor wait for it
+    scales = dtype == torch.float16
+    scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if scales else 1.0)
+    objective = Objective(denoiser)
+    if accelerator is not None:
+        objective = accelerator.prepare_model(objective)  # every process now has the first one's weights
     ema = EMA(denoiser, config.ema_decay)
     first = 1
     if state is not None:
-        first = state.restore(denoiser, ema.denoiser, optimizer, scaler) + 1
+        first = state.restore(denoiser, ema.denoiser, optimizer, scaler if scales else None) + 1
+    skips = Skips(config.skip_limit, device)
+    parts = parts_of_batch(config.batch_size, accelerator)
 
     with freed_memory_is_kept():
         for step in range(first, config.steps + 1):
-            index = batch_indices(len(images), config.batch_size, step, config.seed).to(device)
-            step_seed = config.seed * 1_000_003 + step  # a prime apart: no step of one seed draws what a step of the next one draws
-            random = torch.Generator().manual_seed(step_seed)
-            y = labels_to_tell(labels[index], config.label_dropout, random) if denoiser.num_classes is not None else None
+            batch = draw_batch(images, labels, denoiser, config, step)
             lr = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr
 
-            with dropout_seed(denoiser, step_seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
-                loss = denoiser.loss(images[index], y, generator=random).mean()
-            scaler.scale(loss).backward()
+            loss = torch.zeros((), device=device)
+            for part in parts:
+                last = part is parts[-1]  # gradients are averaged over the processes once, after the last part
+                mine = [None if x is None else x[part].to(device) for x in batch]
+                seed = step_seed(config.seed, step, part.start)
+                with nullcontext() if accelerator is None or last else accelerator.no_sync(objective):
+                    with dropout_seed(denoiser, seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                        part_loss = objective(*mine) / len(parts)
+                    # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
+                    scaler.scale(part_loss * (1 + 0 * part_loss.detach())).backward()
+                loss += part_loss.detach()
+            loss = loss if accelerator is None else accelerator.reduce(loss, "mean")
             scaler.unscale_(optimizer)
             grad_norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.grad_clip)
             scaler.step(optimizer)
-            scaler.update()
+            scaler.update(None if scales else 1.0)
             optimizer.zero_grad()
             ema.update(denoiser, step)
+            skips.check(step - 1)  # not this step yet: that would make the processor wait for the device
+            skips.add(loss, grad_norm)
 
             if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
-                checkpoints.write(checkpoint_dir, step, config, denoiser, ema.denoiser, optimizer, scaler)
-            yield TrainStep(step, loss.detach(), grad_norm, lr, denoiser, ema.denoiser)
+                if accelerator is None or accelerator.is_main_process:
+                    checkpoints.write(checkpoint_dir, step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None)
+                if accelerator is not None:
+                    accelerator.wait_for_everyone()
+            yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
+        skips.check(config.steps)
+
+
+class Batch(NamedTuple):
+    """What one update learns from: the arguments of `Objective`, for all processes together."""
+
+    x0: Tensor  # (batch_size, C, H, W)
+    y: Tensor | None  # LongTensor (batch_size,), NO_LABEL where none is told
+    t: Tensor  # LongTensor (batch_size,), uniform on 1..T
+    eps: Tensor  # (batch_size, C, H, W)
+
+
+def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: TrainConfig, step: int) -> Batch:
+    """The batch of update number `step`. Each process draws all of it, and uses its own part: so they need not tell each other."""
+    index = batch_indices(len(images), config.batch_size, step, config.seed).to(images.device)
+    random = torch.Generator().manual_seed(step_seed(config.seed, step))
+    y = labels_to_tell(labels[index], config.label_dropout, random) if denoiser.num_classes is not None else None
+    t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
+    return Batch(images[index], y, t, torch.randn(config.batch_size, *images.shape[1:], generator=random))
+
+
+def step_seed(seed: int, step: int, image: int = 0) -> int:
+    """The seed of what update number `step` draws; of the dropout of a part of it, which begins at image number `image`."""
+    # a prime apart: no step of one seed draws what a step of the next one draws
+    return seed * 1_000_003 + step + (image << 40)
+
+
+def parts_of_batch(batch_size: int, accelerator: "Accelerator | None" = None) -> list[slice]:
+    """The parts of a batch that this process computes, one after the other: as many as gradients are accumulated over."""
+    if accelerator is None:
+        return [slice(0, batch_size)]
+    parts = accelerator.gradient_accumulation_steps
+    size = batch_size // (accelerator.num_processes * parts)
+    first = accelerator.process_index * parts
+    return [slice(number * size, (number + 1) * size) for number in range(first, first + parts)]
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -238,6 +347,37 @@ def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -
         denoiser.network.check_input(dataset.images[:1], torch.ones(1, dtype=torch.long), y)
 
 
+def _check_accelerator(accelerator: "Accelerator", config: TrainConfig) -> None:
+    kind = str(accelerator.distributed_type).rpartition(".")[2]
+    if kind not in {"NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU"}:
+        raise ValueError(f"accelerate is set to {kind}; expected plain data parallelism: run `accelerate config` again without it")
+    if (config.device, config.precision) != ("auto", "auto"):
+        raise ValueError(
+            f"device={config.device!r} and precision={config.precision!r} with an accelerator; expected 'auto': they are the accelerator's"
+        )
+    pieces = accelerator.num_processes * accelerator.gradient_accumulation_steps
+    if config.batch_size % pieces:
+        raise ValueError(
+            f"batch_size={config.batch_size}; expected a multiple of {pieces}: {accelerator.num_processes} processes times "
+            f"{accelerator.gradient_accumulation_steps} parts that gradients are accumulated over"
+        )
+
+
+def launched(device: str, precision: str) -> "Accelerator | None":
+    """The accelerator of a process that `torchrun` or `accelerate launch` has started, None in one that was started by hand.
+
+    Device and precision are the options of the command line; where they say "auto", accelerate's own settings decide.
+    """
+    if not any(name == "WORLD_SIZE" or name.startswith("ACCELERATE_") for name in os.environ):
+        return None
+    from accelerate import Accelerator
+
+    if precision == "auto" and "ACCELERATE_MIXED_PRECISION" not in os.environ:
+        dtype = choose_precision("auto", device)
+        precision = next(name for name, known in PRECISIONS.items() if known == dtype)
+    return Accelerator(cpu=device == "cpu", mixed_precision=ACCELERATES.get(precision))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """`python -m diffusion_lib.training`: trains a U-Net on a dataset and saves the averaged weights with `save_pretrained`."""
     from tqdm import tqdm
@@ -250,6 +390,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dataset", default="glyphs", help="glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")
+    parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
     parser.add_argument("--size", type=int, help="height and width of photo and folder images")
     parser.add_argument("--schedule", default="cosine", choices=SCHEDULES, **formatter)
     parser.add_argument("--T", type=int, default=1000, **formatter)
@@ -261,27 +402,35 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **formatter)
     options = parser.parse_args(arguments)
 
-    dataset = load_dataset(options.dataset, n=options.images, size=options.size, root=options.root)
+    accelerator = launched(options.device, options.precision)
+    is_main = accelerator is None or accelerator.is_main_process
+    if accelerator is not None:
+        options.device = options.precision = "auto"
+    dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root)
     config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
     torch.manual_seed(config.seed)  # the network's first weights
     num_classes = None if options.unconditional else dataset.num_classes
     network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     denoiser = Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
 
-    steps = train(denoiser, dataset, config, options.out / "checkpoints")
-    progress = tqdm(total=config.steps, unit="step", smoothing=0.05)
+    steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
+    progress = tqdm(total=config.steps, unit="step", smoothing=0.05, disable=not is_main)
     average, ema = 0.0, None
     for step in steps:
         ema = step.ema
-        average += (float(step.loss) - average) * max(0.01, 1 / step.step)
+        if math.isfinite(loss := float(step.loss)):
+            average += (loss - average) * max(0.01, 1 / step.step)
         progress.update(step.step - progress.n)
-        progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}")
+        progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()
     if ema is None:  # the run was finished before: its last checkpoint holds the average
         ema = denoiser
         ema.load_state_dict(checkpoints.newest(options.out / "checkpoints").content["ema"])
-    ema.save_pretrained(options.out)
-    print(f"saved to {options.out}: use diffusion_lib.Denoiser.from_pretrained({str(options.out)!r})")
+    if is_main:
+        ema.save_pretrained(options.out)
+        print(f"saved to {options.out}: use diffusion_lib.Denoiser.from_pretrained({str(options.out)!r})")
+    if accelerator is not None:
+        accelerator.end_training()
 
 
 if __name__ == "__main__":

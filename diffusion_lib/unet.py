@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NO_LABEL = -1  # the label of an image whose class is not told
+# far beyond any network that this package is for; a config from a stranger may ask for anything
+MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 12, 100, 16_384
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -219,6 +221,12 @@ class UNet(nn.Module):
         y = torch.full_like(t, NO_LABEL) if y is None else y
         return emb + self.class_embedding(y - NO_LABEL)
 
+    def check_image_shape(self, shape: tuple[int, int, int]) -> None:
+        """Raises `ValueError` unless images of shape (C, H, W) fit this network; sides of more than `MAX_SIDE` pixels do not."""
+        if len(shape) != 3 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in shape):
+            raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}")
+        self.check_input(torch.empty(1, *shape, device="meta"), torch.ones(1, dtype=torch.long), None)
+
     def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for images, timesteps or labels that this network cannot take."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
@@ -258,8 +266,12 @@ def check_config(
             raise ValueError(f"{name}={value!r}; expected a whole number, 1 or more")
     if base_channels % norm_groups:
         raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: as many channels in each group")
-    if not channel_mults:
-        raise ValueError("channel_mults is empty; expected one factor for each level, such as (1, 2)")
+    if not 1 <= len(channel_mults) <= MAX_LEVELS:
+        raise ValueError(
+            f"channel_mults has {len(channel_mults)} entries; expected 1..{MAX_LEVELS}, a factor for each level, such as (1, 2)"
+        )
+    if blocks_per_level > MAX_BLOCKS:
+        raise ValueError(f"blocks_per_level={blocks_per_level}; expected at most {MAX_BLOCKS}")
     for level in attention_levels:
         if level not in range(len(channel_mults)):
             raise ValueError(f"attention_levels names level {level!r}; expected levels 0..{len(channel_mults) - 1}")

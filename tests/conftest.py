@@ -15,11 +15,18 @@ settings.load_profile("tests")
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=20, help="how often tests/test_killed.py kills the training process")
+    parser.addoption("--fuzz", type=int, default=100, help="how often each test of tests/test_hostile.py damages a file")
+    parser.addoption("--notebooks", nargs="+", default=["00", "99"], help="which notebooks tests/test_pressure.py runs")
 
 
 @pytest.fixture
 def kills(request):
     return request.config.getoption("--kills")
+
+
+@pytest.fixture
+def fuzz(request):
+    return request.config.getoption("--fuzz")
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_when_all_are_damaged_training_says_so_and_starts_at_the_first_step(data
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=6)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="is damaged") as told:
         assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 1
     assert [str(each.message).partition("); ")[2] for each in told] == [
         "going on from step-00000003.pt, the one before it",

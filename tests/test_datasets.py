@@ -5,8 +5,14 @@ import hashlib
 import pickle
 import socket
 import struct
-from http.server import SimpleHTTPRequestHandler
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -234,33 +240,139 @@ def mnist_files(folder, images, labels):
     return resources
 
 
-def test_mnist_is_downloaded_once(tmp_path, monkeypatch):
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
+LABELS = np.array([3, 1, 4, 1], np.uint8)
+
+
+@pytest.fixture
+def mnist_host(tmp_path, monkeypatch):
+    """How to serve an MNIST of four images: a context that takes what the host does with a file's content, and gives what it was asked."""
     from torchvision.datasets import MNIST
 
-    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28), np.uint8)
-    labels = np.array([3, 1, 4, 1], np.uint8)
     (tmp_path / "host").mkdir()
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(tmp_path / "host"))
-
-        def log_message(self, format, *values):
-            asked.append(values)
-
+    resources = mnist_files(tmp_path / "host", IMAGES, LABELS)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("DIFFUSION_LIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(MNIST, "resources", mnist_files(tmp_path / "host", images, labels))
-    with serve(Handler) as address:
-        monkeypatch.setattr(MNIST, "mirrors", [f"{address}/"])
-        mnist = dl.load_dataset("mnist")
-    assert len({request for request, *_ in asked}) == 4
-    assert torch.equal(dl.to_uint8(mnist.images)[:, 0], torch.from_numpy(images))
+    monkeypatch.setattr(MNIST, "resources", resources)
+
+    @contextmanager
+    def host(send=lambda handler, content: handler.wfile.write(content)):
+        asked = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                content = (tmp_path / "host" / self.path.strip("/")).read_bytes()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                with suppress(ConnectionError):
+                    send(self, content)
+
+            def log_message(self, *_):
+                pass
+
+        with serve(Handler) as address:
+            monkeypatch.setattr(MNIST, "mirrors", [f"{address}/"])
+            yield SimpleNamespace(asked=asked, address=address, resources=resources)
+
+    return host
+
+
+def assert_whole(mnist):
+    assert torch.equal(dl.to_uint8(mnist.images)[:, 0], torch.from_numpy(IMAGES))
     assert mnist.labels.tolist() == [3, 1, 4, 1]
-    # the host is gone, the files are in the cache folder
-    assert torch.equal(dl.load_dataset("mnist").images, mnist.images)
+
+
+def test_mnist_is_downloaded_once(tmp_path, mnist_host):
+    with mnist_host() as host:
+        assert_whole(dl.load_dataset("mnist"))
+    assert len(host.asked) == 2 * len(set(host.asked)) == 8  # torchvision asks twice, the first time for redirections
+    # the host is gone, the files are in the cache folder, and nothing else is
+    assert_whole(dl.load_dataset("mnist", train=False))
     assert (tmp_path / "cache" / "MNIST" / "raw" / "train-images-idx3-ubyte").is_file()
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir() if path.name != ".mnist.lock") == ["MNIST"]
+
+
+def in_time(handler, content):
+    """Half of the file, and then nothing for longer than anyone should wait."""
+    handler.wfile.write(content[: len(content) // 2])
+    handler.wfile.flush()
+    time.sleep(3)
+
+
+HOSTS = {
+    "a slow one": (in_time, "timed out"),
+    "one that sends half a file": (lambda handler, content: handler.wfile.write(content[: len(content) // 2]), "corrupted|IncompleteRead"),
+    "one that sends other bytes": (lambda handler, content: handler.wfile.write(bytes(len(content))), "corrupted"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTS)
+def test_a_bad_host_is_told_and_leaves_nothing_that_is_taken_for_whole(tmp_path, mnist_host, monkeypatch, kind):
+    send, reason = HOSTS[kind]
+    monkeypatch.setattr("diffusion_lib.datasets.PATIENCE", 0.5)
+    with mnist_host(send), pytest.raises(FileNotFoundError, match=rf"(?is)mnist is not in .*({reason}).*'glyphs' dataset needs neither"):
+        dl.load_dataset("mnist")
+    assert socket.getdefaulttimeout() is None
+    assert [path.name for path in (tmp_path / "cache").iterdir() if path.name != ".mnist.lock"] == []
+    with mnist_host():
+        assert_whole(dl.load_dataset("mnist"))
+
+
+LOAD = """
+import sys
+from torchvision.datasets import MNIST
+import diffusion_lib as dl
+
+MNIST.mirrors, MNIST.resources = [sys.argv[1]], eval(sys.argv[2])
+print(dl.to_uint8(dl.load_dataset("mnist").images).sum().item())
+"""
+
+
+def start_loading(host):
+    line = [sys.executable, "-c", LOAD, f"{host.address}/", repr(host.resources)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_two_processes_that_load_at_once_do_not_break_each_other(mnist_host):
+    def slowly(handler, content):
+        time.sleep(0.5)
+        handler.wfile.write(content)
+
+    with mnist_host(slowly) as host:
+        answers = [process.communicate(timeout=120) for process in [start_loading(host) for _ in range(2)]]
+    assert [out.strip() for out, _ in answers] == [str(int(IMAGES.sum()))] * 2, answers
+    assert len(host.asked) == 8  # the second one waited, and found what the first one had fetched
+
+
+def test_a_download_that_is_killed_is_made_again_and_leaves_nothing_behind(tmp_path, mnist_host):
+    reached = threading.Event()
+
+    def half(handler, content):
+        handler.wfile.write(content[: len(content) // 2])
+        handler.wfile.flush()
+        reached.set()
+        time.sleep(3)
+
+    with mnist_host(half) as host:
+        process = start_loading(host)
+        assert reached.wait(60)
+        process.kill()
+        process.communicate()
+    assert list((tmp_path / "cache").glob(".mnist-*"))
+    with mnist_host():
+        assert_whole(dl.load_dataset("mnist"))
+    assert not list((tmp_path / "cache").glob(".mnist-*"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"half", b"\x00" * 5000], ids=["empty", "short", "zeros"])
+def test_damaged_files_are_named_with_what_to_do(tmp_path, mnist_host, damage):
+    with mnist_host():
+        dl.load_dataset("mnist")
+    (tmp_path / "cache" / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(damage)
+    with pytest.raises(ValueError, match=rf"files of mnist in .*{tmp_path.name}.* are damaged \(.+\); expected whole ones: remove them"):
+        dl.load_dataset("mnist")
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])

@@ -95,8 +95,36 @@ DAMAGES = {
         r"config\.json is damaged \(.+\); expected a JSON config: save or download",
     ),
     "config binary": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe\x00"), r"config\.json is damaged"),
-    "config a list": (lambda f: (f / "config.json").write_text("[]"), r"does not fit this package"),
-    "config without prediction": (lambda f: edit_config(f, lambda c: c.pop("prediction")), r"'prediction' is missing"),
+    "config a list": (lambda f: (f / "config.json").write_text("[]"), r"config\.json is damaged \(a list, not an object\)"),
+    "config nested too deep": (lambda f: (f / "config.json").write_text("[" * 50_000), r"config\.json is damaged \(.*recursion"),
+    "config of a gigabyte": (lambda f: os.truncate(f / "config.json", 10**9), r"config\.json is damaged \(1,000,000,000 bytes, at most"),
+    "config without prediction": (lambda f: edit_config(f, lambda c: c.pop("prediction")), r"its config lacks \['prediction'\]"),
+    "config with an unknown key": (lambda f: edit_config(f, lambda c: c.update(code="x")), r"has unknown \['code'\]; expected \['im"),
+    "config of absurd width": (
+        lambda f: edit_config(f, lambda c: c["network"].update(base_channels=2**40)),
+        r"size mismatch for|overflow|too large",
+    ),
+    "config of absurd depth": (
+        lambda f: edit_config(f, lambda c: c["network"].update(blocks_per_level=10**9)),
+        r"blocks_per_level=1000000000; expected at most",
+    ),
+    "config of absurdly many levels": (
+        lambda f: edit_config(f, lambda c: c["network"].update(channel_mults=[1] * 20_000)),
+        r"channel_mults has 20000 entries; expected 1\.\.12",
+    ),
+    "config of absurd images": (
+        lambda f: edit_config(f, lambda c: c.update(image_shape=[1, 10**8, 10**8])),
+        r"image_shape=\[1, 100000000, 100000000\]; expected \(C, H, W\)",
+    ),
+    "config of images that do not fit": (
+        lambda f: edit_config(f, lambda c: c.update(image_shape=[3, 8, 8])),
+        r"images have shape \(1, 3, 8, 8\); expected \(B, 1, H, W\)",
+    ),
+    "config of images that are text": (lambda f: edit_config(f, lambda c: c.update(image_shape="abc")), r"image_shape='abc'"),
+    "a weight that is not a number": (
+        lambda f: edit_tensors(f, lambda t: t["network.stem.bias"].fill_(float("nan"))),
+        r"model\.safetensors is damaged \(network\.stem\.bias holds numbers that are not finite\)",
+    ),
     "config of unknown prediction": (lambda f: edit_config(f, lambda c: c.update(prediction="w")), r"unknown prediction 'w'"),
     "config with unknown option": (
         lambda f: edit_config(f, lambda c: c["network"].update(depth=3)),
@@ -242,11 +270,11 @@ def test_the_classifier_reads_digits_it_has_not_seen():
     assert read_right(dl.load_classifier("mnist"), held_out.images, held_out.labels).value >= 0.98
 
 
-@pytest.mark.parametrize(("name", "num_classes"), [("glyphs", 36), ("mnist", 10)])
-def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes):
+@pytest.mark.parametrize(("name", "num_classes", "channels"), [("glyphs", 36, 48), ("mnist", 10, 32)])
+def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes, channels):
     denoiser = dl.load_pretrained(name)
     assert (denoiser.image_shape, denoiser.num_classes, denoiser.training) == ((1, 28, 28), num_classes, False)
-    assert denoiser.network.config == dl.UNet(num_classes=num_classes).config, "what ships is the default network"
+    assert denoiser.network.config == dl.UNet(base_channels=channels, num_classes=num_classes).config, "notebook 02 shows this network"
     y = torch.arange(72) % num_classes
     samples = dl.sample(denoiser, 72, steps=20, y=y)
     assert read_right(dl.load_classifier(name), samples, y).value >= 0.9
@@ -258,7 +286,7 @@ def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes):
 def test_models_of_few_images_repeat_them_and_models_of_many_do_not(n, copies):
     denoiser = dl.load_pretrained(f"glyphs-{n}")
     assert (denoiser.image_shape, denoiser.num_classes) == ((1, 28, 28), None)
-    seen = dl.load_dataset("glyphs").images[:n].flatten(1)
+    seen = dl.load_dataset("glyphs", n=n, seed=int(n == 20_000)).images.flatten(1)
     distances = torch.cdist(dl.sample(denoiser, 16, steps=20).flatten(1), seen).min(dim=1).values / 28
     assert (distances < 0.1).all() if copies else (distances > 0.1).float().mean() > 0.8
 

@@ -399,3 +399,109 @@ def test_the_average_takes_over_running_statistics():
     ema.update(denoiser, 1)
     assert torch.equal(ema.denoiser.network.running_mean, denoiser.network.running_mean)
     assert denoiser.network.running_mean.item() > 0
+
+
+# ------------------------------------------------------------------------------------------------- numbers that are not finite
+
+
+class Broken(dl.Denoiser):
+    """Its loss is `value` in the calls whose numbers are in `bad`, 1 the first."""
+
+    calls, bad, value = 0, (), math.nan
+
+    def loss(self, *args, **kwargs):
+        self.calls += 1
+        loss = super().loss(*args, **kwargs)
+        return loss * self.value if self.calls in self.bad else loss
+
+
+def broken(bad, value=math.nan):
+    tiny = tiny_denoiser()
+    denoiser = Broken(tiny.network, tiny.schedule, "eps", tiny.image_shape)
+    denoiser.bad, denoiser.value = bad, value
+    return denoiser
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, precision, value):
+    denoiser = broken({4, 5, 9}, value)
+    steps = dl.train(denoiser, dataset, replace(CONFIG, precision=precision, checkpoint_every=1), tmp_path)
+    before, moments, counts = weights(denoiser), None, []
+    for step in steps:
+        now, state = weights(denoiser), checkpoints.newest(tmp_path).content["optimizer"]["state"]
+        skipped = step.step in {4, 5, 9}
+        assert all(torch.equal(before[name], now[name]) for name in now if name != "schedule") == skipped
+        if skipped:
+            assert all(torch.equal(moments[k]["exp_avg_sq"], state[k]["exp_avg_sq"]) for k in state)
+        assert step.loss.isfinite() != skipped
+        before, moments = now, state
+        counts.append(int(step.skipped))
+    assert counts == [0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 3]
+    assert all(value.isfinite().all() for value in weights(step.ema).values())
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_too(dataset):
+    class Cliff(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, grad):
+            return grad * math.inf
+
+    denoiser = tiny_denoiser()
+    before = weights(denoiser)
+    hook = denoiser.network.head.register_forward_hook(lambda module, args, out: Cliff.apply(out))
+    steps = dl.train(denoiser, dataset, CONFIG)
+    step = next(steps)
+    assert step.loss.isfinite()
+    assert not step.grad_norm.isfinite()
+    assert step.skipped == 1
+    assert all(torch.equal(before[name], value) for name, value in weights(denoiser).items())
+    hook.remove()
+    step = next(steps)
+    assert step.skipped == 1
+    assert not torch.equal(before["network.stem.weight"], weights(denoiser)["network.stem.weight"])
+
+
+def test_too_many_skipped_steps_in_a_row_end_training_with_the_last_good_weights(dataset, tmp_path):
+    denoiser = broken(range(5, 100))
+    steps = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4), tmp_path)
+    assert [next(steps).step for _ in range(4)] == [1, 2, 3, 4]
+    good = weights(denoiser)
+    message = r"not finite in the 4 steps up to 8, which were skipped; the weights are still those of step 4. Expected finite numbers: look"
+    assert [next(steps).step for _ in range(4)] == [5, 6, 7, 8]
+    with pytest.raises(FloatingPointError, match=message):
+        next(steps)
+    assert all(torch.equal(good[name], value) for name, value in weights(denoiser).items())
+    assert all(torch.equal(good[name], value) for name, value in checkpoints.newest(tmp_path).content["denoiser"].items())
+
+
+def test_fewer_skipped_steps_than_the_limit_do_not_end_training(dataset):
+    denoiser = broken({2, 3, 4, 6, 7, 8, 10, 11, 12})
+    *_, step = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4))
+    assert (step.step, int(step.skipped)) == (12, 9)
+    with pytest.raises(FloatingPointError, match="in the 3 steps up to 12"):  # the last steps count as well
+        list(dl.train(broken({10, 11, 12}), dataset, replace(CONFIG, skip_limit=3)))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [torch.zeros(24, 1, 8, 8), torch.full((24, 1, 8, 8), -1.0), torch.ones(1, 1, 8, 8)],
+    ids=["grey", "black", "one image"],
+)
+def test_constant_images_and_a_single_one_can_be_trained_on(images):
+    data = dl.ImageDataset(images, torch.zeros(len(images), dtype=torch.long), ("only",))
+    *_, step = dl.train(tiny_denoiser(num_classes=1), data, CONFIG)
+    assert step.loss.isfinite()
+    assert step.skipped == 0
+    assert dl.sample(step.ema, 2, steps=3, y=0).isfinite().all()
+
+
+def test_an_empty_batch_is_refused(denoiser):
+    nothing = torch.zeros(0, 1, 8, 8)
+    for ask in (lambda: denoiser(nothing, 5), lambda: denoiser.loss(nothing), lambda: dl.q_sample(denoiser.schedule, nothing, 5)):
+        with pytest.raises(ValueError, match="holds no images; expected a batch of one or more"):
+            ask()

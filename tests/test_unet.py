@@ -196,7 +196,9 @@ def test_a_network_without_classes_takes_none():
     [
         (dict(base_channels=12, norm_groups=8), r"base_channels=12; expected a multiple of norm_groups=8"),
         (dict(norm_groups=0), r"norm_groups=0; expected a whole number, 1 or more"),
-        (dict(channel_mults=()), r"channel_mults is empty"),
+        (dict(channel_mults=()), r"channel_mults has 0 entries; expected 1\.\.12"),
+        (dict(channel_mults=[1] * 13), r"channel_mults has 13 entries; expected 1\.\.12"),
+        (dict(blocks_per_level=101), r"blocks_per_level=101; expected at most 100"),
         (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected a whole number, 1 or more"),
         (dict(attention_levels=(2,)), r"attention_levels names level 2; expected levels 0\.\.1"),
         (dict(dropout=1.0), r"dropout=1.0; expected a probability"),

@@ -106,14 +106,20 @@ def test_readers_can_set_and_observe_where_the_widget_stands():
     assert (widget.t, widget.schedule) == (20, "cosine")
 
 
-def test_noisings_still_is_a_film_from_clean_to_noise():
+def test_noisings_still_is_a_film_from_clean_to_noise_with_a_name_and_a_caption_for_each_picture():
     schedule = dl.linear_schedule(20)
     still = picture(noising(X0, schedule, eps=EPS, columns=2).still)
-    film = torch.cat([dl.q_sample(schedule, X0[:2], t, EPS[:2]) for t in (0, 4, 8, 12, 16, 20)])
-    expected = image_grid(film, columns=2).numpy()[..., 0]
-    factor = still.shape[1] // expected.shape[1]
-    # 16 grey levels, 17 apart
-    assert abs(still.astype(int) - expected.repeat(factor, axis=0).repeat(factor, axis=1)).max() <= 9
+    film = [image_grid(dl.q_sample(schedule, X0[:2], t, EPS[:2]), 2).numpy()[..., 0] for t in (0, 4, 8, 12, 16, 20)]
+    height, width = film[0].shape
+    factor = (still.shape[0] - 2 * LINE) // height
+    assert still.shape == (height * factor + 2 * LINE, (6 * width + 5 * 4) * factor)
+    for k, each in enumerate(film):
+        left = k * (width + 4) * factor
+        shown = still[LINE:-LINE, left : left + width * factor].astype(int)
+        assert abs(shown - each.repeat(factor, axis=0).repeat(factor, axis=1)).max() <= 9  # 16 grey levels, 17 apart
+    for line in (still[:LINE], *np.array_split(still[-LINE:], 6, axis=1)):
+        assert line.max() == 255
+        assert line.min() == 0
 
 
 def test_explore_schedules_sends_tables_and_images():
@@ -135,6 +141,7 @@ def test_explore_schedules_does_without_images():
     assert picture(widget.still).shape[1] > 300
 
 
+LINE = 18  # pixels, of a text above or below a still picture
 FRAMES = noise(7, 5, 1, 8, 6, seed=3, dtype=torch.float32)
 
 
@@ -308,7 +315,7 @@ def test_a_live_view_refuses_samples_it_was_not_made_for():
 
 def fake_run(steps):
     """What `train` yields, without the work."""
-    return (dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None) for n in range(1, steps + 1))
+    return (dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None, torch.tensor(0)) for n in range(1, steps + 1))
 
 
 def live(total=30):

@@ -94,7 +94,7 @@ def attention(
         title=title,
     )
     widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
-    widget.still = _still(xts, [each[first][0][:3] for each in seen])
+    widget.still = _still(xts, ts, first, [each[first][0][:3] for each in seen])
     return widget
 
 
@@ -134,9 +134,10 @@ def _grey(tiles: Tensor) -> np.ndarray:
     return ((values + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
-def _still(xts: Sequence[Tensor], features: Sequence[Tensor]) -> bytes:
-    """xt at some noise levels and, below, three feature maps (3, h, w) at each, enlarged to the image's size."""
+def _still(xts: Sequence[Tensor], ts: Sequence[int], layer: str, features: Sequence[Tensor]) -> bytes:
+    """xt at some noise levels and, below, three feature maps (3, h, w) of a layer at each, enlarged to the image's size."""
     height, width = xts[0].shape[2:]
     enlarged = [torch.nn.functional.interpolate(f[:, None] / f.abs().max(), size=(height, width)) for f in features]
-    rows = [xts, *[[e[k : k + 1] for e in enlarged] for k in range(3)]]
-    return filmstrip([[image_grid(picture, padding=0).numpy() for picture in row] for row in rows])
+    rows = {"xt": xts} | {f"feature map {k} of {layer}": [e[k : k + 1] for e in enlarged] for k in range(3)}
+    pictures = {name: [image_grid(picture, padding=0).numpy() for picture in row] for name, row in rows.items()}
+    return filmstrip(pictures, [f"t = {t}" for t in ts])

@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import anywidget
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import traitlets
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 FOLDER = Path(__file__).parent
@@ -137,12 +137,18 @@ def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def filmstrip(rows: Sequence[Sequence[np.ndarray]], frames: int = 5) -> bytes:
-    """A still picture as PNG: for each row of pictures uint8 (H, W, 3), `frames` of them, evenly spaced, with white between."""
-    count = len(rows[0])
+def filmstrip(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], frames: int = 5) -> bytes:
+    """A still picture as PNG: below each row's name, `frames` of its pictures uint8 (H, W, 3), evenly spaced.
+
+    captions: what each picture of a row is; written below the last row.
+    """
+    count = len(captions)
     chosen = sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
-    strips = [_with_gaps([row[i] for i in chosen], axis=1) for row in rows]
-    return png(enlarge(_with_gaps(strips, axis=0)), 16)
+    parts = []
+    for name, row in rows.items():
+        strip = enlarge(_with_gaps([row[i] for i in chosen]))
+        parts += [_line([name], strip.shape[1]), strip] if name else [strip]
+    return png(np.concatenate([*parts, _line([captions[i] for i in chosen], strip.shape[1])]), 16)
 
 
 def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -154,8 +160,20 @@ def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
     return np.concatenate([np.concatenate(frames[r * columns : (r + 1) * columns], axis=1) for r in range(rows)], axis=0), columns
 
 
-def _with_gaps(pictures: list[np.ndarray], axis: int, gap: int = 4) -> np.ndarray:
-    shape = list(pictures[0].shape)
-    shape[axis] = gap
-    white = np.full(shape, 255, np.uint8)
-    return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=axis)
+def _with_gaps(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
+    white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
+    return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=1)
+
+
+def _line(texts: Sequence[str], width: int, height: int = 18) -> np.ndarray:
+    """Texts in as many columns, black on white, each cut off where its column ends: uint8 (height, width, 3)."""
+    from matplotlib import get_data_path
+
+    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
+    line = Image.new("RGB", (width, height), "white")
+    for k, text in enumerate(texts):
+        left, right = width * k // len(texts), width * (k + 1) // len(texts)
+        column = Image.new("RGB", (right - left, height), "white")
+        ImageDraw.Draw(column).text((2, 1), text, "black", font)
+        line.paste(column, (left, 0))
+    return np.asarray(line)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 import traitlets
 from torch import Tensor
 
@@ -10,7 +9,7 @@ from diffusion_lib.errors import unknown_name
 from diffusion_lib.plots import image_grid
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import enlarge, fingerprint, front_end, png, within
+from diffusion_lib.widgets.base import filmstrip, fingerprint, front_end, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables
 
 
@@ -45,7 +44,7 @@ def noising(
     n, c, h, w = x0.shape
     names = ", ".join(widget.names)
     widget.summary = f"NoisingWidget({n} images {c}x{h}x{w}, t = 0..{T}, {names}, data {fingerprint(x0, eps, cells=4)})"
-    film = [q_sample(first, x0[:columns], round(i * T / 5), eps[:columns]) for i in range(6)]
-    across = len(film[0]) if len(film[0]) > 1 else len(film)  # a row for each t; a single image makes one row of all six
-    widget.still = png(enlarge(image_grid(torch.cat(film), columns=across).numpy()), 16)
+    some_t = [round(i * T / 5) for i in range(6)]
+    film = [image_grid(q_sample(first, x0[:columns], t, eps[:columns]), columns).numpy() for t in some_t]
+    widget.still = filmstrip({f"xt, {first.name} schedule": film}, [f"t = {t}" for t in some_t], len(film))
     return widget

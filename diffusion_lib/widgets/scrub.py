@@ -153,7 +153,9 @@ def scrub_grid(
     widget.first, widget.second = start
     data = fingerprint(*panels.values())
     widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(panels)}; data {data})"
-    widget.still = filmstrip([rows[start[1] :: grid[1]] for rows in pictures])
+    shown = f", {second_name} {second_values[start[1]]}"
+    films = {f"{name}{shown}".lstrip(", "): rows[start[1] :: grid[1]] for name, rows in pictures.items()}
+    widget.still = filmstrip(films, [f"{first_name if i == 0 else ''} {value}".lstrip() for i, value in enumerate(first_values)])
     return widget
 
 
@@ -169,11 +171,11 @@ def _make(
     widget = kind(captions=list(captions), frame=start, **drawn, **traits)
     data = fingerprint(*panels.values())
     widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(panels)}; data {data})"
-    widget.still = filmstrip(pictures)
+    widget.still = filmstrip(pictures, captions)
     return widget
 
 
-def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, list[list]]:
+def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, dict[str, list]]:
     """The traits of `Sheets` for panels of frames (F, B, C, H, W), and each panel's frames as pictures."""
     pictures = {name: [image_grid(frame, columns).numpy() for frame in frames] for name, frames in panels.items()}
     grey = all(frames.shape[2] == 1 for frames in panels.values())
@@ -184,4 +186,4 @@ def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, list[list]
         panel_names=list(panels),
         frame_shape=list(next(iter(pictures.values()))[0].shape[:2]),
     )
-    return traits, list(pictures.values())
+    return traits, pictures

@@ -64,7 +64,7 @@ class TrainingWidget(FrameWidget):
             self.panel_names, self.panel_shape = list(grids), shape
             self.steps = [*self.steps, step]
             self.pictures = [*self.pictures, png(row[..., 0] if grey else row, 16 if grey else None)]
-        self.still = filmstrip(list(self._films.values()))
+        self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
 
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]

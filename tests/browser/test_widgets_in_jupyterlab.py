@@ -31,7 +31,7 @@ import time
 def steps():
     for n in range(1, 2000):
         time.sleep(0.02)
-        yield dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None)
+        yield dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None, torch.tensor(0))
 run = steps()
 view = dl.widgets.live_training(2000, ["samples"], (8, 1, 28, 28), title="live")
 """,

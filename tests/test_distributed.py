@@ -1,0 +1,172 @@
+"""Several processes do what one does: the same gradients, weights and samples, resumed on another number, and refused where it cannot be.
+
+Real processes, started as a reader would start them, which talk through gloo.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import CONFIG, tiny_dataset, tiny_denoiser
+
+import diffusion_lib as dl
+from diffusion_lib import checkpoints
+from diffusion_lib.training import parts_of_batch
+
+TESTS = Path(__file__).parent
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
+AUTO = replace(CONFIG, steps=10, device="auto", precision="auto")
+
+CHILD = """
+import shutil, sys
+from pathlib import Path
+import torch
+from accelerate import Accelerator
+from helpers import tiny_dataset, tiny_denoiser
+from test_distributed import AUTO, replace
+import diffusion_lib as dl
+
+folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
+found = {}
+for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
+    accelerator.gradient_accumulation_steps = parts
+    denoiser = tiny_denoiser(seed=accelerator.process_index)  # each process its own: the first one's count
+    steps = dl.train(denoiser, tiny_dataset(), replace(AUTO, checkpoint_every=1), folder / name, accelerator)
+    taken = []
+    for step in steps:
+        taken.append((step.step, step.loss.item(), step.grad_norm.item()))
+        if step.step == 1 and accelerator.is_main_process:
+            shutil.copy(folder / name / "step-00000001.pt", folder / f"{name}.pt")
+    found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
+found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2, accelerator=accelerator)
+found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
+torch.save(found, folder / f"process-{accelerator.process_index}.pt")
+accelerator.end_training()
+"""
+
+
+def launch(how, *arguments, cwd=None):
+    environment = os.environ | dict(PYTHONPATH=str(TESTS), OMP_NUM_THREADS="1")
+    line = [sys.executable, *how, *map(str, arguments)]
+    child = subprocess.run(line, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    assert child.returncode == 0, child.stderr[-3000:]
+    return child
+
+
+def whole_run(folder=None, steps=None):
+    """The same run on one process: what was taken, and the last step."""
+    taken = []
+    for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(AUTO, precision="float32", device="cpu", checkpoint_every=1), folder):
+        taken.append((step.step, step.loss.item(), step.grad_norm.item()))
+        if step.step == steps:
+            break
+    return taken, step
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes found, each: plain, with accumulated gradients, and going on after one process's five steps."""
+    folder = tmp_path_factory.mktemp("two")
+    whole_run(folder / "resumed", steps=5)
+    (folder / "child.py").write_text(CHILD)
+    launch(TORCHRUN, folder / "child.py", folder)
+    return [torch.load(folder / f"process-{i}.pt") for i in (0, 1)], folder
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulated"])
+def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name):
+    found, folder = two
+    taken, step = whole_run(tmp_path)
+    assert len(taken) == 10
+    torch.testing.assert_close(found[0][name]["taken"], taken, rtol=1e-5, atol=1e-6)
+    # Adam's first moment after one step is a tenth of the gradient
+    whole_run(tmp_path / "one", steps=1)
+    theirs = torch.load(folder / f"{name}.pt", weights_only=True)["optimizer"]["state"]
+    ours = checkpoints.newest(tmp_path / "one").content["optimizer"]["state"]
+    for k in ours:
+        torch.testing.assert_close(theirs[k]["exp_avg"], ours[k]["exp_avg"], rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(found[0][name]["denoiser"], step.denoiser.state_dict(), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found[0][name]["ema"], step.ema.state_dict(), rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
+    found, folder = two
+    taken, step = whole_run()
+    torch.testing.assert_close(found[0]["resumed"]["taken"], taken[5:], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0]["resumed"]["ema"], step.ema.state_dict(), rtol=1e-3, atol=1e-4)
+    # and what two wrote, one goes on from
+    (folder / "plain" / "step-00000010.pt").rename(tmp_path / "aside.pt")
+    again, _ = whole_run(folder / "plain")
+    torch.testing.assert_close(again, taken[9:], rtol=1e-5, atol=1e-6)
+
+
+def test_the_processes_agree_bit_for_bit(two):
+    (first, second), _ = two
+    for name in ("plain", "accumulated", "resumed"):
+        assert first[name]["taken"] == second[name]["taken"]
+        for what in ("denoiser", "ema"):
+            torch.testing.assert_close(first[name][what], second[name][what], rtol=0, atol=0)
+
+
+def test_a_sample_does_not_depend_on_the_number_of_processes(two):
+    (first, second), _ = two
+    ema = tiny_denoiser()
+    ema.load_state_dict(first["resumed"]["ema"])
+    ours = dl.sample(ema.eval(), 5, steps=3, y=[0, 1, 2, 0, 1])
+    torch.testing.assert_close(first["samples"], ours, rtol=0, atol=1e-5)
+    assert torch.equal(first["samples"], second["samples"])
+    torch.testing.assert_close(first["one sample"], dl.sample(ema, 1, steps=3), rtol=0, atol=1e-5)
+
+
+COMMAND = "--dataset glyphs --images 64 --base-channels 16 --batch-size 8 --warmup-steps 1 --checkpoint-every 2 --steps 4 --device cpu"
+
+
+def test_the_command_is_the_same_under_every_launcher(tmp_path):
+    train, models = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"], {}
+    plain = launch(train, tmp_path / "one", "--precision", "float32")
+    for name, launcher in dict(torchrun=TORCHRUN, accelerate=[*ACCELERATE, "--mixed_precision=no"]).items():
+        arguments = ["--precision", "float32"] if name == "torchrun" else []
+        child = launch([*launcher, *train], tmp_path / name, *arguments)
+        assert child.stdout.count("saved to") == plain.stdout.count("saved to") == 1
+        models[name] = dl.Denoiser.from_pretrained(tmp_path / name).state_dict()
+        assert sorted(p.name for p in (tmp_path / name / "checkpoints").iterdir()) == ["step-00000002.pt", "step-00000004.pt"]
+    for model in models.values():
+        torch.testing.assert_close(model, dl.Denoiser.from_pretrained(tmp_path / "one").state_dict(), rtol=1e-3, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------------ without processes
+
+
+def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU"):
+    return SimpleNamespace(
+        num_processes=processes, process_index=index, gradient_accumulation_steps=parts, distributed_type=kind, mixed_precision="no"
+    )
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (1, 3), (4, 3), (12, 2)])
+def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes, parts):
+    slices = [part for i in range(processes) for part in parts_of_batch(48, accelerator(processes, i, parts))]
+    assert [k for part in slices for k in range(48)[part]] == list(range(48))
+    assert len(slices) == processes * parts
+    assert parts_of_batch(48) == [slice(0, 48)]
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "message"),
+    [
+        (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 parts that gradients are accumulated over"),
+        (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 parts"),
+        (AUTO, accelerator(kind="DistributedType.FSDP"), "accelerate is set to FSDP; expected plain data parallelism"),
+        (replace(AUTO, device="cpu"), accelerator(), "device='cpu' and precision='auto' with an accelerator; expected 'auto'"),
+        (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(config, given, message):
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)

@@ -1,0 +1,85 @@
+"""Notebooks under pressure: each cell run twice, the longest ones interrupted, some out of order, then all again from the top.
+
+Nothing may fail, no file may be left behind, and the kernel may not grow from one time through to the next. Here for the shortest
+notebooks; for all of them, by hand: `pytest tests/test_pressure.py --notebooks 00 01 02 03 04 05 06 99` (about 30 minutes).
+"""
+
+import asyncio
+import os
+import random
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+RESIDENT = "int(next(x for x in open('/proc/self/status') if x.startswith('VmRSS')).split()[1]) // 1024"  # MB
+LEFT_BY_JUPYTER = {".ipython", ".cache", ".config", ".local"}  # in a home that has never seen them
+
+
+def pytest_generate_tests(metafunc):
+    if "name" in metafunc.fixturenames:
+        metafunc.parametrize("name", metafunc.config.getoption("--notebooks"))
+
+
+class Pressed:
+    """A notebook in a kernel of its own, whose home and temporary folder are in `folder`."""
+
+    def __init__(self, path, folder):
+        self.notebook = nbformat.read(path, as_version=4)
+        self.cells = [i for i, cell in enumerate(self.notebook.cells) if cell.cell_type == "code"]
+        resources = {"metadata": {"path": str(folder / "work")}}
+        self.client = NotebookClient(self.notebook, timeout=900, kernel_name="python3", resources=resources)
+        places = dict(HOME="home", TMPDIR="tmp", DIFFUSION_LIB_CACHE="cache", MPLCONFIGDIR="home/.cache")
+        for place in ("work", *places.values()):
+            (folder / place).mkdir(parents=True, exist_ok=True)
+        self.environment = os.environ | {name: str(folder / place) for name, place in places.items()}
+        self.seconds = {}
+
+    async def run(self, index):
+        start = time.monotonic()
+        await self.client.async_execute_cell(self.notebook.cells[index], index)
+        self.seconds.setdefault(index, time.monotonic() - start)
+
+    async def interrupt(self, index):
+        """Stops a cell in the middle of its work."""
+        task = asyncio.ensure_future(self.client.async_execute_cell(self.notebook.cells[index], index))
+        await asyncio.sleep(0.4 * self.seconds[index])
+        await self.client.km.interrupt_kernel()
+        try:
+            await task
+        except CellExecutionError as error:
+            assert error.ename == "KeyboardInterrupt", error  # noqa: PT017 - any other is a failure of the notebook
+
+    async def memory(self):
+        cell = nbformat.v4.new_code_cell(f"import gc\ngc.collect()\nprint({RESIDENT})")
+        self.notebook.cells.append(cell)
+        await self.client.async_execute_cell(cell, len(self.notebook.cells) - 1)
+        return int(self.notebook.cells.pop().outputs[0].text)
+
+    async def press(self):
+        async with self.client.async_setup_kernel(env=self.environment):
+            for index in self.cells:
+                await self.run(index)
+                await self.run(index)
+            for index in sorted(self.seconds, key=self.seconds.get)[-2:]:
+                await self.interrupt(index)
+                await self.run(index)
+            for index in random.Random(0).sample(self.cells, min(5, len(self.cells))):
+                await self.run(index)
+            sizes = []
+            for _ in range(2):
+                for index in self.cells:
+                    await self.run(index)
+                sizes.append(await self.memory())
+        return sizes
+
+
+def test_a_notebook_under_pressure_works_on_and_leaves_nothing(name, tmp_path):
+    (path,) = NOTEBOOKS.glob(f"{name}_*.ipynb")
+    before, after = asyncio.run(Pressed(path, tmp_path).press())
+    assert after < before + 200, f"the kernel grew from {before} to {after} MB"
+    left = [file.relative_to(tmp_path) for file in tmp_path.rglob("*") if file.is_file()]
+    assert [file for file in left if not (file.parts[0] == "home" and file.parts[1] in LEFT_BY_JUPYTER)] == []
