@@ -69,7 +69,7 @@ def ddpm_steps(
     def transition(xt, x0_hat, eps_hat, t, s):
         return ddpm_transition(denoiser.schedule, xt, x0_hat, t, s, variance)
 
-    return _walk(denoiser, xT, denoiser.schedule.T if steps is None else steps, transition, clip, y, generator)
+    return _walk(denoiser, xT, denoiser.schedule.T if steps is None else steps, transition, True, clip, y, generator)
 
 
 def ddim_steps(
@@ -94,7 +94,7 @@ def ddim_steps(
     def transition(xt, x0_hat, eps_hat, t, s):
         return ddim_transition(denoiser.schedule, x0_hat, eps_hat, t, s, eta)
 
-    return _walk(denoiser, xT, steps, transition, clip, y, generator)
+    return _walk(denoiser, xT, steps, transition, eta > 0, clip, y, generator)
 
 
 def ddpm_transition(schedule: Schedule, xt: Tensor, x0_hat: Tensor, t: int, s: int, variance: str = "small") -> Gaussian:
@@ -218,6 +218,7 @@ def _walk(
     xT: Tensor,
     steps: int,
     transition: Callable[[Tensor, Tensor, Tensor, int, int], Gaussian],
+    noisy: bool,
     clip: bool,
     y: Tensor | None,
     generator: Generator | None,
@@ -238,7 +239,8 @@ def _walk(
                     x0_hat = x0_hat.clamp(-1, 1)
                     eps_hat = eps_from_x0(denoiser.schedule, xt, t, x0_hat)
                 mean, variance = transition(xt, x0_hat, eps_hat, t, s)
-                xt = mean + variance.sqrt() * randn_like(mean, generator) if variance.any() else mean
+                # the last step's variance is 0; to look at it would make the processor wait for the device
+                xt = mean + variance.sqrt() * randn_like(mean, generator) if noisy and s > 0 else mean
             yield Step(s, xt, x0_hat, eps_hat)
 
     return walk()
