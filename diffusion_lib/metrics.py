@@ -80,7 +80,9 @@ def read_right(classifier: Classifier, images: Tensor, labels: Tensor) -> Estima
     p = (classifier.read(images) == labels).double().mean().item()
     # (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)                                        Wilson 1927
     centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return Estimate(p, (centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
+    low, high = ((centre + side) / (1 + z**2 / n) for side in (-half, half))
+    # at p = 0 and p = 1 an end is p itself, but for rounding
+    return Estimate(p, max(0.0, min(p, low)), min(1.0, max(p, high)))
 
 
 class _AsIs(nn.Module):

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
@@ -68,11 +69,19 @@ def expect_keys(config: dict, keys: set[str]) -> None:
 
 def built(make: Callable[[], Model], tensors: dict[str, Tensor]) -> Model:
     """The module that `make` makes, with these weights."""
-    with torch.device("meta"):  # without memory: the sizes that a config asks for are compared with those in the file first
+    with torch.device("meta"), _Unfilled():  # without memory: the sizes that a config asks for are compared with the file's first
         make().load_state_dict(tensors, assign=True)
     module = make()
     module.load_state_dict(tensors)
     return module
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves tensors as they are where their first values would be drawn: torch takes a second or two to prepare that on "meta"."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        return kwargs["tensor"] if func is nn.init.normal_ else func(*args, **kwargs)
 
 
 @contextmanager

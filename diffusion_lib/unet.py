@@ -225,7 +225,7 @@ class UNet(nn.Module):
         """Raises `ValueError` unless images of shape (C, H, W) fit this network; sides of more than `MAX_SIDE` pixels do not."""
         if len(shape) != 3 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in shape):
             raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}")
-        self.check_input(torch.empty(1, *shape, device="meta"), torch.ones(1, dtype=torch.long), None)
+        self.check_input(torch.empty(1, *shape, device="meta"), torch.ones(1, dtype=torch.long), None)  # no memory is taken
 
     def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for images, timesteps or labels that this network cannot take."""

@@ -149,6 +149,9 @@ def test_read_right_has_wilsons_interval():
     wrong[:2] = (wrong[:2] + 1) % 5
     assert read_right(classifier, images, wrong) == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
     assert read_right(classifier, images, (labels + 1) % 5) == pytest.approx((0.0, 0.0, 0.278), abs=1e-3)
+    for n in range(1, 200):  # whatever the rounding
+        none, every = (read_right(classifier, images[:1].expand(n, -1, -1, -1), (labels[:1] + k).expand(n)) for k in (1, 0))
+        assert none.low == none.value == 0 and every.high == every.value == 1
 
 
 def test_an_estimate_reads_as_value_and_interval():
