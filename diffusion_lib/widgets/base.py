@@ -4,6 +4,7 @@ import hashlib
 import io
 import math
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -147,8 +148,8 @@ def filmstrip(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str],
     parts = []
     for name, row in rows.items():
         strip = enlarge(_with_gaps([row[i] for i in chosen]))
-        parts += [_line([name], strip.shape[1]), strip] if name else [strip]
-    return png(np.concatenate([*parts, _line([captions[i] for i in chosen], strip.shape[1])]), 16)
+        parts += [_columns([name], strip.shape[1]), strip] if name else [strip]
+    return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), 16)
 
 
 def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
@@ -165,15 +166,14 @@ def _with_gaps(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
     return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=1)
 
 
-def _line(texts: Sequence[str], width: int, height: int = 18) -> np.ndarray:
-    """Texts in as many columns, black on white, each cut off where its column ends: uint8 (height, width, 3)."""
+def _columns(texts: Sequence[str], width: int, line_height: int = 18) -> np.ndarray:
+    """Texts in as many columns, black on white, each wrapped at the end of its column: uint8 (height, width, 3)."""
     from matplotlib import get_data_path
 
     font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
-    line = Image.new("RGB", (width, height), "white")
-    for k, text in enumerate(texts):
-        left, right = width * k // len(texts), width * (k + 1) // len(texts)
-        column = Image.new("RGB", (right - left, height), "white")
-        ImageDraw.Draw(column).text((2, 1), text, "black", font)
-        line.paste(column, (left, 0))
-    return np.asarray(line)
+    wrapped = [textwrap.wrap(text, max(1, width // len(texts) // 8)) for text in texts]  # a letter is some 8 pixels wide
+    page = Image.new("RGB", (width, line_height * max(map(len, wrapped))), "white")
+    for column, lines in enumerate(wrapped):
+        for row, line in enumerate(lines):
+            ImageDraw.Draw(page).text((width * column // len(texts) + 2, row * line_height + 1), line, "black", font)
+    return np.asarray(page)
