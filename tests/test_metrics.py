@@ -151,7 +151,8 @@ def test_read_right_has_wilsons_interval():
     assert read_right(classifier, images, (labels + 1) % 5) == pytest.approx((0.0, 0.0, 0.278), abs=1e-3)
     for n in range(1, 200):  # whatever the rounding
         none, every = (read_right(classifier, images[:1].expand(n, -1, -1, -1), (labels[:1] + k).expand(n)) for k in (1, 0))
-        assert none.low == none.value == 0 and every.high == every.value == 1
+        assert none.low == none.value == 0
+        assert every.high == every.value == 1
 
 
 def test_an_estimate_reads_as_value_and_interval():
