@@ -57,22 +57,24 @@ def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
 @lru_cache(maxsize=1)
 def _masters() -> Tensor:
     """Every character in every font, centred: float (fonts, characters, 112, 112) in [0, 1]."""
-    return torch.stack([torch.stack([_render(font, character) for character in CHARACTERS]) for font in FONTS])
-
-
-def _render(font_name: str, character: str) -> Tensor:
     from matplotlib import get_data_path
     from matplotlib.ft2font import FT2Font
 
-    font = FT2Font(f"{get_data_path()}/fonts/ttf/{font_name}.ttf")
-    font.set_size(100, 72)
-    font.set_text("H")
+    masters = torch.zeros(len(FONTS), len(CHARACTERS), MASTER, MASTER)
+    for masters_of_font, name in zip(masters, FONTS, strict=True):
+        font = FT2Font(f"{get_data_path()}/fonts/ttf/{name}.ttf")
+        cap_height = len(_drawn(font, "H", 100))  # fonts differ in how much of their size a capital takes
+        for master, character in zip(masters_of_font, CHARACTERS, strict=True):
+            bitmap = torch.from_numpy(_drawn(font, character, 100 * CAP_HEIGHT / cap_height)) / 255
+            height, width = bitmap.shape
+            top, left = (MASTER - height) // 2, (MASTER - width) // 2
+            master[top : top + height, left : left + width] = bitmap
+    return masters
+
+
+def _drawn(font, text: str, size: float) -> np.ndarray:
+    """The text in that size in points at 72 dpi, which are pixels: float32 (height, width) in 0..255."""
+    font.set_size(size, 72)
+    font.set_text(text)
     font.draw_glyphs_to_bitmap(antialiased=True)
-    cap_height = np.asarray(font.get_image()).shape[0]  # fonts differ in how much of their size a capital takes
-    font.set_size(100 * CAP_HEIGHT / cap_height, 72)
-    font.set_text(character)
-    font.draw_glyphs_to_bitmap(antialiased=True)
-    bitmap = torch.from_numpy(np.array(font.get_image(), dtype=np.float32)) / 255
-    height, width = bitmap.shape
-    top, left = (MASTER - height) // 2, (MASTER - width) // 2
-    return F.pad(bitmap, (left, MASTER - width - left, top, MASTER - height - top))
+    return np.array(font.get_image(), dtype=np.float32)
