@@ -108,6 +108,15 @@ def test_loss_draws_from_its_generator_alone():
     assert not torch.equal(first, draw(1))
 
 
+def test_loss_tells_the_network_the_class():
+    network = Fixed(torch.zeros(1, 1, 1, 1))
+    network.num_classes = 3
+    y = torch.tensor([2, 0, -1, 1])
+    dl.Denoiser(network, SCHEDULE).loss(X0, y)
+    dl.Denoiser(network, SCHEDULE).loss(X0)
+    assert [asked[2] for asked in network.asked] == [y, None]
+
+
 def test_answers_keep_the_images_dtype_under_autocast():
     denoiser = tiny_denoiser().eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

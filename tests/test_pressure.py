@@ -1,10 +1,12 @@
 """Notebooks under pressure: each cell run twice, the longest ones interrupted, some out of order, then all again from the top.
 
-Nothing may fail, no file may be left behind, and the kernel may not grow from one time through to the next. Here for the shortest
-notebooks; for all of them, by hand: `pytest tests/test_pressure.py --notebooks 00 01 02 03 04 05 06 99` (about 30 minutes).
+Nothing may fail, no file may be left behind, and the kernel may not grow from one time through to the next. Only a cell that is
+run out of order may complain, as a later section uses the same short names for other things; nothing may be broken by it. Here
+for the shortest notebooks; for all of them, by hand: `pytest tests/test_pressure.py --notebooks 00 01 02 03 04 05 06 99`.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import time
@@ -68,7 +70,8 @@ class Pressed:
                 await self.interrupt(index)
                 await self.run(index)
             for index in random.Random(0).sample(self.cells, min(5, len(self.cells))):
-                await self.run(index)
+                with contextlib.suppress(CellExecutionError):
+                    await self.run(index)
             sizes = []
             for _ in range(2):
                 for index in self.cells:

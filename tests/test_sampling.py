@@ -2,17 +2,20 @@
 
 import math
 from collections import deque
+from inspect import signature
 from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
-from helpers import Curved, GaussianData, alpha_bars_of, noise, tiny_dataset
+from helpers import Curved, GaussianData, alpha_bars_of, noise, tiny_dataset, tiny_denoiser
 from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.sampling import ddim_transition, ddpm_transition
+from diffusion_lib.sampling import ddim_transition, ddpm_transition, device_of
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 T = 100
@@ -485,3 +488,45 @@ def test_labels_and_generators_of_another_number_are_refused_at_the_call(sampler
         sampler(denoiser, XT, y=torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"generator has 2 entries for 3 images; expected one for each"):
         sampler(denoiser, XT, generator=dl.sample_generators(0, range(2)))
+
+
+def test_samples_are_made_where_the_weights_are():
+    on_meta = tiny_denoiser().to("meta")  # a device that every machine has
+    assert device_of(on_meta) == device_of(dl.Guided(on_meta, 2.0)) == torch.device("meta")
+    assert device_of(tiny_denoiser()) == device_of(Curved(dl.cosine_schedule(T))) == torch.device("cpu")
+
+
+def test_sample_hands_eta_on(denoiser):
+    moved = dl.sample_generators(7, range(2))
+    xT = torch.stack([torch.randn(1, 8, 8, generator=g) for g in moved])
+    chain = dl.ddim_steps(denoiser, xT, steps=5, eta=0.7, generator=moved)
+    torch.testing.assert_close(dl.sample(denoiser, 2, steps=5, eta=0.7, seed=7), last(chain).xt, rtol=0, atol=0)
+
+
+def test_one_sample_in_a_batch_of_one(denoiser):
+    assert dl.sample(denoiser, 1, steps=2, batch_size=1).shape == (1, 1, 8, 8)
+
+
+def test_the_generators_are_numpys_seed_sequences():
+    # what makes stored results reproducible by anyone: SeedSequence([seed, k]), its first 64 bits without the last
+    for seed, k in [(0, 0), (0, 1), (1, 0), (12345, 678)]:
+        (first,) = np.random.SeedSequence([seed, k]).generate_state(1, dtype=np.uint64).tolist()
+        assert dl.sample_generators(seed, [k])[0].initial_seed() == first // 2
+
+
+@pytest.mark.parametrize(("n", "processes"), [(5, 2), (6, 3), (1, 2), (4, 3)])
+def test_each_process_samples_a_share_of_its_own(denoiser, n, processes):
+    shares = []
+    for index in range(processes):
+        accelerator = SimpleNamespace(num_processes=processes, process_index=index, gather=lambda part: shares.append(part) or part)
+        dl.sample(denoiser, n, steps=2, y=[k % 3 for k in range(n)], accelerator=accelerator)
+    assert len({share.shape for share in shares}) == 1  # what gathering wants
+    assert len(shares[0]) == math.ceil(n / processes)
+    alone = dl.sample(denoiser, n, steps=2, y=[k % 3 for k in range(n)])
+    torch.testing.assert_close(torch.cat(shares)[:n], alone, rtol=0, atol=1e-4)
+
+
+def test_the_defaults_are_those_that_the_readme_and_the_notebooks_speak_of():
+    defaults = {f: {name: p.default for name, p in signature(f).parameters.items()} for f in (dl.sample, dl.ddim_encode_steps)}
+    assert (defaults[dl.sample]["steps"], defaults[dl.sample]["eta"], defaults[dl.sample]["sampler"]) == (50, 0.0, "ddim")
+    assert (defaults[dl.ddim_encode_steps]["steps"], defaults[dl.ddim_encode_steps]["iterations"]) == (50, 3)
