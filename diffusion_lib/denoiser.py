@@ -163,8 +163,6 @@ class IdealDenoiser:
     def __init__(self, x0_dataset, schedule: Schedule):
         images = x0_dataset if isinstance(x0_dataset, Tensor) else x0_dataset.images
         check_images(x0_dataset=images)
-        if len(images) == 0:
-            raise ValueError("x0_dataset holds no images; expected one or more")
         self.schedule = schedule
         self.images = images
         self.labels = getattr(x0_dataset, "labels", None)

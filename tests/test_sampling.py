@@ -530,3 +530,16 @@ def test_the_defaults_are_those_that_the_readme_and_the_notebooks_speak_of():
     defaults = {f: {name: p.default for name, p in signature(f).parameters.items()} for f in (dl.sample, dl.ddim_encode_steps)}
     assert (defaults[dl.sample]["steps"], defaults[dl.sample]["eta"], defaults[dl.sample]["sampler"]) == (50, 0.0, "ddim")
     assert (defaults[dl.ddim_encode_steps]["steps"], defaults[dl.ddim_encode_steps]["iterations"]) == (50, 3)
+
+
+def test_encoding_tells_the_class_and_what_was_believed():
+    dataset, schedule = tiny_dataset(), dl.cosine_schedule(T)
+    x0, y = dataset.images[:3].double(), dataset.labels[:3]
+    ideal = dl.IdealDenoiser(dataset, schedule)
+    steps = list(dl.ddim_encode_steps(ideal, x0, steps=5, iterations=1, y=y))
+    for before, step in pairwise(steps):  # one iteration: what was believed about the level before, at its noise
+        x0_hat, eps_hat = ideal(before.xt, step.t, y)
+        torch.testing.assert_close(step.x0_hat, x0_hat, **EXACT)
+        torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
+    told, untold = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
+    assert (told - untold).abs().max() > 1e-3

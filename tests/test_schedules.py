@@ -68,6 +68,16 @@ def test_linear_schedule_of_1000_steps_is_the_papers():
     assert schedule.alpha_bar[-1].item() == pytest.approx(4.0358e-5, rel=1e-3)
 
 
+@pytest.mark.parametrize("make", [dl.linear_schedule, dl.cosine_schedule, dl.sigmoid_schedule])
+def test_a_schedule_has_1000_steps_unless_told(make):
+    assert make().T == 1000
+
+
+def test_a_cosine_may_begin_at_0():
+    # alpha_bar[t] = cos^2(pi / 2 t / T), before the last beta is capped
+    assert dl.cosine_schedule(100, s=0.0).alpha_bar[50].item() == pytest.approx(0.5)
+
+
 def test_parameters_of_the_schedules_matter():
     assert dl.linear_schedule(100, beta_end=0.03).beta[-1].item() == pytest.approx(0.3)
     assert dl.cosine_schedule(100, s=0.1).alpha_bar[1] < dl.cosine_schedule(100).alpha_bar[1]
@@ -111,6 +121,7 @@ def test_a_table_that_is_no_schedule_is_refused(alpha_bar, message):
         (lambda: dl.linear_schedule(beta_end=1.0), r"beta_end=1.0"),
         (lambda: dl.cosine_schedule(s=-0.1), r"s=-0.1; expected a number of 0 or more"),
         (lambda: dl.cosine_schedule(s=float("nan")), r"s=nan"),
+        (lambda: dl.cosine_schedule(s=float("inf")), r"s=inf"),
         (lambda: dl.sigmoid_schedule(start=3.0), r"start=3.0, end=3.0.*expected start < end"),
         (lambda: dl.sigmoid_schedule(tau=0.0), r"tau=0.0"),
         (lambda: dl.cosine_schedule(1), r"T=1; expected a whole number of timesteps, 2 or more"),
