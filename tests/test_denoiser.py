@@ -218,7 +218,7 @@ def test_ideal_denoiser_refuses_what_it_cannot_answer():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, SCHEDULE)
     x = noise(2, 1, 8, 8, dtype=torch.float32)
-    with pytest.raises(ValueError, match=r"^y was given to an IdealDenoiser without labels; expected y=None, or build it from an ImageDataset$"):
+    with pytest.raises(ValueError, match=r"^y was given to an IdealDenoiser without labels; .*build it from an ImageDataset$"):
         dl.IdealDenoiser(dataset.images, SCHEDULE)(x, 1, torch.tensor([0, 1]))
     gap = dl.ImageDataset(dataset.images[:2], torch.tensor([0, 2]), ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"y=1: no image of the dataset has that label"):
@@ -253,5 +253,5 @@ def test_guidance_needs_a_class_and_passes_on_what_it_wraps(denoiser):
     guided = dl.Guided(denoiser, 2.0)
     assert guided.schedule is denoiser.schedule
     assert guided.image_shape == (1, 8, 8)
-    with pytest.raises(ValueError, match="^guidance needs the class to guide to; expected y, a LongTensor of one class for each image$"):
+    with pytest.raises(ValueError, match=r"^guidance needs the class to guide to; expected y, a LongTensor of one class for each image$"):
         guided(noise(1, 1, 8, 8, dtype=torch.float32), 1)
