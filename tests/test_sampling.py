@@ -527,9 +527,15 @@ def test_each_process_samples_a_share_of_its_own(denoiser, n, processes):
 
 
 def test_the_defaults_are_those_that_the_readme_and_the_notebooks_speak_of():
-    defaults = {f: {name: p.default for name, p in signature(f).parameters.items()} for f in (dl.sample, dl.ddim_encode_steps)}
-    assert (defaults[dl.sample]["steps"], defaults[dl.sample]["eta"], defaults[dl.sample]["sampler"]) == (50, 0.0, "ddim")
-    assert (defaults[dl.ddim_encode_steps]["steps"], defaults[dl.ddim_encode_steps]["iterations"]) == (50, 3)
+    def defaults(function, *names):
+        return tuple(signature(function).parameters[name].default for name in names)
+
+    assert defaults(dl.sample, "sampler", "steps", "eta", "seed", "batch_size") == ("ddim", 50, 0.0, 0, 256)
+    assert defaults(dl.ddim_steps, "steps", "eta", "clip") == (50, 0.0, True)
+    assert defaults(dl.ddpm_steps, "steps", "variance", "clip") == (None, "small", True)
+    assert defaults(dl.ddim_encode_steps, "steps", "iterations") == (50, 3)
+    assert defaults(ddim_transition, "eta") == (0.0,)
+    assert defaults(ddpm_transition, "variance") == ("small",)
 
 
 def test_encoding_tells_the_class_and_what_was_believed():

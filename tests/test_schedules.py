@@ -70,7 +70,11 @@ def test_linear_schedule_of_1000_steps_is_the_papers():
 
 @pytest.mark.parametrize("make", [dl.linear_schedule, dl.cosine_schedule, dl.sigmoid_schedule])
 def test_a_schedule_has_1000_steps_unless_told(make):
-    assert make().T == 1000
+    assert make().T == dl.make_schedule(make().name).T == 1000
+
+
+def test_betas_may_all_be_the_same():
+    torch.testing.assert_close(dl.linear_schedule(1000, 0.01, 0.01).beta[1:], torch.full((1000,), 0.01, dtype=torch.float64))
 
 
 def test_a_cosine_may_begin_at_0():
