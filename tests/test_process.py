@@ -204,6 +204,8 @@ def test_every_function_refuses_what_it_cannot_mean(name):
         call(schedule, X0.to(torch.uint8), 1, EPS.to(torch.uint8))
     with pytest.raises(ValueError, match=r"has shape \(1, 3, 4\); expected \(B, C, H, W\): add a batch dimension"):
         call(schedule, X0[0], 1, EPS[0])
+    with pytest.raises(ValueError, match=r"^\w+ is a list; expected a tensor of shape \(B, C, H, W\)$"):
+        call(schedule, X0.tolist(), 1, EPS.tolist())
 
 
 def test_posterior_goes_to_less_noise_only():

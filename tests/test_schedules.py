@@ -73,6 +73,15 @@ def test_a_schedule_has_1000_steps_unless_told(make):
     assert make().T == dl.make_schedule(make().name).T == 1000
 
 
+def test_tables_are_float64_whatever_they_are_made_of():
+    alpha_bar = dl.Schedule(torch.tensor([1.0, 0.5, 0.1], dtype=torch.float32), "mine").alpha_bar
+    torch.testing.assert_close(alpha_bar, torch.tensor([1.0, 0.5, 0.1], dtype=torch.float32).double(), rtol=0, atol=0)
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float32)
+    from_float32, from_float64 = dl.Schedule.from_beta(beta), dl.Schedule.from_beta(beta.double())
+    torch.testing.assert_close(from_float32.alpha_bar, from_float64.alpha_bar, rtol=0, atol=0)
+    assert from_float32.name == "custom"
+
+
 def test_betas_may_all_be_the_same():
     torch.testing.assert_close(dl.linear_schedule(1000, 0.01, 0.01).beta[1:], torch.full((1000,), 0.01, dtype=torch.float64))
 
