@@ -2,8 +2,8 @@
 
 Nothing may fail, no file may be left behind, and the kernel may not grow from one time through to the next. Only a cell that is
 run out of order may complain, as a later section uses the same short names for other things; nothing may be broken by it.
-By hand only: `pytest tests/test_pressure.py --notebooks 00 01 02 03 04 05 06 99`. A signal that meets the kernel between two cells
-can cost it an answer, for which this test then waits in vain; that is no failure of the notebook, but nothing for CI.
+By hand only: `pytest tests/test_pressure.py --notebooks 00 01 02 03 04 05 06 99`. It hung once, in notebook 99, waiting for an
+answer of an idle kernel. The cause is not known (perhaps a signal that met the kernel between two cells), so CI does not run it.
 """
 
 import asyncio
