@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import re
 from types import SimpleNamespace
 
+import ablation
 import common
 import peers
 import pytest
@@ -52,6 +54,40 @@ def test_the_convolutions_alone_are_those_of_the_network(training):
         hook.remove()
     # a multiplication and an addition each; backwards once for the inputs and once for the weights
     assert alone == 2 * sum(sizes) * (3 if training else 1)
+
+
+def test_undoing_the_attention_changes_no_result_beyond_rounding():
+    torch.manual_seed(0)
+    network = dl.UNet()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    x, t = torch.randn(3, *peers.SHAPE), torch.tensor([1, 500, 1000])
+    answers = []
+    for _ in range(2):
+        network.zero_grad()
+        answer = network(x, t)
+        answer.square().sum().backward()
+        answers.append([answer.detach(), *(p.grad.clone() for p in network.parameters())])
+        ablation.fuse_attention(network)
+    for ours, fused in zip(*answers, strict=True):
+        assert torch.allclose(ours, fused, rtol=1e-3, atol=1e-4 * fused.abs().max().item())
+
+
+def test_each_change_is_undone_alone_and_compared(capsys):
+    make = ablation.training.make_optimizer
+    ablation.main(["--batch-size", "2", "--rounds", "1", "--precision", "float32"])
+    lines = capsys.readouterr().out.splitlines()
+    assert ablation.training.make_optimizer is make
+    assert [line.split("  ")[2] for line in lines[1:]] == [
+        "as it is",
+        "pixels, not 2x2 patches",
+        "norm groups of 4 channels, not of 8",
+        "channels first",
+        "fused attention",
+        "AdamW parameter by parameter",
+    ]
+    assert all(float(re.search(r"takes +([\d.]+) times", line)[1]) > 0 for line in lines[1:])
+    assert "1.00" in lines[1]
 
 
 def test_a_training_step_counts_more_than_its_convolutions():

@@ -130,7 +130,8 @@ def test_attention_weights_are_the_blocks_own():
     scores = torch.stack([q[1, 0, 5] @ k[1, 0, j] for j in range(16)]) / math.sqrt(32)
     torch.testing.assert_close(weights[1, 0, 5], scores.exp() / scores.exp().sum(), rtol=1e-4, atol=1e-6)
     attended = (weights @ v).transpose(2, 3).reshape(h.shape)
-    torch.testing.assert_close(block(h, emb), h + block.out(attended), rtol=1e-4, atol=1e-5)
+    for x in (h.detach(), h.detach().requires_grad_()):  # as in sampling, and as in training
+        torch.testing.assert_close(block(x, emb), h + block.out(attended), rtol=1e-4, atol=1e-5)
 
 
 def test_sinusoidal_embedding_is_cosines_then_sines():
