@@ -28,9 +28,8 @@ BASE = "as it is"
 class FusedAttention(AttentionBlock):
     """Always torch's fused attention, on a CPU in training too."""
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
-        a = F.scaled_dot_product_attention(*self.queries_keys_values(h))
-        return h + self.out(a.transpose(2, 3).reshape(h.shape))
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v)
 
 
 def fuse_attention(network: nn.Module) -> None:

@@ -77,13 +77,15 @@ class AttentionBlock(nn.Module):
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
         q, k, v = self.queries_keys_values(h)
-        # a = softmax(q k^T / sqrt(d)) v, (B, heads, H W, d)                               Vaswani et al. 2017, equation 1
-        if h.device.type == "cpu" and h.requires_grad:
-            # backwards in bfloat16, the fused one takes five times as long on a CPU as these two products
-            a = self.weights_of(q, k) @ v
-        else:
-            a = F.scaled_dot_product_attention(q, k, v)
+        a = self.attend(q, k, v)  # (B, heads, H W, d)
         return h + self.out(a.transpose(2, 3).reshape(h.shape))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        # softmax(q k^T / sqrt(d)) v                                                       Vaswani et al. 2017, equation 1
+        if q.device.type == "cpu" and q.requires_grad:
+            # backwards in bfloat16, the fused one takes five times as long on a CPU as these two products
+            return self.weights_of(q, k) @ v
+        return F.scaled_dot_product_attention(q, k, v)
 
     def weights(self, h: Tensor) -> Tensor:
         """Who looks where: (B, heads, H W, H W), each row a distribution over the positions that are looked at."""
