@@ -1,6 +1,6 @@
 """What does each change for speed give? Training steps a second with all of them, and with one of them undone.
 
-    python benchmarks/ablation.py                    about two minutes on two CPU cores; add --compile for two more
+    python benchmarks/ablation.py                    about a minute on two CPU cores; add --compile for two more
 
 All variants are timed in turns, in the same rounds; a number is the median over the rounds. What is not here: memory that is kept
 between steps (`diffusion_lib.memory`), which is a setting of the whole process.

@@ -69,6 +69,7 @@ def test_undoing_the_attention_changes_no_result_beyond_rounding():
         answer.square().sum().backward()
         answers.append([answer.detach(), *(p.grad.clone() for p in network.parameters())])
         ablation.fuse_attention(network)
+    assert sum(isinstance(module, ablation.FusedAttention) for module in network.modules()) == 3
     for ours, fused in zip(*answers, strict=True):
         assert torch.allclose(ours, fused, rtol=1e-3, atol=1e-4 * fused.abs().max().item())
 
