@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from diffusion_lib.sharding import placed_like, whole
+
 KEEP = 2
 CONTENT = {"step", "run", "denoiser", "ema", "optimizer", "scaler"}
 # what may change between the interrupted run and the one that goes on with it
@@ -31,30 +33,41 @@ class State:
 
     def restore(self, denoiser, ema_denoiser, optimizer, scaler) -> int:
         """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions."""
-        denoiser.load_state_dict(self.content["denoiser"])
-        ema_denoiser.load_state_dict(self.content["ema"])
-        optimizer.load_state_dict(self.content["optimizer"])
+        for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
+            places = model.state_dict()
+            model.load_state_dict({key: placed_like(value, places[key]) for key, value in self.content[name].items()})
+        # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        moments = {
+            number: {name: placed_like(value, parameters[number]) if value.ndim else value for name, value in entry.items()}
+            for number, entry in self.content["optimizer"]["state"].items()
+        }
+        optimizer.load_state_dict({**self.content["optimizer"], "state": moments})
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(self.content["scaler"])
         return self.content["step"]
 
 
-def write(directory: str | Path, step: int, config, denoiser, ema_denoiser, optimizer, scaler) -> Path:
-    """Writes the checkpoint of update number `step`, removes those before the last `KEEP`, and returns its path.
+def content(step: int, config, denoiser, ema_denoiser, optimizer, scaler) -> dict:
+    """The state after update number `step`. Where weights are spread over processes, all of them must call this."""
+    return dict(
+        step=step,
+        run=_identity(config, denoiser),
+        denoiser=whole(denoiser.state_dict()),
+        ema=whole(ema_denoiser.state_dict()),
+        optimizer=whole(optimizer.state_dict()),
+        scaler={} if scaler is None else scaler.state_dict(),
+    )
+
+
+def write(directory: str | Path, content: dict) -> Path:
+    """Writes a state as a checkpoint, removes those before the last `KEEP`, and returns its path.
 
     Raises `OSError` if there is no room for it; the checkpoints that are there stay.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    content = dict(
-        step=step,
-        run=_identity(config, denoiser),
-        denoiser=denoiser.state_dict(),
-        ema=ema_denoiser.state_dict(),
-        optimizer=optimizer.state_dict(),
-        scaler={} if scaler is None else scaler.state_dict(),
-    )
-    path = directory / f"step-{step:08d}.pt"
+    path = directory / f"step-{content['step']:08d}.pt"
     unfinished = path.with_suffix(".tmp")
     try:
         with unfinished.open("wb") as file:

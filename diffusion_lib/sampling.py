@@ -20,6 +20,7 @@ from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
 from diffusion_lib.schedules import Schedule
+from diffusion_lib.sharding import is_spread
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -178,6 +179,11 @@ def sample(
     shape = denoiser.image_shape if shape is None else shape
     if shape is None:
         raise ValueError("this denoiser does not know the shape of its images; expected shape=(C, H, W)")
+    if accelerator is not None and any(map(is_spread, _parameters(denoiser))):
+        raise ValueError(
+            "the denoiser's weights are spread over the processes, which must then all draw the same images; "
+            "expected accelerator=None, or a denoiser with whole weights, such as from_pretrained gives"
+        )
     device = device_of(denoiser) if device is None else torch.device(device)
     y = None if y is None else _labels(y, n).to(device)
 
@@ -208,9 +214,12 @@ def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator
 
 def device_of(denoiser: DenoiserProtocol) -> torch.device:
     """Where the denoiser's weights are; the CPU for one that has none."""
+    return next((p.device for p in _parameters(denoiser)), torch.device("cpu"))
+
+
+def _parameters(denoiser: DenoiserProtocol) -> Iterator[Tensor]:
     inner = getattr(denoiser, "denoiser", denoiser)
-    parameters = inner.parameters() if isinstance(inner, torch.nn.Module) else iter(())
-    return next((p.device for p in parameters), torch.device("cpu"))
+    return inner.parameters() if isinstance(inner, torch.nn.Module) else iter(())
 
 
 def _walk(

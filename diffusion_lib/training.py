@@ -30,6 +30,7 @@ from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
+from diffusion_lib.sharding import check_settings, shard, shards, whole
 from diffusion_lib.unet import NO_LABEL, UNet
 
 if TYPE_CHECKING:
@@ -150,6 +151,8 @@ def train(
     training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped.
     accelerator: an `accelerate.Accelerator`, for several processes; each calls `train` with the same arguments, and gets the same
     steps. Device, precision and gradient accumulation are then the accelerator's. All processes must see `checkpoint_dir`.
+    If it is set to FSDP (version 2), weights, average and the optimizer's moments are spread over the processes, and stay so: all of
+    them must then call a step's denoisers, and on the same images. A checkpoint holds them whole.
 
     Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
     `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite.
@@ -170,15 +173,22 @@ def train(
 def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
     images, labels = dataset.images.to(device), dataset.labels.to(device)
+    objective = Objective(denoiser)
+    if accelerator is not None:
+        _take_weights_of_first_process(denoiser)
+    ema = EMA(denoiser, config.ema_decay)
+    waits = objective  # the module that can be told to put off averaging the gradients
+    if shards(accelerator):
+        for network in (denoiser.network, ema.denoiser.network):
+            shard(network, accelerator)
+        waits = denoiser.network
+    elif accelerator is not None:
+        waits = objective = accelerator.prepare_model(objective)
     optimizer = make_optimizer(denoiser, config)
     # float16 needs the loss scaled up; in the other precisions the scale stays 1, and what the scaler does is to skip a step whose
     # gradient is not finite, on the device, without making the processor wait for it
     scales = dtype == torch.float16
     scaler = torch.amp.GradScaler(device.type, init_scale=2.0**16 if scales else 1.0)
-    objective = Objective(denoiser)
-    if accelerator is not None:
-        objective = accelerator.prepare_model(objective)  # every process now has the first one's weights
-    ema = EMA(denoiser, config.ema_decay)
     first = 1
     if state is not None:
         first = state.restore(denoiser, ema.denoiser, optimizer, scaler if scales else None) + 1
@@ -197,7 +207,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
                 last = part is parts[-1]  # gradients are averaged over the processes once, after the last part
                 mine = [None if x is None else x[part].to(device) for x in batch]
                 seed = step_seed(config.seed, step, part.start)
-                with nullcontext() if accelerator is None or last else accelerator.no_sync(objective):
+                with nullcontext() if accelerator is None or last else accelerator.no_sync(waits):
                     with dropout_seed(denoiser, seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
                         part_loss = objective(*mine) / len(parts)
                     # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
@@ -205,7 +215,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
                 loss += part_loss.detach()
             loss = loss if accelerator is None else accelerator.reduce(loss, "mean")
             scaler.unscale_(optimizer)
-            grad_norm = torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.grad_clip)
+            grad_norm = whole(torch.nn.utils.clip_grad_norm_(denoiser.parameters(), config.grad_clip))
             scaler.step(optimizer)
             scaler.update(None if scales else 1.0)
             optimizer.zero_grad()
@@ -214,8 +224,9 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
             skips.add(loss, grad_norm)
 
             if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
+                content = checkpoints.content(step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None)
                 if accelerator is None or accelerator.is_main_process:
-                    checkpoints.write(checkpoint_dir, step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None)
+                    checkpoints.write(checkpoint_dir, content)
                 if accelerator is not None:
                     accelerator.wait_for_everyone()
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
@@ -330,6 +341,14 @@ def dropout_seed(denoiser: Denoiser, seed: int) -> Iterator[None]:
         yield
 
 
+@torch.no_grad()
+def _take_weights_of_first_process(denoiser: Denoiser) -> None:
+    from accelerate.utils import broadcast
+
+    for value in denoiser.state_dict().values():
+        value.copy_(broadcast(value.contiguous()))
+
+
 def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -> None:
     if len(dataset) == 0:
         raise ValueError("the dataset holds no images; expected one or more")
@@ -349,8 +368,10 @@ def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -
 
 def _check_accelerator(accelerator: "Accelerator", config: TrainConfig) -> None:
     kind = str(accelerator.distributed_type).rpartition(".")[2]
-    if kind not in {"NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU"}:
-        raise ValueError(f"accelerate is set to {kind}; expected plain data parallelism: run `accelerate config` again without it")
+    if kind not in {"NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "FSDP"}:
+        raise ValueError(f"accelerate is set to {kind}; expected plain data parallelism or FSDP: run `accelerate config` again without it")
+    if shards(accelerator):
+        check_settings(accelerator)
     if (config.device, config.precision) != ("auto", "auto"):
         raise ValueError(
             f"device={config.device!r} and precision={config.precision!r} with an accelerator; expected 'auto': they are the accelerator's"
@@ -412,21 +433,20 @@ def main(arguments: list[str] | None = None) -> None:
     num_classes = None if options.unconditional else dataset.num_classes
     network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     denoiser = Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
+    ema = deepcopy(denoiser)
 
     steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
     progress = tqdm(total=config.steps, unit="step", smoothing=0.05, disable=not is_main)
-    average, ema = 0.0, None
+    average = 0.0
     for step in steps:
-        ema = step.ema
         if math.isfinite(loss := float(step.loss)):
             average += (loss - average) * max(0.01, 1 / step.step)
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()
-    if ema is None:  # the run was finished before: its last checkpoint holds the average
-        ema = denoiser
-        ema.load_state_dict(checkpoints.newest(options.out / "checkpoints").content["ema"])
     if is_main:
+        ema.image_shape = dataset.image_shape
+        ema.load_state_dict(checkpoints.newest(options.out / "checkpoints").content["ema"])
         ema.save_pretrained(options.out)
         print(f"saved to {options.out}: use diffusion_lib.Denoiser.from_pretrained({str(options.out)!r})")
     if accelerator is not None:

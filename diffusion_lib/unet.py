@@ -151,6 +151,8 @@ class UNet(nn.Module):
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """
 
+    _no_split_modules = ("Stage",)  # accelerate asks for it: what to spread over processes one by one, if weights are spread
+
     def __init__(
         self,
         in_channels: int = 1,

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from helpers import CONFIG, tiny_dataset, tiny_denoiser
+from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
@@ -46,6 +47,52 @@ for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
     found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
 found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2, accelerator=accelerator)
 found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
+torch.save(found, folder / f"process-{accelerator.process_index}.pt")
+accelerator.end_training()
+"""
+
+
+SHARDED = """
+import sys
+from itertools import pairwise
+from pathlib import Path
+import torch
+from accelerate import Accelerator, FullyShardedDataParallelPlugin
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from torch.distributed.fsdp import FSDPModule
+from helpers import tiny_dataset, tiny_denoiser
+from test_distributed import AUTO, replace
+from test_training import broken
+import diffusion_lib as dl
+from diffusion_lib.sharding import is_spread, whole
+
+folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
+# accelerate takes FSDP's settings on GPUs alone, though torch's FSDP runs on CPUs too
+AcceleratorState._shared_state["distributed_type"] = DistributedType.FSDP
+found = {}
+for name, options in dict(plain={}, accumulated={}, resumed={}, loaded=dict(cpu_ram_efficient_loading=True)).items():
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap", **options)
+    AcceleratorState._shared_state["fsdp_plugin"] = plugin
+    accelerator.gradient_accumulation_steps = 5 if name == "accumulated" else 1
+    denoiser = tiny_denoiser(seed=accelerator.process_index)  # each process its own: the first one's count
+    taken = []
+    for step in dl.train(denoiser, tiny_dataset(), replace(AUTO, checkpoint_every=5), folder / name, accelerator):
+        taken.append((step.step, step.loss.item(), step.grad_norm.item()))
+    models = dict(ema=step.ema, denoiser=denoiser)
+    found[name] = dict(taken=taken, **{key: whole(model.state_dict()) for key, model in models.items()})
+    for model in models.values():
+        units = [path for path, module in model.named_modules() if isinstance(module, FSDPModule)]
+        assert "network" in units and "network.middle" in units and len(units) == 6, units
+        assert all(is_spread(p) and p.to_local().numel() < p.numel() for p in model.parameters() if len(p) > 1)
+found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2)
+try:
+    dl.sample(step.ema, 5, steps=3, accelerator=accelerator)
+except ValueError as error:
+    found["refused"] = str(error)
+denoiser = broken({2} if accelerator.process_index == 1 else ())  # one process alone meets a loss that is not finite
+weights = [whole(denoiser.state_dict()) for _ in dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator)]
+found["unchanged"] = [all(torch.equal(a[key], b[key]) for key in a) for a, b in pairwise(weights)]
 torch.save(found, folder / f"process-{accelerator.process_index}.pt")
 accelerator.end_training()
 """
@@ -124,6 +171,46 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(two):
     torch.testing.assert_close(first["one sample"], dl.sample(ema, 1, steps=3), rtol=0, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    """What two processes found between which the weights were spread."""
+    folder = tmp_path_factory.mktemp("sharded")
+    whole_run(folder / "resumed", steps=5)
+    (folder / "child.py").write_text(SHARDED)
+    launch(TORCHRUN, folder / "child.py", folder)
+    return [torch.load(folder / f"process-{i}.pt") for i in (0, 1)], folder
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulated", "resumed", "loaded"])
+def test_spread_weights_become_those_of_one_process(sharded, name):
+    (first, second), folder = sharded
+    taken, step = whole_run()
+    for found in (first, second):
+        torch.testing.assert_close(found[name]["taken"], taken[5:] if name == "resumed" else taken, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found[name]["denoiser"], dict(step.denoiser.state_dict()), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found[name]["ema"], dict(step.ema.state_dict()), rtol=1e-3, atol=1e-4)
+    # the checkpoint is one process's, and one process goes on from it
+    state = checkpoints.newest(folder / name)
+    torch.testing.assert_close(state.content["ema"], first[name]["ema"], rtol=0, atol=0)
+    (folder / name / "step-00000010.pt").unlink()
+    again, _ = whole_run(folder / name)
+    torch.testing.assert_close(again, taken[5:], rtol=1e-5, atol=1e-6)
+
+
+def test_spread_weights_draw_the_same_samples_and_split_none(sharded):
+    (first, second), _ = sharded
+    ema = tiny_denoiser()
+    ema.load_state_dict(first["loaded"]["ema"])
+    torch.testing.assert_close(first["samples"], dl.sample(ema.eval(), 5, steps=3, y=[0, 1, 2, 0, 1]), rtol=0, atol=1e-5)
+    assert torch.equal(first["samples"], second["samples"])
+    assert "expected accelerator=None, or a denoiser with whole weights" in first["refused"]
+
+
+def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(sharded):
+    (first, second), _ = sharded
+    assert first["unchanged"] == second["unchanged"] == [True, *[False] * 8]
+
+
 COMMAND = "--dataset glyphs --images 64 --base-channels 16 --batch-size 8 --warmup-steps 1 --checkpoint-every 2 --steps 4 --device cpu"
 
 
@@ -143,9 +230,15 @@ def test_the_command_is_the_same_under_every_launcher(tmp_path):
 # ------------------------------------------------------------------------------------------------------------ without processes
 
 
-def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU"):
+def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", **fsdp):
+    plugin = SimpleNamespace(**(dict(fsdp_version=2, cpu_offload=None, activation_checkpointing=False) | fsdp))
     return SimpleNamespace(
-        num_processes=processes, process_index=index, gradient_accumulation_steps=parts, distributed_type=kind, mixed_precision="no"
+        num_processes=processes,
+        process_index=index,
+        gradient_accumulation_steps=parts,
+        distributed_type=kind,
+        mixed_precision="no",
+        state=SimpleNamespace(fsdp_plugin=plugin),
     )
 
 
@@ -162,7 +255,10 @@ def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes,
     [
         (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 parts that gradients are accumulated over"),
         (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 parts"),
-        (AUTO, accelerator(kind="DistributedType.FSDP"), "accelerate is set to FSDP; expected plain data parallelism"),
+        (AUTO, accelerator(kind="DistributedType.DEEPSPEED"), "accelerate is set to DEEPSPEED; expected plain data parallelism or FSDP"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", fsdp_version=1), "accelerate's FSDP has fsdp_version=1; expected 2"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", cpu_offload=CPUOffloadPolicy()), "FSDP has cpu_offload=True; expected False"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", activation_checkpointing=True), "has activation_checkpointing=True; expected"),
         (replace(AUTO, device="cpu"), accelerator(), "device='cpu' and precision='auto' with an accelerator; expected 'auto'"),
         (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
     ],

@@ -1,0 +1,65 @@
+"""Weights spread over processes (FSDP2: Zhao et al. 2023, arXiv:2304.11277), as accelerate is set up to do it.
+
+Of a tensor that is spread (torch's `DTensor`) each process holds one part. What asks for the whole tensor, or calls the network,
+makes the processes talk: all of them must do it, in the same order.
+"""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def shards(accelerator: "Accelerator | None") -> bool:
+    """Whether the accelerator is set to spread weights."""
+    return accelerator is not None and str(accelerator.distributed_type).endswith("FSDP")
+
+
+def check_settings(accelerator: "Accelerator") -> None:
+    """Raises `ValueError` for settings of accelerate's that `shard` does not know."""
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    plugin = accelerator.state.fsdp_plugin
+    found = dict(
+        fsdp_version=getattr(plugin, "fsdp_version", 1),
+        cpu_offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy),
+        activation_checkpointing=plugin.activation_checkpointing,
+    )
+    for name, expected in dict(fsdp_version=2, cpu_offload=False, activation_checkpointing=False).items():
+        if found[name] != expected:
+            raise ValueError(f"accelerate's FSDP has {name}={found[name]}; expected {expected}: run `accelerate config` again")
+
+
+def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
+    """Spreads the weights over the processes, in place; the modules that are spread one by one are accelerate's choice."""
+    from accelerate.utils import fsdp2_prepare_model
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    network.to(memory_format=torch.contiguous_format)  # FSDP2 knows no other
+    # weights stay float32, and so do the images and the noise that come in; autocast computes in less where that does no harm
+    accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    fsdp2_prepare_model(accelerator, network)
+
+
+def is_spread(value: object) -> bool:
+    """Whether this is a tensor of which each process holds a part."""
+    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
+
+
+def whole(state):
+    """A tensor, or a dict of any depth, with whole tensors in the place of the spread ones."""
+    if isinstance(state, dict):
+        return {name: whole(value) for name, value in state.items()}
+    return state.full_tensor() if is_spread(state) else state
+
+
+def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """The whole `tensor`, which all processes have, on the device of `like`, spread and laid out in memory as `like` is."""
+    if not is_spread(like):
+        return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device).contiguous(), like.device_mesh, like.placements)
