@@ -573,6 +573,9 @@ def test_the_texts_fingerprint_tells_of_other_data_and_not_of_rounding():
     for make in (lambda x: noising(x, dl.linear_schedule(20)), lambda x: scrub({"a": x[:, None]}, [""] * 5)):
         same, close, other = (repr(make(x)) for x in (X0, X0 * (1 + 1e-6), X0.flip(0) ** 2))
         assert same == close != other
+    places = ("a", range(5)), ("b", range(1))
+    texts = [repr(scrub_grid({"a": x[:, None, None]}, *places, fingerprinted=False)) for x in (X0, X0.flip(0) ** 2)]
+    assert texts == ["GridWidget(5 x 1 frames; panels: a)"] * 2
     parts = torch.zeros(3, 1, 2, 2), torch.ones(5, 1, 1, 1)
     assert len({fingerprint(*parts), fingerprint(*parts[::-1]), fingerprint(parts[0])}) == 3
 

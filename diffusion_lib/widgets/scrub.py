@@ -125,11 +125,14 @@ def scrub_grid(
     columns: int = 4,
     start: tuple[int, int] = (0, 0),
     title: str = "",
+    fingerprinted: bool = True,
 ) -> GridWidget:
     """Two sliders over frames on a grid, with any number of panels side by side.
 
     panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape. first, second: what each slider is called, and the values
     at its F or G places. captions: F lists of G texts, shown below the pictures. start: the numbers of the places shown first.
+    fingerprinted: whether the widget's text, which nbval compares, changes with the pictures; not for those of a network that the
+    notebook itself has trained, which differ a little with every processor.
     """
     (first_name, first_values), (second_name, second_values) = first, second
     grid = len(first_values), len(second_values)
@@ -151,8 +154,8 @@ def scrub_grid(
         title=title,
     )
     widget.first, widget.second = start
-    data = fingerprint(*panels.values())
-    widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(panels)}; data {data})"
+    data = f"; data {fingerprint(*panels.values())}" if fingerprinted else ""
+    widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(panels)}{data})"
     shown = f", {second_name} {second_values[start[1]]}"
     films = {f"{name}{shown}".lstrip(", "): rows[start[1] :: grid[1]] for name, rows in pictures.items()}
     widget.still = filmstrip(films, [f"{first_name if i == 0 else ''} {value}".lstrip() for i, value in enumerate(first_values)])
