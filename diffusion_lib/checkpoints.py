@@ -35,11 +35,11 @@ class State:
         """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions."""
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
             places = model.state_dict()
-            model.load_state_dict({key: placed_like(value, places[key]) for key, value in self.content[name].items()})
+            model.load_state_dict({key: placed_like(value, places.get(key, value)) for key, value in self.content[name].items()})
         # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         moments = {
-            number: {name: placed_like(value, parameters[number]) if value.ndim else value for name, value in entry.items()}
+            number: {name: placed_like(value, parameters[number]) for name, value in entry.items()}
             for number, entry in self.content["optimizer"]["state"].items()
         }
         optimizer.load_state_dict({**self.content["optimizer"], "state": moments})

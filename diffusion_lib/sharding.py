@@ -57,7 +57,12 @@ def whole(state):
 
 
 def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """The whole `tensor`, which all processes have, on the device of `like`, spread and laid out in memory as `like` is."""
+    """The whole `tensor`, which all processes have, on the device of `like`, spread and laid out in memory as `like` is.
+
+    One of another shape is returned as it is.
+    """
+    if tensor.shape != like.shape:
+        return tensor
     if not is_spread(like):
         return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     from torch.distributed.tensor import distribute_tensor

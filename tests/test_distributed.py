@@ -227,6 +227,18 @@ def test_the_command_is_the_same_under_every_launcher(tmp_path):
         torch.testing.assert_close(model, dl.Denoiser.from_pretrained(tmp_path / "one").state_dict(), rtol=1e-3, atol=1e-4)
 
 
+def test_the_command_computes_as_accelerate_is_told(tmp_path):
+    train = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"]
+    launch(train, tmp_path / "one", "--precision", "bfloat16")
+    launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")
+    one, two = (checkpoints.newest(tmp_path / name / "checkpoints").content["denoiser"] for name in ("one", "two"))
+    torch.testing.assert_close(two, one, rtol=1e-2, atol=2e-3)
+    launch(train, tmp_path / "other", "--precision", "float32")
+    other = checkpoints.newest(tmp_path / "other" / "checkpoints").content["denoiser"]
+    distances = [sum((model[key] - one[key]).norm() for key in one) for model in (two, other)]
+    assert distances[0] < 0.5 * distances[1], distances  # in float32 the same steps lead elsewhere
+
+
 # ------------------------------------------------------------------------------------------------------------ without processes
 
 
