@@ -41,7 +41,15 @@ def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
     network.to(memory_format=torch.contiguous_format)  # FSDP2 knows no other
     # weights stay float32, and so do the images and the noise that come in; autocast computes in less where that does no harm
     accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False  # every process has the weights already
     fsdp2_prepare_model(accelerator, network)
+
+
+def spread_again(network: torch.nn.Module) -> None:
+    """Spreads weights that are still gathered: a call without gradients leaves those of the outermost module so."""
+    for module in network.modules():
+        if hasattr(module, "reshard"):
+            module.reshard()
 
 
 def is_spread(value: object) -> bool:
@@ -56,12 +64,12 @@ def whole(state):
     return state.full_tensor() if is_spread(state) else state
 
 
-def placed_like(tensor: Tensor, like: Tensor) -> Tensor:
+def placed_like(tensor, like):
     """The whole `tensor`, which all processes have, on the device of `like`, spread and laid out in memory as `like` is.
 
-    One of another shape is returned as it is.
+    One of another shape, or what is no tensor, is returned as it is.
     """
-    if tensor.shape != like.shape:
+    if not (isinstance(tensor, Tensor) and isinstance(like, Tensor) and tensor.shape == like.shape):
         return tensor
     if not is_spread(like):
         return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)

@@ -30,7 +30,7 @@ from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
-from diffusion_lib.sharding import check_settings, shard, shards, whole
+from diffusion_lib.sharding import check_settings, shard, shards, spread_again, whole
 from diffusion_lib.unet import NO_LABEL, UNet
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class EMA:
         """Moves the average towards the weights after update number `step` (1, 2, …)."""
         # ema <- d ema + (1 - d) weights,  d = min(decay, (1 + step) / (10 + step)): a short memory while there is little to remember
         decay = min(self.decay, (1 + step) / (10 + step))
+        spread_again(self.denoiser)  # the caller may have sampled from it
         torch._foreach_lerp_(list(self.denoiser.parameters()), list(denoiser.parameters()), 1 - decay)
         for ours, theirs in zip(self.denoiser.buffers(), denoiser.buffers(), strict=True):
             ours.copy_(theirs)  # running statistics, in networks that have any, are averages already
@@ -227,6 +228,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
                 content = checkpoints.content(step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None)
                 if accelerator is None or accelerator.is_main_process:
                     checkpoints.write(checkpoint_dir, content)
+                del content  # whole, where weights are spread
                 if accelerator is not None:
                     accelerator.wait_for_everyone()
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
@@ -345,7 +347,7 @@ def dropout_seed(denoiser: Denoiser, seed: int) -> Iterator[None]:
 def _take_weights_of_first_process(denoiser: Denoiser) -> None:
     from accelerate.utils import broadcast
 
-    for value in denoiser.state_dict().values():
+    for value in [*denoiser.parameters(), *denoiser.buffers()]:
         value.copy_(broadcast(value.contiguous()))
 
 

@@ -79,6 +79,8 @@ for name, options in dict(plain={}, accumulated={}, resumed={}, loaded=dict(cpu_
     taken = []
     for step in dl.train(denoiser, tiny_dataset(), replace(AUTO, checkpoint_every=5), folder / name, accelerator):
         taken.append((step.step, step.loss.item(), step.grad_norm.item()))
+        for model in (step.ema, step.denoiser):  # looking at them while they are trained disturbs nothing
+            dl.sample(model, 1, steps=1)
     models = dict(ema=step.ema, denoiser=denoiser)
     found[name] = dict(taken=taken, **{key: whole(model.state_dict()) for key, model in models.items()})
     for model in models.values():
