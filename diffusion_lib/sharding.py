@@ -22,13 +22,17 @@ def check_settings(accelerator: "Accelerator") -> None:
     """Raises `ValueError` for settings of accelerate's that `shard` does not know."""
     from torch.distributed.fsdp import CPUOffloadPolicy
 
-    plugin = accelerator.state.fsdp_plugin
+    plugin, parallelism = accelerator.state.fsdp_plugin, getattr(accelerator, "parallelism_config", None)
     found = dict(
         fsdp_version=getattr(plugin, "fsdp_version", 1),
         cpu_offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy),
         activation_checkpointing=plugin.activation_checkpointing,
+        ignored_modules=plugin.ignored_modules,
+        # with these, processes share the work on an image, where `train` gives each its own images
+        **{name: getattr(parallelism, name, False) for name in ("tp_enabled", "cp_enabled", "sp_enabled")},
     )
-    for name, expected in dict(fsdp_version=2, cpu_offload=False, activation_checkpointing=False).items():
+    for name in found:
+        expected = dict(fsdp_version=2, ignored_modules=None).get(name, False)
         if found[name] != expected:
             raise ValueError(f"accelerate's FSDP has {name}={found[name]}; expected {expected}: run `accelerate config` again")
 

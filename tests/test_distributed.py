@@ -244,8 +244,8 @@ def test_the_command_computes_as_accelerate_is_told(tmp_path):
 # ------------------------------------------------------------------------------------------------------------ without processes
 
 
-def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", **fsdp):
-    plugin = SimpleNamespace(**(dict(fsdp_version=2, cpu_offload=None, activation_checkpointing=False) | fsdp))
+def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", tp=False, **fsdp):
+    plugin = SimpleNamespace(**(dict(fsdp_version=2, cpu_offload=None, activation_checkpointing=False, ignored_modules=None) | fsdp))
     return SimpleNamespace(
         num_processes=processes,
         process_index=index,
@@ -253,6 +253,7 @@ def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU",
         distributed_type=kind,
         mixed_precision="no",
         state=SimpleNamespace(fsdp_plugin=plugin),
+        parallelism_config=SimpleNamespace(tp_enabled=tp, cp_enabled=False),
     )
 
 
@@ -273,6 +274,8 @@ def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes,
         (AUTO, accelerator(kind="DistributedType.FSDP", fsdp_version=1), "accelerate's FSDP has fsdp_version=1; expected 2"),
         (AUTO, accelerator(kind="DistributedType.FSDP", cpu_offload=CPUOffloadPolicy()), "FSDP has cpu_offload=True; expected False"),
         (AUTO, accelerator(kind="DistributedType.FSDP", activation_checkpointing=True), "has activation_checkpointing=True; expected"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", ignored_modules="head"), "has ignored_modules=head; expected None"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", tp=True), "has tp_enabled=True; expected False"),
         (replace(AUTO, device="cpu"), accelerator(), "device='cpu' and precision='auto' with an accelerator; expected 'auto'"),
         (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
     ],
