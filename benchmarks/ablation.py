@@ -19,7 +19,7 @@ from throughput import training_step
 from torch import Tensor, nn
 
 import diffusion_lib as dl
-from diffusion_lib import training
+from diffusion_lib import devices, training
 from diffusion_lib.unet import AttentionBlock
 
 BASE = "as it is"
@@ -75,11 +75,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--precision", nargs="+", choices=training.PRECISIONS, help="default: float32, and what the CPU is faster in")
+    parser.add_argument("--precision", nargs="+", choices=devices.PRECISIONS, help="default: float32, and what the CPU is faster in")
     parser.add_argument("--compile", action="store_true", help="also try torch.compile, which needs a C++ compiler")
     options = parser.parse_args(arguments)
-    faster = training.choose_precision(device="cpu")
-    for precision in options.precision or [p for p, dtype in training.PRECISIONS.items() if dtype is None or dtype == faster]:
+    faster = devices.choose_precision(device="cpu")
+    for precision in options.precision or [p for p, dtype in devices.PRECISIONS.items() if dtype is None or dtype == faster]:
         seconds = common.side_by_side(variants(options.batch_size, precision, options.compile), options.rounds)
         print(f"{precision}, batches of {options.batch_size}: {common.machine()}")
         for name, times in seconds.items():

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import diffusion_lib as dl
-from diffusion_lib.training import choose_precision
+from diffusion_lib.devices import choose_precision
 
 SHAPE = (1, 28, 28)
 

@@ -23,8 +23,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import diffusion_lib as dl
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
 from diffusion_lib.results import FOLDER
-from diffusion_lib.training import PRECISIONS, choose_device, choose_precision
 
 OURS, DIFFUSERS, DDP = "diffusion_lib", "diffusers", "denoising-diffusion-pytorch"
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}

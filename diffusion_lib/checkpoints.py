@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from diffusion_lib.sharding import placed_like, whole
+from diffusion_lib.sharding import gathered, placed_like
 
 KEEP = 2
 CONTENT = {"step", "run", "denoiser", "ema", "optimizer", "scaler"}
@@ -48,14 +48,17 @@ class State:
         return self.content["step"]
 
 
-def content(step: int, config, denoiser, ema_denoiser, optimizer, scaler) -> dict:
-    """The state after update number `step`. Where weights are spread over processes, all of them must call this."""
+def content(step: int, config, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
+    """The state after update number `step`. Where weights are spread over processes, all of them must call this.
+
+    keep: False in a process that does not write it, so that it need not hold all weights; `write` takes none that was made so.
+    """
     return dict(
         step=step,
         run=_identity(config, denoiser),
-        denoiser=whole(denoiser.state_dict()),
-        ema=whole(ema_denoiser.state_dict()),
-        optimizer=whole(optimizer.state_dict()),
+        denoiser=gathered(denoiser.state_dict(), keep),
+        ema=gathered(ema_denoiser.state_dict(), keep),
+        optimizer=gathered(optimizer.state_dict(), keep),
         scaler={} if scaler is None else scaler.state_dict(),
     )
 

@@ -71,8 +71,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints how many of its test images it reads right."""
     from tqdm import tqdm
 
+    from diffusion_lib.batches import batch_indices
     from diffusion_lib.datasets import load_dataset
-    from diffusion_lib.training import batch_indices
 
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.classifier", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")

@@ -30,6 +30,7 @@ from diffusion_lib.process import (
     x0_from_v,
 )
 from diffusion_lib.schedules import Schedule
+from diffusion_lib.sharding import is_spread
 from diffusion_lib.unet import NO_LABEL, UNet, check_labels
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -114,9 +115,17 @@ class Denoiser(nn.Module):
         return F.mse_loss(answer, target, reduction="none").mean(dim=(1, 2, 3))
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Writes weights (safetensors), schedule and config (JSON) into `directory`, for `from_pretrained`."""
+        """Writes weights (safetensors), schedule and config (JSON) into `directory`, for `from_pretrained`.
+
+        Raises `ValueError` for a network other than a `UNet`, and for weights that are spread over processes.
+        """
         if not isinstance(self.network, UNet):
             raise ValueError(f"the network is a {type(self.network).__name__}; expected a UNet, whose config can be stored")
+        if any(map(is_spread, self.parameters())):
+            raise ValueError(
+                "the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
+                "denoiser.load_state_dict(diffusion_lib.checkpoints.newest(folder).content['ema'])"
+            )
         config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name, network=self.network.config)
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         pretrained_files.write(directory, config, tensors | {"schedule.alpha_bar": self.schedule.alpha_bar})

@@ -61,11 +61,22 @@ def is_spread(value: object) -> bool:
     return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
-def whole(state):
-    """A tensor, or a dict of any depth, with whole tensors in the place of the spread ones."""
+def whole(tensor: Tensor) -> Tensor:
+    """The whole tensor, where each process may hold a part of it."""
+    return tensor.full_tensor() if is_spread(tensor) else tensor
+
+
+def gathered(state, keep: bool = True):
+    """A dict of any depth, with whole tensors in the place of the spread ones; all processes must call it.
+
+    They are put together one at a time and kept in the CPU's memory, where `keep` is true; elsewhere None takes their place.
+    """
     if isinstance(state, dict):
-        return {name: whole(value) for name, value in state.items()}
-    return state.full_tensor() if is_spread(state) else state
+        return {name: gathered(value, keep) for name, value in state.items()}
+    if not is_spread(state):
+        return state
+    tensor = state.full_tensor()
+    return tensor.cpu() if keep else None
 
 
 def placed_like(tensor, like):

@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,18 +24,19 @@ import torch
 from torch import Tensor
 
 from diffusion_lib import checkpoints
+from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, step_seed
 from diffusion_lib.datasets import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
-from diffusion_lib.sharding import check_settings, shard, shards, spread_again, whole
-from diffusion_lib.unet import NO_LABEL, UNet
+from diffusion_lib.sharding import check_settings, is_spread, shard, shards, spread_again, whole
+from diffusion_lib.unet import UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what accelerate calls them
 
 
@@ -76,7 +76,8 @@ class TrainConfig:
 
 
 class TrainStep(NamedTuple):
-    """What one training step gives. The two denoisers are the ones that go on being trained: copy them to keep this moment."""
+    """What one training step gives. The two denoisers are the ones that go on being trained: copy them to keep this moment
+    (not where their weights are spread over processes: there, checkpoints keep it)."""
 
     step: int  # 1..steps: how many updates have been made
     loss: Tensor  # () mean loss of the batch, before the update; detached, on the device: float(step.loss)
@@ -153,7 +154,8 @@ def train(
     accelerator: an `accelerate.Accelerator`, for several processes; each calls `train` with the same arguments, and gets the same
     steps. Device, precision and gradient accumulation are then the accelerator's. All processes must see `checkpoint_dir`.
     If it is set to FSDP (version 2), weights, average and the optimizer's moments are spread over the processes, and stay so: all of
-    them must then call a step's denoisers, and on the same images. A checkpoint holds them whole.
+    them must then call a step's denoisers, and on the same images. A checkpoint holds them whole. (Running statistics, such as
+    batch norm's, are then each process's own; `UNet` has none.)
 
     Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
     `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite.
@@ -225,12 +227,12 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
             skips.add(loss, grad_norm)
 
             if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
-                content = checkpoints.content(step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None)
-                if accelerator is None or accelerator.is_main_process:
-                    checkpoints.write(checkpoint_dir, content)
+                writes = accelerator is None or accelerator.is_main_process
+                content = checkpoints.content(step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
+                with nullcontext() if accelerator is None else _failing_together():
+                    if writes:
+                        checkpoints.write(checkpoint_dir, content)
                 del content  # whole, where weights are spread
-                if accelerator is not None:
-                    accelerator.wait_for_everyone()
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
         skips.check(config.steps)
 
@@ -253,22 +255,6 @@ def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: Train
     return Batch(images[index], y, t, torch.randn(config.batch_size, *images.shape[1:], generator=random))
 
 
-def step_seed(seed: int, step: int, image: int = 0) -> int:
-    """The seed of what update number `step` draws; of the dropout of a part of it, which begins at image number `image`."""
-    # a prime apart: no step of one seed draws what a step of the next one draws
-    return seed * 1_000_003 + step + (image << 40)
-
-
-def parts_of_batch(batch_size: int, accelerator: "Accelerator | None" = None) -> list[slice]:
-    """The parts of a batch that this process computes, one after the other: as many as gradients are accumulated over."""
-    if accelerator is None:
-        return [slice(0, batch_size)]
-    parts = accelerator.gradient_accumulation_steps
-    size = batch_size // (accelerator.num_processes * parts)
-    first = accelerator.process_index * parts
-    return [slice(number * size, (number + 1) * size) for number in range(first, first + parts)]
-
-
 def learning_rate(step: int, config: TrainConfig) -> float:
     """The learning rate of update 1..steps: a linear rise over `warmup_steps`, then half a cosine down to 0."""
     if step <= config.warmup_steps:
@@ -287,60 +273,19 @@ def make_optimizer(denoiser: Denoiser, config: TrainConfig) -> torch.optim.AdamW
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
 
 
-def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
-    """The images of update number `step`: every image once an epoch, in an order that is new each epoch. LongTensor (batch_size,)."""
-    first = (step - 1) * batch_size
-    epochs = range(first // n, (first + batch_size - 1) // n + 1)  # more than one where a batch runs over the end of an epoch
-    order = torch.cat([_epoch_order(n, epoch, seed) for epoch in epochs])
-    return order[first % n : first % n + batch_size]
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
-    # seeds below 0, so that no epoch's order is made of the same random numbers as a step's noise
-    return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch))
-
-
-def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """The labels, each replaced by `NO_LABEL` with probability `dropout`: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
-    dropped = torch.rand(len(labels), generator=generator) < dropout
-    return labels.masked_fill(dropped.to(labels.device), NO_LABEL)
-
-
-def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" is CUDA if there is one, else Apple's MPS, else the CPU."""
-    if name != "auto":
-        try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another that torch knows") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | None:
-    """The dtype of the network's arithmetic, None for plain float32. "auto": bfloat16 where the device computes in it, else
-    float16 on a GPU (with loss scaling, in `train`), else float32."""
-    if name != "auto":
-        return PRECISIONS[name]
-    kind = choose_device(device).type
-    if kind == "cuda":
-        # including_emulation=False: a T4 says yes otherwise, and is slow
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
-    return torch.bfloat16 if kind == "cpu" and native else None
-
-
 @contextmanager
-def dropout_seed(denoiser: Denoiser, seed: int) -> Iterator[None]:
-    """Dropout draws from torch's global random state: within, that state is `seed`'s; afterwards it is the caller's again."""
-    has_dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in denoiser.modules())
-    with torch.random.fork_rng(enabled=has_dropout):
-        if has_dropout:
-            torch.manual_seed(seed)
+def _failing_together() -> Iterator[None]:
+    """Within, the first process does something and the others nothing; afterwards all go on, or all raise its `OSError`."""
+    from accelerate.utils import broadcast_object_list
+
+    failure = None
+    try:
         yield
+    except OSError as error:
+        failure = error
+    [said] = broadcast_object_list([failure and str(failure)])
+    if said is not None:
+        raise failure or OSError(f"in the first process: {said}")
 
 
 @torch.no_grad()
@@ -352,6 +297,8 @@ def _take_weights_of_first_process(denoiser: Denoiser) -> None:
 
 
 def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -> None:
+    if any(map(is_spread, denoiser.parameters())):
+        raise ValueError("the denoiser's weights are spread over processes; expected a new one, which goes on from the checkpoint")
     if len(dataset) == 0:
         raise ValueError("the dataset holds no images; expected one or more")
     if denoiser.image_shape is not None and denoiser.image_shape != dataset.image_shape:
@@ -447,8 +394,11 @@ def main(arguments: list[str] | None = None) -> None:
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()
     if is_main:
+        state = checkpoints.newest(options.out / "checkpoints")
+        if state is None or state.content["step"] != config.steps:
+            raise OSError(f"the last checkpoint in {options.out} does not read back as it was written: look at the disk, and start again")
         ema.image_shape = dataset.image_shape
-        ema.load_state_dict(checkpoints.newest(options.out / "checkpoints").content["ema"])
+        ema.load_state_dict(state.content["ema"])
         ema.save_pretrained(options.out)
         print(f"saved to {options.out}: use diffusion_lib.Denoiser.from_pretrained({str(options.out)!r})")
     if accelerator is not None:

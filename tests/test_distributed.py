@@ -17,7 +17,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
-from diffusion_lib.training import parts_of_batch
+from diffusion_lib.batches import parts_of_batch
 
 TESTS = Path(__file__).parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -47,6 +47,11 @@ for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
     found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
 found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2, accelerator=accelerator)
 found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
+(folder / "a file").touch()
+try:
+    next(dl.train(tiny_denoiser(), tiny_dataset(), replace(AUTO, checkpoint_every=1), folder / "a file" / "run", accelerator))
+except OSError as error:
+    found["not written"] = str(error)
 torch.save(found, folder / f"process-{accelerator.process_index}.pt")
 accelerator.end_training()
 """
@@ -65,7 +70,7 @@ from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace
 from test_training import broken
 import diffusion_lib as dl
-from diffusion_lib.sharding import is_spread, whole
+from diffusion_lib.sharding import gathered, is_spread
 
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
 # accelerate takes FSDP's settings on GPUs alone, though torch's FSDP runs on CPUs too
@@ -82,18 +87,25 @@ for name, options in dict(plain={}, accumulated={}, resumed={}, loaded=dict(cpu_
         for model in (step.ema, step.denoiser):  # looking at them while they are trained disturbs nothing
             dl.sample(model, 1, steps=1)
     models = dict(ema=step.ema, denoiser=denoiser)
-    found[name] = dict(taken=taken, **{key: whole(model.state_dict()) for key, model in models.items()})
+    found[name] = dict(taken=taken, **{key: gathered(model.state_dict()) for key, model in models.items()})
     for model in models.values():
         units = [path for path, module in model.named_modules() if isinstance(module, FSDPModule)]
         assert "network" in units and "network.middle" in units and len(units) == 6, units
         assert all(is_spread(p) and p.to_local().numel() < p.numel() for p in model.parameters() if len(p) > 1)
 found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2)
-try:
-    dl.sample(step.ema, 5, steps=3, accelerator=accelerator)
-except ValueError as error:
-    found["refused"] = str(error)
+found["kept"] = [value is not None for value in gathered(step.ema.state_dict(), keep=accelerator.is_main_process).values()]
+found["refused"] = {}
+for name, action in dict(
+    sample=lambda: dl.sample(step.ema, 5, steps=3, accelerator=accelerator),
+    train=lambda: dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator),
+    save=lambda: step.ema.save_pretrained(folder / "model"),
+).items():
+    try:
+        action()
+    except ValueError as error:
+        found["refused"][name] = str(error)
 denoiser = broken({2} if accelerator.process_index == 1 else ())  # one process alone meets a loss that is not finite
-weights = [whole(denoiser.state_dict()) for _ in dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator)]
+weights = [gathered(denoiser.state_dict()) for _ in dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator)]
 found["unchanged"] = [all(torch.equal(a[key], b[key]) for key in a) for a, b in pairwise(weights)]
 torch.save(found, folder / f"process-{accelerator.process_index}.pt")
 accelerator.end_training()
@@ -173,6 +185,12 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(two):
     torch.testing.assert_close(first["one sample"], dl.sample(ema, 1, steps=3), rtol=0, atol=1e-5)
 
 
+def test_a_checkpoint_that_cannot_be_written_stops_both_processes(two):
+    (first, second), _ = two
+    assert "a file" in first["not written"]
+    assert second["not written"] == f"in the first process: {first['not written']}"
+
+
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
     """What two processes found between which the weights were spread."""
@@ -205,7 +223,22 @@ def test_spread_weights_draw_the_same_samples_and_split_none(sharded):
     ema.load_state_dict(first["loaded"]["ema"])
     torch.testing.assert_close(first["samples"], dl.sample(ema.eval(), 5, steps=3, y=[0, 1, 2, 0, 1]), rtol=0, atol=1e-5)
     assert torch.equal(first["samples"], second["samples"])
-    assert "expected accelerator=None, or a denoiser with whole weights" in first["refused"]
+    for found in (first, second):
+        assert "expected accelerator=None, or a denoiser with whole weights" in found["refused"]["sample"]
+
+
+def test_spread_weights_are_neither_trained_anew_nor_saved(sharded):
+    (first, second), folder = sharded
+    for found in (first, second):
+        assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
+        assert "expected whole ones: load those of a checkpoint" in found["refused"]["save"]
+    assert not (folder / "model").exists()
+
+
+def test_whole_weights_are_held_only_where_they_are_written(sharded):
+    (first, second), _ = sharded
+    assert all(first["kept"])
+    assert not any(second["kept"])
 
 
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(sharded):

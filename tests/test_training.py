@@ -4,27 +4,16 @@ import math
 import os
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, weights
-from hypothesis import given
-from hypothesis import strategies as st
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
-from diffusion_lib.training import (
-    EMA,
-    batch_indices,
-    choose_device,
-    choose_precision,
-    dropout_seed,
-    labels_to_tell,
-    learning_rate,
-    make_optimizer,
-)
+from diffusion_lib.batches import batch_indices
+from diffusion_lib.training import EMA, learning_rate, make_optimizer
 
 # ---------------------------------------------------------------------------------------------------------------------- the loop
 
@@ -115,17 +104,6 @@ def test_each_step_of_each_seed_draws_other_noise(dataset):
     assert len(set(losses)) == 24
 
 
-def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
-    orders = [batch_indices(100, 100, epoch, seed=seed).tolist() for seed in (0, 1) for epoch in range(1, 13)]
-    steps = [
-        torch.randperm(100, generator=torch.Generator().manual_seed(seed * 1_000_003 + step)).tolist()
-        for seed in (0, 1)
-        for step in range(13)
-    ]
-    assert not [order for order in orders if order in steps]
-    assert len({tuple(order) for order in orders}) == len(orders)
-
-
 def test_bfloat16_trains_too(dataset):
     losses = run(tiny_denoiser(), dataset, replace(CONFIG, precision="bfloat16"))[2]
     exact = run(tiny_denoiser(), dataset)[2]
@@ -213,30 +191,6 @@ def test_weight_decay_is_for_matrices_and_convolutions_only():
     }
 
 
-@given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
-def test_batches_hold_every_image_once_an_epoch(n, batch_size, seed):
-    steps = 2 * n // batch_size + 2
-    batches = [batch_indices(n, batch_size, step, seed) for step in range(1, steps + 1)]
-    assert all(len(batch) == batch_size for batch in batches)
-    shown = torch.cat(batches).tolist()
-    for start in range(0, len(shown) - n + 1, n):
-        assert sorted(shown[start : start + n]) == list(range(n))
-
-
-def test_epochs_and_seeds_differ_in_their_order():
-    orders = [tuple(batch_indices(30, 30, step, seed).tolist()) for step in (1, 2, 3) for seed in (0, 1)]
-    assert len(set(orders)) == 6
-
-
-def test_label_dropout_untells_its_part_of_the_labels():
-    labels = torch.arange(10_000) % 3
-    told = labels_to_tell(labels, 0.2, torch.Generator().manual_seed(0))
-    assert ((told == labels) | (told == -1)).all()
-    assert (told == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
-    assert torch.equal(labels_to_tell(labels, 0.0, torch.Generator()), labels)
-    assert torch.equal(labels, torch.arange(10_000) % 3)
-
-
 def test_training_tells_the_network_the_labels_it_should(dataset):
     # the class embedding's rows that get a gradient are those told: row 0 is "no class"
     def rows(label_dropout):
@@ -249,35 +203,6 @@ def test_training_tells_the_network_the_labels_it_should(dataset):
 
     assert rows(0.0).tolist() == [False, True, True, True]
     assert rows(0.5).tolist() == [True, True, True, True]
-
-
-def test_dropout_seed_gives_the_callers_random_state_back():
-    denoiser = tiny_denoiser(dropout=0.5).train()
-    x = noise(2, 1, 8, 8, dtype=torch.float32)
-
-    def draw(seed):
-        with dropout_seed(denoiser, seed), torch.no_grad():
-            return denoiser(x, 3).eps
-
-    before = torch.get_rng_state()
-    assert torch.equal(draw(5), draw(5))
-    assert not torch.equal(draw(5), draw(6))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_device_and_precision_can_be_chosen():
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
-    assert choose_precision("float32", "cpu") is None
-    assert choose_precision("bfloat16", "cpu") == torch.bfloat16
-    assert choose_precision("auto", "cpu") in (None, torch.bfloat16)
-
-
-@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, native, dtype):
-    # a T4's answer: it emulates bfloat16
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
-    assert choose_precision("auto", "cuda") == dtype
 
 
 # ---------------------------------------------------------------------------------------------------------------------- bad input
@@ -379,17 +304,6 @@ def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, caps
     first = weights(dl.Denoiser.from_pretrained(tmp_path))
     main(["--out", str(tmp_path), *TINY])
     torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), first, rtol=0, atol=0)
-
-
-def test_every_image_is_trained_on_equally_often(dataset):
-    # with the config's numbers: 12 steps of 10 are 5 epochs of 24
-    counts = Counter(i for step in range(1, 13) for i in batch_indices(24, 10, step, 0).tolist())
-    assert set(counts.values()) == {5}
-
-
-def test_an_unknown_device_is_named():
-    with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
-        dl.training.choose_device("gpu")
 
 
 def test_the_average_takes_over_running_statistics():

@@ -1,0 +1,64 @@
+"""Which images a training step learns from, which labels it is told, and the seeds of all else that it draws.
+
+All of it depends on the run's seed and the step's number alone. So a run that goes on from a checkpoint draws what it would have
+drawn, and several processes draw what one would, without telling each other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.unet import NO_LABEL
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def step_seed(seed: int, step: int, image: int = 0) -> int:
+    """The seed of what update number `step` draws; of the dropout of a part of it, which begins at image number `image`."""
+    # a prime apart: no step of one seed draws what a step of the next one draws
+    return seed * 1_000_003 + step + (image << 40)
+
+
+def parts_of_batch(batch_size: int, accelerator: "Accelerator | None" = None) -> list[slice]:
+    """The parts of a batch that this process computes, one after the other: as many as gradients are accumulated over."""
+    if accelerator is None:
+        return [slice(0, batch_size)]
+    parts = accelerator.gradient_accumulation_steps
+    size = batch_size // (accelerator.num_processes * parts)
+    first = accelerator.process_index * parts
+    return [slice(number * size, (number + 1) * size) for number in range(first, first + parts)]
+
+
+def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
+    """The images of update number `step`: every image once an epoch, in an order that is new each epoch. LongTensor (batch_size,)."""
+    first = (step - 1) * batch_size
+    epochs = range(first // n, (first + batch_size - 1) // n + 1)  # more than one where a batch runs over the end of an epoch
+    order = torch.cat([_epoch_order(n, epoch, seed) for epoch in epochs])
+    return order[first % n : first % n + batch_size]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
+    # seeds below 0, so that no epoch's order is made of the same random numbers as a step's noise
+    return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch))
+
+
+def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """The labels, each replaced by `NO_LABEL` with probability `dropout`: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
+    dropped = torch.rand(len(labels), generator=generator) < dropout
+    return labels.masked_fill(dropped.to(labels.device), NO_LABEL)
+
+
+@contextmanager
+def dropout_seed(network: torch.nn.Module, seed: int) -> Iterator[None]:
+    """Dropout draws from torch's global random state: within, that state is `seed`'s; afterwards it is the caller's again."""
+    has_dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in network.modules())
+    with torch.random.fork_rng(enabled=has_dropout):
+        if has_dropout:
+            torch.manual_seed(seed)
+        yield

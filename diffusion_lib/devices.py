@@ -1,0 +1,31 @@
+"""Where the arithmetic is done, and how exactly."""
+
+import torch
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; "auto" is CUDA if there is one, else Apple's MPS, else the CPU."""
+    if name != "auto":
+        try:
+            return torch.device(name)
+        except RuntimeError as error:
+            raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another that torch knows") from error
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | None:
+    """The dtype of the network's arithmetic, None for plain float32. "auto": bfloat16 where the device computes in it, else
+    float16 on a GPU (with loss scaling, in `train`), else float32."""
+    if name != "auto":
+        return PRECISIONS[name]
+    kind = choose_device(device).type
+    if kind == "cuda":
+        # including_emulation=False: a T4 says yes otherwise, and is slow
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if kind == "cpu" and native else None

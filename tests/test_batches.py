@@ -1,0 +1,66 @@
+"""What a training step draws: every image once an epoch, and nothing twice."""
+
+from collections import Counter
+
+import pytest
+import torch
+from helpers import noise, tiny_denoiser
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell
+
+
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
+def test_batches_hold_every_image_once_an_epoch(n, batch_size, seed):
+    steps = 2 * n // batch_size + 2
+    batches = [batch_indices(n, batch_size, step, seed) for step in range(1, steps + 1)]
+    assert all(len(batch) == batch_size for batch in batches)
+    shown = torch.cat(batches).tolist()
+    for start in range(0, len(shown) - n + 1, n):
+        assert sorted(shown[start : start + n]) == list(range(n))
+
+
+def test_every_image_is_trained_on_equally_often(dataset):
+    # with the config's numbers: 12 steps of 10 are 5 epochs of 24
+    counts = Counter(i for step in range(1, 13) for i in batch_indices(24, 10, step, 0).tolist())
+    assert set(counts.values()) == {5}
+
+
+def test_epochs_and_seeds_differ_in_their_order():
+    orders = [tuple(batch_indices(30, 30, step, seed).tolist()) for step in (1, 2, 3) for seed in (0, 1)]
+    assert len(set(orders)) == 6
+
+
+def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
+    orders = [batch_indices(100, 100, epoch, seed=seed).tolist() for seed in (0, 1) for epoch in range(1, 13)]
+    steps = [
+        torch.randperm(100, generator=torch.Generator().manual_seed(seed * 1_000_003 + step)).tolist()
+        for seed in (0, 1)
+        for step in range(13)
+    ]
+    assert not [order for order in orders if order in steps]
+    assert len({tuple(order) for order in orders}) == len(orders)
+
+
+def test_label_dropout_untells_its_part_of_the_labels():
+    labels = torch.arange(10_000) % 3
+    told = labels_to_tell(labels, 0.2, torch.Generator().manual_seed(0))
+    assert ((told == labels) | (told == -1)).all()
+    assert (told == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
+    assert torch.equal(labels_to_tell(labels, 0.0, torch.Generator()), labels)
+    assert torch.equal(labels, torch.arange(10_000) % 3)
+
+
+def test_dropout_seed_gives_the_callers_random_state_back():
+    denoiser = tiny_denoiser(dropout=0.5).train()
+    x = noise(2, 1, 8, 8, dtype=torch.float32)
+
+    def draw(seed):
+        with dropout_seed(denoiser, seed), torch.no_grad():
+            return denoiser(x, 3).eps
+
+    before = torch.get_rng_state()
+    assert torch.equal(draw(5), draw(5))
+    assert not torch.equal(draw(5), draw(6))
+    assert torch.equal(torch.get_rng_state(), before)
