@@ -225,8 +225,9 @@ def test_ideal_denoiser_refuses_what_it_cannot_answer():
         dl.IdealDenoiser(gap, SCHEDULE)(x, 1, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"y=3 is out of range"):
         ideal(x, 1, torch.tensor([0, 3]))
-    with pytest.raises(ValueError, match=r"t=0 is out of range; expected 1\.\.20"):
-        ideal(x, 0)
+    for ask in (ideal, ideal.weights):
+        with pytest.raises(ValueError, match=r"t=0 is out of range; expected 1\.\.20"):
+            ask(x, 0)
     with pytest.raises(ValueError, match=r"images have shape \(1, 4, 4\); expected \(1, 8, 8\), that of the dataset"):
         ideal(x[..., :4, :4], 1)
     with pytest.raises(ValueError, match=r"^x0_dataset holds no images; expected a batch of one or more$"):

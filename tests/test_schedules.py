@@ -99,6 +99,10 @@ def test_parameters_of_the_schedules_matter():
     assert dl.sigmoid_schedule(100, tau=0.3).alpha_bar[25] > dl.sigmoid_schedule(100).alpha_bar[25]
 
 
+def test_a_schedule_says_which_it_is():
+    assert repr(dl.Schedule(torch.tensor([1.0, 0.5, 0.125]), "mine")) == "Schedule('mine', T=2, alpha_bar[T]=0.125)"
+
+
 def test_a_schedule_cannot_be_changed_from_outside():
     alpha_bar = torch.tensor([1.0, 0.5, 0.1], dtype=torch.float64)
     schedule = dl.Schedule(alpha_bar)

@@ -1,0 +1,67 @@
+"""Everything is computed where the images are: torch's meta device, which every machine has, stands in for a GPU.
+
+It computes shapes and no numbers, and refuses, as a GPU does, to mix its tensors with the CPU's.
+"""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import tiny_dataset, tiny_denoiser, tiny_unet
+
+import diffusion_lib as dl
+from diffusion_lib.process import randn_like
+
+META = torch.device("meta")
+SCHEDULE = dl.cosine_schedule(10)  # its tables stay on the CPU
+X0, XT = torch.empty(2, 1, 8, 8, device=META), torch.empty(2, 1, 8, 8, device=META)
+
+
+class Recorder:
+    """A denoiser without weights that notes where what it is called with lies."""
+
+    image_shape, schedule = (1, 8, 8), SCHEDULE
+
+    def __init__(self):
+        self.devices = set()
+
+    def __call__(self, xt, t, y=None):
+        self.devices |= {xt.device.type} | (set() if y is None else {y.device.type})
+        return dl.Prediction(xt, xt)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: dl.q_sample(SCHEDULE, X0, 5),
+        lambda: dl.q_sample(SCHEDULE, X0, 5, generator=dl.sample_generators(0, range(2))),
+        lambda: dl.q_posterior(SCHEDULE, X0, XT, 5).mean,
+        lambda: dl.q_posterior(SCHEDULE, X0, XT, 5).variance,
+        lambda: dl.eps_from_x0(SCHEDULE, XT, 5, X0),
+        lambda: dl.x0_from_eps(SCHEDULE, XT, 5, X0),
+        lambda: dl.v_from(SCHEDULE, X0, XT, 5),
+        lambda: randn_like(X0, torch.Generator()),
+        lambda: randn_like(X0, dl.sample_generators(0, range(2))),
+        lambda: dl.Denoiser(tiny_unet().to(META), SCHEDULE)(XT, 5).x0,
+        lambda: dl.IdealDenoiser(tiny_dataset(), SCHEDULE).weights(XT, 5),
+        lambda: dl.IdealDenoiser(tiny_dataset(), SCHEDULE)(XT, 5).eps,
+        lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2),
+        lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2, sampler="ddpm", batch_size=2),
+        lambda: dl.sample(Recorder(), 3, steps=2, device=META),
+        lambda: dl.sample(Recorder(), 3, steps=2, device="meta"),
+    ],
+)
+def test_answers_lie_where_the_images_do(answer):
+    assert answer().device == META
+
+
+def test_the_class_lies_where_the_images_do():
+    denoiser = Recorder()
+    dl.sample(denoiser, 3, steps=2, y=1, device=META)
+    assert denoiser.devices == {"meta"}
+
+
+def test_a_process_with_nothing_to_draw_hands_in_what_the_others_can_join():
+    accelerator = SimpleNamespace(num_processes=3, process_index=2, gather=lambda images: images)
+    images = dl.sample(Recorder(), 4, steps=2, device=META, accelerator=accelerator)
+    assert (images.shape, images.device) == ((2, 1, 8, 8), META)
