@@ -1,7 +1,8 @@
 """Which images a training step learns from, which labels it is told, and the seeds of all else that it draws.
 
 All of it depends on the run's seed and the step's number alone. So a run that goes on from a checkpoint draws what it would have
-drawn, and several processes draw what one would, without telling each other.
+drawn, and several processes draw what one would, without telling each other (but for dropout, of which each part of a batch has
+its own).
 """
 
 from collections.abc import Iterator
@@ -9,8 +10,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from diffusion_lib.unet import NO_LABEL
 
@@ -18,10 +21,16 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-def step_seed(seed: int, step: int, image: int = 0) -> int:
-    """The seed of what update number `step` draws; of the dropout of a part of it, which begins at image number `image`."""
+def step_seed(seed: int, step: int) -> int:
+    """The seed of the labels, timesteps and noise of update number `step`."""
     # a prime apart: no step of one seed draws what a step of the next one draws
-    return seed * 1_000_003 + step + (image << 40)
+    return seed * 1_000_003 + step
+
+
+def dropout_seed(seed: int, step: int, image: int) -> int:
+    """The seed of the dropout of a part of update number `step`, which begins at image number `image` of the batch."""
+    # hashed, and to 32 bits: torch's generators for CPUs look at no more
+    return int(np.random.SeedSequence([seed, step, image]).generate_state(1)[0])
 
 
 def parts_of_batch(batch_size: int, accelerator: "Accelerator | None" = None) -> list[slice]:
@@ -55,9 +64,9 @@ def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -
 
 
 @contextmanager
-def dropout_seed(network: torch.nn.Module, seed: int) -> Iterator[None]:
+def seeded_dropout(network: torch.nn.Module, seed: int) -> Iterator[None]:
     """Dropout draws from torch's global random state: within, that state is `seed`'s; afterwards it is the caller's again."""
-    has_dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in network.modules())
+    has_dropout = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
     with torch.random.fork_rng(enabled=has_dropout):
         if has_dropout:
             torch.manual_seed(seed)

@@ -11,6 +11,7 @@ import re
 import warnings
 import zipfile
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
 
@@ -19,7 +20,7 @@ import torch
 from diffusion_lib.sharding import gathered, placed_like
 
 KEEP = 2
-CONTENT = {"step", "run", "denoiser", "ema", "optimizer", "scaler"}
+CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, optimizer=dict, scaler=dict)
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 
@@ -48,14 +49,25 @@ class State:
         return self.content["step"]
 
 
-def content(step: int, config, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
-    """The state after update number `step`. Where weights are spread over processes, all of them must call this.
+def identity(config, denoiser, dataset) -> dict:
+    """What makes two runs the same run: numbers, strings and lists, by name."""
+    run = {name: value for name, value in asdict(config).items() if name not in FREE}
+    run |= {f"network.{name}": value for name, value in getattr(denoiser.network, "config", {}).items()}
+    data = blake2b(digest_size=8)
+    for tensor in (dataset.images, dataset.labels):
+        data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+    run["dataset"] = f"{len(dataset)} images of {dataset.image_shape}, digest {data.hexdigest()}"
+    return run | dict(prediction=denoiser.prediction, alpha_bar=denoiser.schedule.alpha_bar.tolist())
+
+
+def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
+    """The state after update number `step` of the run with this `identity`. Where weights are spread over processes, all must call it.
 
     keep: False in a process that does not write it, so that it need not hold all weights; `write` takes none that was made so.
     """
     return dict(
         step=step,
-        run=_identity(config, denoiser),
+        run=run,
         denoiser=gathered(denoiser.state_dict(), keep),
         ema=gathered(ema_denoiser.state_dict(), keep),
         optimizer=gathered(optimizer.state_dict(), keep),
@@ -64,7 +76,8 @@ def content(step: int, config, denoiser, ema_denoiser, optimizer, scaler, keep: 
 
 
 def write(directory: str | Path, content: dict) -> Path:
-    """Writes a state as a checkpoint, removes those before the last `KEEP`, and returns its path.
+    """Writes a state as a checkpoint and returns its path. Removes those before the last `KEEP`, and those after it: they are
+    damaged, or the run would have gone on from them.
 
     Raises `OSError` if there is no room for it; the checkpoints that are there stay.
     """
@@ -79,13 +92,15 @@ def write(directory: str | Path, content: dict) -> Path:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
         unfinished.unlink(missing_ok=True)
-        kept = [old.name for old in _paths(directory)[:1]]
+        kept = [old.name for old in _paths(directory) if old.name < path.name][:1]
         raise OSError(
             f"{path} could not be written ({_first_line(error)}); expected room for it on the disk. "
             f"{f'{kept[0]} is still there: the same call goes on from it' if kept else 'No checkpoint is there yet'}"
         ) from error
     os.replace(unfinished, path)
-    for old in [*_paths(directory)[KEEP:], *directory.glob("step-*.tmp")]:  # a .tmp is what a run that was killed left behind
+    paths = _paths(directory)
+    last = paths.index(path)
+    for old in [*paths[:last], *paths[last + KEEP :], *directory.glob("step-*.tmp")]:  # a .tmp is what a run that was killed left behind
         old.unlink(missing_ok=True)
     return path
 
@@ -104,32 +119,30 @@ def newest(directory: str | Path) -> State | None:
 
 def _read(path: Path) -> dict:
     with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums it writes
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise ValueError("it holds compressed data, which torch.save does not write")  # and which may unpack to any size
+        # compressed data may unpack to any size; and of what attributes call a folder, torch reads nothing and leaves the tensor unfilled
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in archive.infolist()):
+            raise ValueError("it holds compressed data or file attributes, which torch.save does not write")
         if (entry := archive.testzip()) is not None:
             raise ValueError(f"the checksum of {entry} is wrong")
     content = torch.load(path, map_location="cpu", weights_only=True)
-    if missing := CONTENT - (content.keys() if isinstance(content, dict) else set()):
-        raise ValueError(f"{', '.join(sorted(missing))} missing")
+    found = content if isinstance(content, dict) else {}
+    if missing := [name for name, kind in CONTENT.items() if not isinstance(found.get(name), kind)]:
+        raise ValueError(f"{', '.join(missing)} missing")
     return content
 
 
-def check_fit(state: State, config, denoiser, directory: str | Path) -> None:
-    """Raises `ValueError` if the checkpoint belongs to another run than this one."""
-    theirs, ours = state.content["run"], _identity(config, denoiser)
+def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
+    """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`."""
+    theirs, ours = (
+        known | {name: tuple(value.shape) for name, value in weights.items()}
+        for known, weights in ((state.content["run"], state.content["denoiser"]), (run, denoiser.state_dict()))
+    )
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             raise ValueError(
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}; "
                 f"expected the same run: use another folder than {directory}, or remove it to start afresh"
             )
-
-
-def _identity(config, denoiser) -> dict:
-    """What makes two runs the same run."""
-    run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    run |= {f"network.{name}": value for name, value in getattr(denoiser.network, "config", {}).items()}
-    return run | dict(prediction=denoiser.prediction, alpha_bar=denoiser.schedule.alpha_bar.tolist())
 
 
 def _short(value) -> str:

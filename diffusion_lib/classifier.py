@@ -42,7 +42,9 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = 512) -> Tensor:
-        """The class that each image most looks like: LongTensor (B,)."""
+        """The class that each image most looks like: LongTensor (B,). Raises `ValueError` for images that are not finite."""
+        if not images.isfinite().all():
+            raise ValueError("images hold numbers that are not finite; expected floats in [-1, 1]: see how they were made")
         return torch.cat([self(part).argmax(dim=1) for part in images.split(batch_size)])
 
     def save_pretrained(self, directory: str | Path) -> None:

@@ -10,9 +10,10 @@ import socket
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from diffusion_lib.glyphs import CHARACTERS, draw_glyphs
 from diffusion_lib.unet import NO_LABEL
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # what they may hold: some of Pillow's other decoders start programs
 
 
 def to_float(pixels: Tensor) -> Tensor:
@@ -89,8 +91,9 @@ def load_dataset(
     resized, centre cropped). seed: of the glyphs. root: where torchvision's datasets are kept instead of the cache folder,
     $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
     """
-    if n is not None and n < 1:
-        raise ValueError(f"n={n}; expected 1 image or more, or None for all")
+    for option, value in (("n", n), ("size", size)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option}={value}; expected 1 or more, or None for the default")
     if name.startswith("folder:"):
         dataset = _folder(Path(name.removeprefix("folder:")).expanduser(), size or 32)
     elif name == "glyphs":
@@ -131,25 +134,32 @@ def _torchvision(name: str, train: bool, root: Path) -> ImageDataset:
     from torchvision import datasets
 
     kind = getattr(datasets, TORCHVISION[name])
-    try:
-        source = kind(str(root), train=train)
-    except RuntimeError:  # "Dataset not found"
+    source = _from_files(kind, name, root, train)
+    if source is None:
         try:
             _download(kind, name, root)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, HTTPException) as error:
             raise FileNotFoundError(
-                f"{name} is not in {root} and could not be downloaded there ({error}); expected a network, or its files in that folder "
-                "(root=… names another). The 'glyphs' dataset needs neither."
+                f"{name} is not in {root} and could not be downloaded there ({str(error) or type(error).__name__}); expected a network, or "
+                "its files in that folder (root=… names another). The 'glyphs' dataset needs neither."
             ) from error
-        source = kind(str(root), train=train)
+        source = _from_files(kind, name, root, train)
+    pixels = torch.as_tensor(np.asarray(source.data))
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
+    return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long(), tuple(source.classes))
+
+
+def _from_files(kind: type, name: str, root: Path, train: bool):
+    """Torchvision's dataset, None if its files are not there."""
+    try:
+        return kind(str(root), train=train)
     except Exception as error:  # torchvision asserts, reshapes and unpacks, and says nothing of the file
+        if isinstance(error, RuntimeError) and str(error).startswith("Dataset not found"):
+            return None
         raise ValueError(
             f"the files of {name} in {root} are damaged ({str(error) or type(error).__name__}); expected whole ones: remove them, and they "
             "are downloaded again. The 'glyphs' dataset needs none."
         ) from error
-    pixels = torch.as_tensor(np.asarray(source.data))
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
-    return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long(), tuple(source.classes))
 
 
 def _download(kind: type, name: str, root: Path) -> None:
@@ -158,9 +168,8 @@ def _download(kind: type, name: str, root: Path) -> None:
 
     root.mkdir(parents=True, exist_ok=True)
     with FileLock(root / f".{name}.lock"), _patience(PATIENCE):
-        with suppress(RuntimeError):
-            kind(str(root))  # another process was faster
-            return
+        if _from_files(kind, name, root, train=True) is not None:
+            return  # another process was faster
         for leftover in root.glob(f".{name}-*"):  # of a download that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as fresh:
@@ -190,7 +199,7 @@ def _folder(path: Path, size: int) -> ImageDataset:
     """All images in a folder, RGB. Sub-folders that hold images are classes; without such, there are no classes."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; expected one with images, as in 'folder:my_pictures'")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
     if not files:
         raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     class_of: Callable[[Path], str] = lambda file: file.relative_to(path).parts[0] if file.parent != path else ""  # noqa: E731
@@ -209,10 +218,12 @@ def _open_square(file: Path, size: int):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file may unpack to gigabytes
-            with Image.open(file) as image:
+            with Image.open(file, formats=IMAGE_FORMATS) as image:
+                if image.mode.startswith(("I", "F")):
+                    raise ValueError(f"its pixels are of mode {image.mode}, not of 8 bits a channel")
                 return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
     except Exception as error:  # decoders raise whatever comes to their minds
-        raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair or remove it") from error
+        raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair, convert or remove it") from error
 
 
 def _stack(images) -> Tensor:

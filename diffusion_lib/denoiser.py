@@ -140,6 +140,8 @@ class Denoiser(nn.Module):
         with pretrained_files.blame(directory_or_hub_id):
             pretrained_files.expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
             schedule = Schedule(tensors.pop("schedule.alpha_bar"), str(config["schedule"]))
+            if strange := [name for name in tensors if not name.startswith("network.")]:
+                raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and 'schedule.alpha_bar'")
             weights = {name.removeprefix("network."): value for name, value in tensors.items()}
             network = pretrained_files.built(lambda: UNet(**config["network"]), weights)
             if config["image_shape"] is not None:
@@ -174,7 +176,8 @@ class IdealDenoiser:
         check_images(x0_dataset=images)
         self.schedule = schedule
         self.images = images
-        self.labels = getattr(x0_dataset, "labels", None)
+        labels = getattr(x0_dataset, "labels", None)
+        self.labels = None if labels is None or (labels == NO_LABEL).all() else labels
         self.image_shape = tuple(images.shape[1:])
 
     def weights(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Tensor:

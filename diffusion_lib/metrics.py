@@ -41,8 +41,11 @@ def frechet_distance(real: Tensor, fake: Tensor, y: Tensor | None = None, resamp
     y: LongTensor (N,), the class of row i of both sets (M = N), where the number of images of each class was chosen rather
     than drawn. Resamples then keep those numbers, or chance in the classes, of which there was none, would widen the interval.
     With k images in each class that leaves out 1 / k of the variance.
+
+    Raises `ValueError` for features that do not fit or are not finite.
     """
     _check_features(real, fake, at_least=2)
+    _check_parts(resamples=resamples)
     if y is not None and not len(y) == len(real) == len(fake):
         raise ValueError(f"y has {len(y)} classes for {len(real)} real and {len(fake)} fake features; expected one for each row of both")
     value = _frechet(real, fake)
@@ -55,12 +58,13 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int = 10) -> Estimate:
     """Squared maximum mean discrepancy under the cubic kernel, of two sets of features (N, F) and (M, F); about 0 is the best.
 
     Unbiased at every N and M, so it may be slightly negative. The mean over `blocks` disjoint parts of the sets; the interval
-    is that mean plus and minus 1.96 standard errors.
+    is that mean plus and minus 1.96 standard errors. Raises like `frechet_distance`.
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    size = min(len(real), len(fake)) // blocks
+    _check_parts(blocks=blocks)
     _check_features(real, fake, at_least=2 * blocks)
+    size = min(len(real), len(fake)) // blocks
     values = []
     for i in range(blocks):
         part = slice(i * size, (i + 1) * size)
@@ -122,3 +126,11 @@ def _check_features(real: Tensor, fake: Tensor, at_least: int) -> None:
             raise ValueError(
                 f"{name} features have shape {tuple(x.shape)}; expected (N, {real.shape[-1]}) with N >= {at_least}: see features()"
             )
+        if not x.isfinite().all():
+            raise ValueError(f"{name} features are not all finite; expected those of finite images: see how they were made")
+
+
+def _check_parts(**parts: int) -> None:
+    for name, n in parts.items():
+        if n < 2:
+            raise ValueError(f"{name}={n}; expected 2 or more: with fewer there is no interval")

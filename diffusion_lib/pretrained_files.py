@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import TypeVar
 
 import torch
@@ -17,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64)  # the last: what batch norm counts in
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -53,8 +55,10 @@ def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
     try:
         tensors = load_file(weights_path)
         for name, value in tensors.items():
-            if not value.isfinite().all():
-                raise ValueError(f"{name} holds numbers that are not finite")
+            if value.dtype not in DTYPES:
+                raise ValueError(f"{name} is {value.dtype}, not one of {', '.join(map(str, DTYPES))}")
+            if not value.float().isfinite().all():
+                raise ValueError(f"{name} holds numbers that are not finite in float32")
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{weights_path} is damaged ({error}); expected a safetensors file: save or download the model again") from error
     return config, tensors
@@ -90,7 +94,7 @@ def blame(source: str | Path) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else shorten(str(error), 1000, placeholder=" …")
         raise ValueError(f"the model in {source} does not fit this package ({what}); expected what save_pretrained writes") from error
 
 
@@ -103,11 +107,10 @@ def _locate(directory_or_hub_id: str | Path, name: str) -> Path:
     if isinstance(directory_or_hub_id, Path) or str(directory_or_hub_id).count("/") != 1:
         raise FileNotFoundError(f"{directory} is no folder; expected one that save_pretrained wrote, or a hub id 'owner/name'")
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(hf_hub_download(str(directory_or_hub_id), name))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # its own errors, and those of whichever library it speaks HTTP with
         raise FileNotFoundError(
             f"{directory_or_hub_id!r} is no folder here, and {name} of a hub repository of that name could not be had "
             f"({type(error).__name__}: {error}); expected a path or a public 'owner/name', and a network for the latter"

@@ -207,7 +207,11 @@ def sample(
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter."""
+    """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter.
+
+    Of its seed torch's generator uses 32 bits: among n samples, some n^2 / 2^33 pairs are drawn from the same noise (for n = 50,000,
+    0.3 pairs).
+    """
     seeds = (np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0] for k in indices)
     return [torch.Generator().manual_seed(int(s >> np.uint64(1))) for s in seeds]  # 63 bits: a non-negative int64
 

@@ -6,8 +6,8 @@
 From a shell: `python -m diffusion_lib.training --dataset glyphs --steps 2000 --out runs/glyphs` (see `--help`), and the same
 command under `torchrun` or `accelerate launch` for several processes.
 
-What a step draws (images, timesteps, noise, dropout) depends on the seed and the step's number alone. So a run that is
-interrupted and resumed from a checkpoint draws what it would have drawn, and several processes draw what one would.
+What a step draws (images, timesteps, noise) depends on the seed and the step's number alone. So a run that is interrupted and
+resumed from a checkpoint draws what it would have drawn, and several processes draw what one would.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib import checkpoints
-from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, step_seed
+from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, seeded_dropout, step_seed
 from diffusion_lib.datasets import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
@@ -32,7 +32,7 @@ from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.sharding import check_settings, is_spread, shard, shards, spread_again, whole
-from diffusion_lib.unet import UNet
+from diffusion_lib.unet import NO_LABEL, UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -68,6 +68,8 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_steps", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed={self.seed}; expected less than 2^32: torch's generators look at no more")
         for name in ("ema_decay", "label_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
@@ -107,7 +109,7 @@ class EMA:
 
 
 class Skips:
-    """Counts the steps whose loss or gradient is not finite, and stops training after `limit` of them in a row."""
+    """Counts the steps whose loss or gradient norm is not finite, and stops training after `limit` of them in a row."""
 
     def __init__(self, limit: int, device: torch.device):
         self.limit = limit
@@ -115,13 +117,13 @@ class Skips:
         self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
 
     def add(self, loss: Tensor, grad_norm: Tensor) -> None:
-        """Counts a step, without waiting for the device."""
+        """Counts a step."""
         skipped = ~(loss.isfinite() & grad_norm.isfinite())
         self.count += skipped
         self.in_a_row = (self.in_a_row + 1) * skipped
 
     def check(self, step: int) -> None:
-        """Raises `FloatingPointError` if the `limit` steps up to `step`, the last one counted, were all skipped."""
+        """Raises `FloatingPointError` if the `limit` steps up to `step`, the last one counted, were all skipped. Waits for the device."""
         if self.in_a_row >= self.limit:
             raise FloatingPointError(
                 f"loss or gradient was not finite in the {self.limit} steps up to {step}, which were skipped; the weights are still "
@@ -166,14 +168,19 @@ def train(
     else:
         _check_accelerator(accelerator, config)
         device, dtype = accelerator.device, {ACCELERATES[name]: dtype for name, dtype in PRECISIONS.items()}[accelerator.mixed_precision]
-    state = None if checkpoint_dir is None else checkpoints.newest(checkpoint_dir)
-    if state is not None:
-        checkpoints.check_fit(state, config, denoiser, checkpoint_dir)
+    state, run = None, {}
+    if checkpoint_dir is not None:
+        state, run = checkpoints.newest(checkpoint_dir), checkpoints.identity(config, denoiser, dataset)
+        if accelerator is not None:
+            _check_same_checkpoint(state, checkpoint_dir)
+        if state is not None:
+            checkpoints.check_fit(state, run, denoiser, checkpoint_dir)
+        Path(checkpoint_dir).mkdir(parents=True, exist_ok=True)
     denoiser.image_shape = dataset.image_shape
-    return _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, accelerator)
+    return _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator)
 
 
-def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, accelerator) -> Iterator[TrainStep]:
+def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
     images, labels = dataset.images.to(device), dataset.labels.to(device)
     objective = Objective(denoiser)
@@ -195,6 +202,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
     first = 1
     if state is not None:
         first = state.restore(denoiser, ema.denoiser, optimizer, scaler if scales else None) + 1
+        state = None  # four times the weights' memory
     skips = Skips(config.skip_limit, device)
     parts = parts_of_batch(config.batch_size, accelerator)
 
@@ -209,9 +217,9 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
             for part in parts:
                 last = part is parts[-1]  # gradients are averaged over the processes once, after the last part
                 mine = [None if x is None else x[part].to(device) for x in batch]
-                seed = step_seed(config.seed, step, part.start)
+                dropout = seeded_dropout(denoiser, dropout_seed(config.seed, step, part.start))
                 with nullcontext() if accelerator is None or last else accelerator.no_sync(waits):
-                    with dropout_seed(denoiser, seed), torch.autocast(device.type, dtype, enabled=dtype is not None):
+                    with dropout, torch.autocast(device.type, dtype, enabled=dtype is not None):
                         part_loss = objective(*mine) / len(parts)
                     # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
                     scaler.scale(part_loss * (1 + 0 * part_loss.detach())).backward()
@@ -223,18 +231,17 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, device, dtype, acce
             scaler.update(None if scales else 1.0)
             optimizer.zero_grad()
             ema.update(denoiser, step)
-            skips.check(step - 1)  # not this step yet: that would make the processor wait for the device
             skips.add(loss, grad_norm)
+            skips.check(step)
 
             if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
                 writes = accelerator is None or accelerator.is_main_process
-                content = checkpoints.content(step, config, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
+                content = checkpoints.content(step, run, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
                 with nullcontext() if accelerator is None else _failing_together():
                     if writes:
                         checkpoints.write(checkpoint_dir, content)
                 del content  # whole, where weights are spread
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
-        skips.check(config.steps)
 
 
 class Batch(NamedTuple):
@@ -273,6 +280,16 @@ def make_optimizer(denoiser: Denoiser, config: TrainConfig) -> torch.optim.AdamW
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.99), fused=True)
 
 
+def _check_same_checkpoint(state: checkpoints.State | None, directory: str | Path) -> None:
+    from accelerate.utils import gather_object
+
+    steps = gather_object([0 if state is None else state.content["step"]])
+    if len(set(steps)) > 1:
+        raise ValueError(
+            f"the processes would go on after steps {steps}; expected the same for all: {directory} must be one folder for all"
+        )
+
+
 @contextmanager
 def _failing_together() -> Iterator[None]:
     """Within, the first process does something and the others nothing; afterwards all go on, or all raise its `OSError`."""
@@ -299,8 +316,10 @@ def _take_weights_of_first_process(denoiser: Denoiser) -> None:
 def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -> None:
     if any(map(is_spread, denoiser.parameters())):
         raise ValueError("the denoiser's weights are spread over processes; expected a new one, which goes on from the checkpoint")
-    if len(dataset) == 0:
-        raise ValueError("the dataset holds no images; expected one or more")
+    if dataset.images.numel() == 0:
+        raise ValueError(f"the dataset's images have shape {tuple(dataset.images.shape)}; expected one or more, of one pixel or more")
+    if dataset.images.dtype != torch.float32:
+        raise ValueError(f"the dataset's images are {dataset.images.dtype}; expected torch.float32")
     if denoiser.image_shape is not None and denoiser.image_shape != dataset.image_shape:
         raise ValueError(f"the dataset's images are {dataset.image_shape}; expected {denoiser.image_shape}, those of this denoiser")
     if config.warmup_steps >= config.steps and config.warmup_steps > 0:
@@ -308,8 +327,10 @@ def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -
     low, high = dataset.images.aminmax()
     if not (low >= -1 and high <= 1):
         raise ValueError(f"the dataset's images range from {low:.4g} to {high:.4g}; expected [-1, 1]: see diffusion_lib.datasets.to_float")
-    if denoiser.num_classes is not None and dataset.labels.max() >= denoiser.num_classes:
-        raise ValueError(f"the dataset has label {dataset.labels.max()}; expected 0..{denoiser.num_classes - 1}, the network's num_classes")
+    if denoiser.num_classes is not None:
+        for label in (dataset.labels.min(), dataset.labels.max()):
+            if not NO_LABEL <= label < denoiser.num_classes:
+                raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
     if isinstance(denoiser.network, UNet):
         y = None if denoiser.num_classes is None else dataset.labels[:1]
         denoiser.network.check_input(dataset.images[:1], torch.ones(1, dtype=torch.long), y)
@@ -337,15 +358,18 @@ def launched(device: str, precision: str) -> "Accelerator | None":
     """The accelerator of a process that `torchrun` or `accelerate launch` has started, None in one that was started by hand.
 
     Device and precision are the options of the command line; where they say "auto", accelerate's own settings decide.
+    Raises `ValueError` for a device other than "auto" and "cpu".
     """
     if not any(name == "WORLD_SIZE" or name.startswith("ACCELERATE_") for name in os.environ):
         return None
+    if device not in ("auto", "cpu"):
+        raise ValueError(f"device={device!r} in a process that was launched; expected 'auto' or 'cpu': each process has its own GPU")
     from accelerate import Accelerator
 
     if precision == "auto" and "ACCELERATE_MIXED_PRECISION" not in os.environ:
         dtype = choose_precision("auto", device)
         precision = next(name for name, known in PRECISIONS.items() if known == dtype)
-    return Accelerator(cpu=device == "cpu", mixed_precision=ACCELERATES.get(precision))
+    return Accelerator(cpu=device == "cpu", mixed_precision=None if precision == "auto" else ACCELERATES[precision])
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -371,13 +395,16 @@ def main(arguments: list[str] | None = None) -> None:
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **formatter)
     options = parser.parse_args(arguments)
+    try:
+        config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
+    except ValueError as error:
+        parser.error(str(error))
 
-    accelerator = launched(options.device, options.precision)
+    accelerator = launched(config.device, config.precision)
     is_main = accelerator is None or accelerator.is_main_process
     if accelerator is not None:
-        options.device = options.precision = "auto"
+        config = replace(config, device="auto", precision="auto")
     dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root)
-    config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
     torch.manual_seed(config.seed)  # the network's first weights
     num_classes = None if options.unconditional else dataset.num_classes
     network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
@@ -386,10 +413,11 @@ def main(arguments: list[str] | None = None) -> None:
 
     steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
     progress = tqdm(total=config.steps, unit="step", smoothing=0.05, disable=not is_main)
-    average = 0.0
+    average, seen = 0.0, 0
     for step in steps:
         if math.isfinite(loss := float(step.loss)):
-            average += (loss - average) * max(0.01, 1 / step.step)
+            seen += 1
+            average += (loss - average) * max(0.01, 1 / seen)
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 NO_LABEL = -1  # the label of an image whose class is not told
 # far beyond any network that this package is for; a config from a stranger may ask for anything
-MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 12, 100, 16_384
+MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 8, 16, 16_384
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -70,7 +70,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, channels: int, emb_dim: int, head_channels: int = 32, norm_groups: int = 4):
         super().__init__()
-        self.heads = max(1, channels // head_channels)
+        self.heads = math.gcd(channels, max(1, channels // head_channels))  # fewer where so many would not share the channels evenly
         self.norm = nn.GroupNorm(norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv2d(channels, channels, 1))
@@ -141,7 +141,7 @@ class Stage(nn.Module):
 class UNet(nn.Module):
     """network(xt, t, y=None) -> (B, C, H, W): the U-Net that is trained to tell noise from image.
 
-    in_channels: channels of the images, C. base_channels: feature maps on the finest level, a multiple of norm_groups; level i
+    in_channels: channels of the images, C. base_channels: feature maps on the finest level, even and a multiple of norm_groups; level i
     has base_channels * channel_mults[i]. blocks_per_level: residual blocks on each level, on the way down and again on the way up.
     attention_levels: the levels (0 is the finest) with self-attention. patch_size: pixels of p x p patches become channels
     first, which makes everything p^2 times cheaper. num_classes: how many classes y can name; None for a network without.
@@ -276,6 +276,8 @@ def check_config(
     for name, value in positive.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name}={value!r}; expected a whole number, 1 or more")
+    if base_channels % 2:
+        raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine of each frequency of t")
     if base_channels % norm_groups:
         raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: as many channels in each group")
     if not 1 <= len(channel_mults) <= MAX_LEVELS:

@@ -8,7 +8,8 @@ from helpers import noise, tiny_denoiser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell
+import diffusion_lib as dl
+from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, seeded_dropout, step_seed
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
@@ -52,15 +53,36 @@ def test_label_dropout_untells_its_part_of_the_labels():
     assert torch.equal(labels, torch.arange(10_000) % 3)
 
 
-def test_dropout_seed_gives_the_callers_random_state_back():
-    denoiser = tiny_denoiser(dropout=0.5).train()
-    x = noise(2, 1, 8, 8, dtype=torch.float32)
+class Dropped(torch.nn.Module):
+    """A network that is nothing but dropout of whole channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.dropout = torch.nn.Dropout2d(0.5)
+
+    def forward(self, xt, t, y=None):
+        return self.dropout(xt)
+
+
+@pytest.mark.parametrize("denoiser", [tiny_denoiser(dropout=0.5), dl.Denoiser(Dropped(), dl.linear_schedule(20))])
+def test_seeded_dropout_gives_the_callers_random_state_back(denoiser):
+    denoiser.train()
+    x = noise(32, 1, 8, 8, dtype=torch.float32)
 
     def draw(seed):
-        with dropout_seed(denoiser, seed), torch.no_grad():
+        with seeded_dropout(denoiser, seed), torch.no_grad():
             return denoiser(x, 3).eps
 
     before = torch.get_rng_state()
     assert torch.equal(draw(5), draw(5))
     assert not torch.equal(draw(5), draw(6))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_part_of_a_batch_drops_what_another_one_does():
+    def first_numbers(seed):
+        return tuple(torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist())
+
+    seeds = [dropout_seed(seed, step, image) for seed in (0, 1) for step in range(1, 20) for image in (0, 16, 32, 48)]
+    of_noise = [step_seed(seed, step) for seed in (0, 1) for step in range(1, 20)]
+    assert len({first_numbers(seed) for seed in seeds + of_noise}) == len(seeds) + len(of_noise)

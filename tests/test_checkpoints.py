@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import CONFIG, run, tiny_denoiser, weights
+from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
@@ -50,6 +50,21 @@ def save_something_else(path):
     torch.save(dict(step=12, weights=torch.zeros(3)), path)
 
 
+def save_other_types(path):
+    content = torch.load(path, weights_only=True)
+    torch.save(content | dict(run=None, step="12"), path)
+
+
+def call_a_tensor_a_folder(path):
+    """One bit of the file's table of contents, which no checksum covers."""
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        entry = next(entry for entry in archive.infolist() if entry.filename.endswith("/data/0"))
+    at = content.rindex(entry.filename.encode()) - 8  # the attributes, four bytes; then the place of the entry, four more
+    assert content[at : at + 4] == bytes(4)
+    path.write_bytes(content[:at] + bytes([0x10]) + content[at + 1 :])
+
+
 def compress(path):
     with zipfile.ZipFile(path) as stored:
         entries = {name: stored.read(name) for name in stored.namelist()}
@@ -63,8 +78,10 @@ DAMAGES = {
     "empty": (lambda path: path.write_bytes(b""), "not a zip file"),
     "text": (lambda path: path.write_bytes(b"not a checkpoint"), "not a zip file"),
     "a bit": (flip_a_bit_of_a_weight, "the checksum of .+ is wrong"),
-    "something else": (save_something_else, "denoiser, ema, optimizer, run, scaler missing"),
-    "compressed": (compress, "compressed data, which torch.save does not write"),
+    "something else": (save_something_else, "run, denoiser, ema, optimizer, scaler missing"),
+    "other types": (save_other_types, "step, run missing"),
+    "compressed": (compress, "compressed data or file attributes, which torch.save does not write"),
+    "a folder": (call_a_tensor_a_folder, "compressed data or file attributes, which torch.save does not write"),
 }
 
 
@@ -90,6 +107,16 @@ def test_when_all_are_damaged_training_says_so_and_starts_at_the_first_step(data
         "going on from step-00000003.pt, the one before it",
         "there is none before it: starting at the first step",
     ]
+
+
+def test_damaged_checkpoints_do_not_push_out_those_written_after_them(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path)
+    for path in tmp_path.iterdir():
+        path.write_bytes(b"")
+    with pytest.warns(UserWarning, match="is damaged"):
+        run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=4)
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
+    assert checkpoints.newest(tmp_path).content["step"] == 3
 
 
 def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset, tmp_path):
@@ -149,8 +176,13 @@ def test_checkpoints_execute_nothing(tmp_path):
         (dict(denoiser=tiny_denoiser("v")), r"prediction='eps', this one has 'v'"),
         (dict(denoiser=tiny_denoiser(dropout=0.1)), r"network.dropout=0.0, this one has 0.1"),
         (dict(denoiser=dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(20))), r"with alpha_bar=\[1.0, 0.*… \(21 entries\)"),
+        (dict(dataset=tiny_dataset(23)), r"dataset='24 images of \(1, 8, 8\), digest \w+', this one has '23 images of \(1, 8, 8\), dig"),
+        (
+            dict(dataset=tiny_dataset(seed=1)),
+            r"dataset='24 images of \(1, 8, 8\), digest \w+', this one has '24 images of \(1, 8, 8\), dig",
+        ),
     ],
-    ids=["lr", "steps", "seed", "prediction", "network", "schedule"],
+    ids=["lr", "steps", "seed", "prediction", "network", "schedule", "number of images", "images"],
 )
 def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(dataset, tmp_path, change, message):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
@@ -158,9 +190,35 @@ def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(dataset, t
     denoiser = change.get("denoiser", tiny_denoiser())
     before = weights(denoiser)
     with pytest.raises(ValueError, match=message):
-        dl.train(denoiser, dataset, change.get("config", CONFIG), tmp_path)
+        dl.train(denoiser, change.get("dataset", dataset), change.get("config", CONFIG), tmp_path)
     torch.testing.assert_close(weights(denoiser), before, rtol=0, atol=0)
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
+
+
+def test_a_network_without_a_config_is_known_by_its_tensors(dataset, tmp_path):
+    class Pixelwise(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.layers = torch.nn.Sequential(torch.nn.Conv2d(1, width, 1), torch.nn.Conv2d(width, 1, 1))
+
+        def forward(self, xt, t, y=None):
+            return self.layers(xt)
+
+    of_width = lambda width: dl.Denoiser(Pixelwise(width), dl.linear_schedule(20))  # noqa: E731
+    run(of_width(2), dataset, CONFIG, tmp_path, steps=3)
+    with pytest.raises(ValueError, match=r"network\.layers\.0\.bias=\(2,\), this one has \(3,\); expected the same run"):
+        dl.train(of_width(3), dataset, CONFIG, tmp_path)
+    assert next(dl.train(of_width(2), dataset, CONFIG, tmp_path)).step == 4
+
+
+def test_a_float16_run_goes_on_with_the_scale_it_had(dataset, tmp_path):
+    config = replace(CONFIG, precision="float16")
+    run(tiny_denoiser(), dataset, config, tmp_path / "whole")
+    run(tiny_denoiser(), dataset, config, tmp_path / "resumed", steps=6)
+    run(tiny_denoiser(), dataset, config, tmp_path / "resumed")
+    whole, resumed = (checkpoints.newest(tmp_path / name).content["scaler"] for name in ("whole", "resumed"))
+    assert whole == resumed
+    assert whole["_growth_tracker"] > 6
 
 
 def test_how_often_checkpoints_are_written_may_change(dataset, tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import pickle
 import socket
 import struct
@@ -85,8 +86,10 @@ def test_images_and_labels_that_do_not_fit_are_refused(images, labels, message):
 def test_an_unknown_dataset_is_named_with_its_nearest():
     with pytest.raises(ValueError, match=r"unknown dataset 'glyph'; expected one of 'glyphs', 'photo', 'mnist'.*Did you mean 'glyphs'\?"):
         dl.load_dataset("glyph")
-    with pytest.raises(ValueError, match=r"n=0; expected 1 image or more"):
+    with pytest.raises(ValueError, match=r"^n=0; expected 1 or more, or None for the default$"):
         dl.load_dataset("glyphs", n=0)
+    with pytest.raises(ValueError, match=r"^size=-5; expected 1 or more, or None for the default$"):
+        dl.load_dataset("photo", size=-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- glyphs and photo
@@ -209,7 +212,33 @@ def test_folders_that_are_none_are_named(tmp_path):
 def test_a_broken_image_is_named(tmp_path, keep):
     Image.fromarray(noise(40, 40, 3).mul(60).to(torch.int8).numpy().view(np.uint8)).save(tmp_path / "whole.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair or remove it"):
+    with pytest.raises(
+        ValueError, match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair, convert or remove it"
+    ):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("deep.png", Image.fromarray(np.linspace(0, 65535, 1600).reshape(40, 40).astype(np.uint16))),
+        ("float.tiff", Image.fromarray(np.linspace(0, 1, 1600).reshape(40, 40).astype(np.float32))),
+    ],
+)
+def test_images_of_more_than_8_bits_are_refused_not_ruined(tmp_path, name, image):
+    image.save(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image \(its pixels are of mode \S+, not of 8 bits a channel\)"):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+def test_only_image_files_are_opened_and_by_their_own_decoders_alone(tmp_path):
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")  # a pipe, at which a reader would wait
+    (tmp_path / "c.png").mkdir()
+    assert len(dl.load_dataset(f"folder:{tmp_path}")) == 1
+    Image.new("RGB", (40, 40)).save(tmp_path / "d.eps")  # PostScript is a program, and Pillow would start an interpreter
+    (tmp_path / "d.eps").rename(tmp_path / "d.png")
+    with pytest.raises(ValueError, match=r"d\.png cannot be read as an image \(cannot identify image file"):
         dl.load_dataset(f"folder:{tmp_path}")
 
 
@@ -256,7 +285,7 @@ def mnist_host(tmp_path, monkeypatch):
     monkeypatch.setattr(MNIST, "resources", resources)
 
     @contextmanager
-    def host(send=lambda handler, content: handler.wfile.write(content)):
+    def host(send=lambda handler, content: handler.wfile.write(content), chunked=False):
         asked = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -264,7 +293,7 @@ def mnist_host(tmp_path, monkeypatch):
                 asked.append(self.path)
                 content = (tmp_path / "host" / self.path.strip("/")).read_bytes()
                 self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
+                self.send_header(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(content)))))
                 self.end_headers()
                 with suppress(ConnectionError):
                     send(self, content)
@@ -301,9 +330,15 @@ def in_time(handler, content):
     time.sleep(3)
 
 
+def in_chunks(handler, content):
+    """Half of a chunk."""
+    handler.wfile.write(b"%x\r\n" % 100 + content[:50])
+
+
 HOSTS = {
     "a slow one": (in_time, "timed out"),
     "one that sends half a file": (lambda handler, content: handler.wfile.write(content[: len(content) // 2]), "corrupted|IncompleteRead"),
+    "one that breaks off in a chunk": (in_chunks, "IncompleteRead"),
     "one that sends other bytes": (lambda handler, content: handler.wfile.write(bytes(len(content))), "corrupted"),
 }
 
@@ -312,7 +347,8 @@ HOSTS = {
 def test_a_bad_host_is_told_and_leaves_nothing_that_is_taken_for_whole(tmp_path, mnist_host, monkeypatch, kind):
     send, reason = HOSTS[kind]
     monkeypatch.setattr("diffusion_lib.datasets.PATIENCE", 0.5)
-    with mnist_host(send), pytest.raises(FileNotFoundError, match=rf"(?is)mnist is not in .*({reason}).*'glyphs' dataset needs neither"):
+    message = rf"(?is)mnist is not in .*({reason}).*'glyphs' dataset needs neither"
+    with mnist_host(send, chunked="chunk" in kind), pytest.raises(FileNotFoundError, match=message):
         dl.load_dataset("mnist")
     assert socket.getdefaulttimeout() is None
     assert [path.name for path in (tmp_path / "cache").iterdir() if path.name != ".mnist.lock"] == []
@@ -366,13 +402,19 @@ def test_a_download_that_is_killed_is_made_again_and_leaves_nothing_behind(tmp_p
     assert not list((tmp_path / "cache").glob(".mnist-*"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"half", b"\x00" * 5000], ids=["empty", "short", "zeros"])
-def test_damaged_files_are_named_with_what_to_do(tmp_path, mnist_host, damage):
+@pytest.mark.parametrize("part", ["train", "t10k"])
+@pytest.mark.parametrize("damage", [b"", b"half", b"\x00" * 5000, "truncated"], ids=["empty", "short", "zeros", "truncated"])
+def test_damaged_files_are_named_with_what_to_do(tmp_path, mnist_host, damage, part):
     with mnist_host():
         dl.load_dataset("mnist")
-    (tmp_path / "cache" / "MNIST" / "raw" / "train-images-idx3-ubyte").write_bytes(damage)
-    with pytest.raises(ValueError, match=rf"files of mnist in .*{tmp_path.name}.* are damaged \(.+\); expected whole ones: remove them"):
-        dl.load_dataset("mnist")
+        file = tmp_path / "cache" / "MNIST" / "raw" / f"{part}-images-idx3-ubyte"
+        file.write_bytes(file.read_bytes()[:2000] if damage == "truncated" else damage)
+        with pytest.raises(
+            ValueError, match=rf"files of mnist in .*{tmp_path.name}.* are damaged \(.+\); expected whole ones: remove them"
+        ):
+            dl.load_dataset("mnist", train=part == "train")
+        file.unlink()
+        assert_whole(dl.load_dataset("mnist", train=part == "train"))  # downloaded again
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])

@@ -220,6 +220,8 @@ def test_ideal_denoiser_refuses_what_it_cannot_answer():
     x = noise(2, 1, 8, 8, dtype=torch.float32)
     with pytest.raises(ValueError, match=r"^y was given to an IdealDenoiser without labels; .*build it from an ImageDataset$"):
         dl.IdealDenoiser(dataset.images, SCHEDULE)(x, 1, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"^y was given to an IdealDenoiser without labels; "):
+        dl.IdealDenoiser(dl.ImageDataset(dataset.images, torch.full((len(dataset),), -1), ()), SCHEDULE)(x, 1, torch.tensor([0, 1]))
     gap = dl.ImageDataset(dataset.images[:2], torch.tensor([0, 2]), ("a", "b", "c"))
     with pytest.raises(ValueError, match=r"y=1: no image of the dataset has that label"):
         dl.IdealDenoiser(gap, SCHEDULE)(x, 1, torch.tensor([0, 1]))

@@ -8,16 +8,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import CONFIG, tiny_dataset, tiny_denoiser
-from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
-from diffusion_lib.batches import parts_of_batch
 
 TESTS = Path(__file__).parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -32,6 +29,7 @@ from accelerate import Accelerator
 from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace
 import diffusion_lib as dl
+from diffusion_lib import checkpoints
 
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
 found = {}
@@ -47,11 +45,21 @@ for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
     found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
 found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2, accelerator=accelerator)
 found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
-(folder / "a file").touch()
+
+
+def no_room(directory, content):
+    raise OSError("no room")
+
+
+checkpoints.write = no_room
 try:
-    next(dl.train(tiny_denoiser(), tiny_dataset(), replace(AUTO, checkpoint_every=1), folder / "a file" / "run", accelerator))
+    next(dl.train(tiny_denoiser(), tiny_dataset(), replace(AUTO, checkpoint_every=1), folder / "no room", accelerator))
 except OSError as error:
     found["not written"] = str(error)
+try:  # each its own folder: only the first one finds a checkpoint in it
+    dl.train(tiny_denoiser(), tiny_dataset(), AUTO, folder / ("plain" if accelerator.is_main_process else "another"), accelerator)
+except ValueError as error:
+    found["not together"] = str(error)
 torch.save(found, folder / f"process-{accelerator.process_index}.pt")
 accelerator.end_training()
 """
@@ -187,8 +195,13 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(two):
 
 def test_a_checkpoint_that_cannot_be_written_stops_both_processes(two):
     (first, second), _ = two
-    assert "a file" in first["not written"]
-    assert second["not written"] == f"in the first process: {first['not written']}"
+    assert first["not written"] == "no room"
+    assert second["not written"] == "in the first process: no room"
+
+
+def test_processes_that_see_other_checkpoints_are_refused(two):
+    for found in two[0]:
+        assert found["not together"].startswith("the processes would go on after steps [10, 0]; expected the same for all: ")
 
 
 @pytest.fixture(scope="module")
@@ -272,47 +285,3 @@ def test_the_command_computes_as_accelerate_is_told(tmp_path):
     other = checkpoints.newest(tmp_path / "other" / "checkpoints").content["denoiser"]
     distances = [sum((model[key] - one[key]).norm() for key in one) for model in (two, other)]
     assert distances[0] < 0.5 * distances[1], distances  # in float32 the same steps lead elsewhere
-
-
-# ------------------------------------------------------------------------------------------------------------ without processes
-
-
-def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", tp=False, **fsdp):
-    plugin = SimpleNamespace(**(dict(fsdp_version=2, cpu_offload=None, activation_checkpointing=False, ignored_modules=None) | fsdp))
-    return SimpleNamespace(
-        num_processes=processes,
-        process_index=index,
-        gradient_accumulation_steps=parts,
-        distributed_type=kind,
-        mixed_precision="no",
-        state=SimpleNamespace(fsdp_plugin=plugin),
-        parallelism_config=SimpleNamespace(tp_enabled=tp, cp_enabled=False),
-    )
-
-
-@pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (1, 3), (4, 3), (12, 2)])
-def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes, parts):
-    slices = [part for i in range(processes) for part in parts_of_batch(48, accelerator(processes, i, parts))]
-    assert [k for part in slices for k in range(48)[part]] == list(range(48))
-    assert len(slices) == processes * parts
-    assert parts_of_batch(48) == [slice(0, 48)]
-
-
-@pytest.mark.parametrize(
-    ("config", "given", "message"),
-    [
-        (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 parts that gradients are accumulated over"),
-        (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 parts"),
-        (AUTO, accelerator(kind="DistributedType.DEEPSPEED"), "accelerate is set to DEEPSPEED; expected plain data parallelism or FSDP"),
-        (AUTO, accelerator(kind="DistributedType.FSDP", fsdp_version=1), "accelerate's FSDP has fsdp_version=1; expected 2"),
-        (AUTO, accelerator(kind="DistributedType.FSDP", cpu_offload=CPUOffloadPolicy()), "FSDP has cpu_offload=True; expected False"),
-        (AUTO, accelerator(kind="DistributedType.FSDP", activation_checkpointing=True), "has activation_checkpointing=True; expected"),
-        (AUTO, accelerator(kind="DistributedType.FSDP", ignored_modules="head"), "has ignored_modules=head; expected None"),
-        (AUTO, accelerator(kind="DistributedType.FSDP", tp=True), "has tp_enabled=True; expected False"),
-        (replace(AUTO, device="cpu"), accelerator(), "device='cpu' and precision='auto' with an accelerator; expected 'auto'"),
-        (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
-    ],
-)
-def test_what_cannot_be_shared_is_refused(config, given, message):
-    with pytest.raises(ValueError, match=message):
-        dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)

@@ -123,6 +123,19 @@ def test_features_that_do_not_fit_are_refused(distance):
         distance(normal(1), normal(30))
     with pytest.raises(ValueError, match=r"real features have shape \(30, 1, 4\)"):
         distance(normal(30)[:, None], normal(30))
+    broken = normal(30)
+    broken[3, 2] = math.nan
+    with pytest.raises(ValueError, match=r"fake features are not all finite"):  # the best of all scores otherwise: max(0, nan) is 0
+        distance(normal(30), broken)
+    with pytest.raises(ValueError, match=r"real features are not all finite"):
+        distance(broken, normal(30))
+
+
+def test_an_interval_needs_two_values():
+    with pytest.raises(ValueError, match=r"resamples=1; expected 2 or more"):
+        frechet_distance(normal(30), normal(30), resamples=1)
+    with pytest.raises(ValueError, match=r"blocks=1; expected 2 or more"):
+        kernel_distance(normal(30), normal(30), blocks=1)
 
 
 def test_features_are_the_classifiers_last_hidden_layer():
@@ -149,6 +162,9 @@ def test_read_right_has_wilsons_interval():
     wrong[:2] = (wrong[:2] + 1) % 5
     assert read_right(classifier, images, wrong) == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
     assert read_right(classifier, images, (labels + 1) % 5) == pytest.approx((0.0, 0.0, 0.278), abs=1e-3)
+    images[3, 0, 5, 5] = math.nan
+    with pytest.raises(ValueError, match=r"images hold numbers that are not finite"):
+        read_right(classifier, images, labels)
     for n in range(1, 200):  # whatever the rounding
         none, every = (read_right(classifier, images[:1].expand(n, -1, -1, -1), (labels[:1] + k).expand(n)) for k in (1, 0))
         assert none.low == none.value == 0

@@ -1,7 +1,9 @@
 """Models on disk, on a hub and in the package: what is written is what is read, and damage is named."""
 
+import io
 import json
 import os
+import re
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -110,7 +112,7 @@ DAMAGES = {
     ),
     "config of absurdly many levels": (
         lambda f: edit_config(f, lambda c: c["network"].update(channel_mults=[1] * 20_000)),
-        r"channel_mults has 20000 entries; expected 1\.\.12",
+        r"channel_mults has 20000 entries; expected 1\.\.8",
     ),
     "config of absurd images": (
         lambda f: edit_config(f, lambda c: c.update(image_shape=[1, 10**8, 10**8])),
@@ -123,7 +125,23 @@ DAMAGES = {
     "config of images that are text": (lambda f: edit_config(f, lambda c: c.update(image_shape="abc")), r"image_shape='abc'"),
     "a weight that is not a number": (
         lambda f: edit_tensors(f, lambda t: t["network.stem.bias"].fill_(float("nan"))),
-        r"model\.safetensors is damaged \(network\.stem\.bias holds numbers that are not finite\)",
+        r"model\.safetensors is damaged \(network\.stem\.bias holds numbers that are not finite in float32\)",
+    ),
+    "a weight too large for float32": (
+        lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": t["network.stem.bias"].double() + 1e300})),
+        r"model\.safetensors is damaged \(network\.stem\.bias holds numbers that are not finite in float32\)",
+    ),
+    "weights of a few bits": (
+        lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": t["network.stem.bias"].to(torch.float8_e4m3fn)})),
+        r"model\.safetensors is damaged \(network\.stem\.bias is torch\.float8_e4m3fn, not one of torch\.float64, ",
+    ),
+    "a weight beside its place": (
+        lambda f: edit_tensors(f, lambda t: t.update({"stem.weight": torch.zeros_like(t["network.stem.weight"])})),
+        r"it holds a tensor 'stem\.weight'; expected names that begin with 'network\.'",
+    ),
+    "config of far too many blocks": (
+        lambda f: edit_config(f, lambda c: c["network"].update(channel_mults=[1] * 8, blocks_per_level=16)),
+        r"^.{0,1500}$",
     ),
     "config of unknown prediction": (lambda f: edit_config(f, lambda c: c.update(prediction="w")), r"unknown prediction 'w'"),
     "config with unknown option": (
@@ -135,12 +153,12 @@ DAMAGES = {
         r"size mismatch for stem\.weight",
     ),
     "config with bad size": (
-        lambda f: edit_config(f, lambda c: c["network"].update(base_channels=7)),
-        r"base_channels=7; expected a multiple",
+        lambda f: edit_config(f, lambda c: c["network"].update(base_channels=6)),
+        r"base_channels=6; expected a multiple",
     ),
     "a tensor missing": (lambda f: edit_tensors(f, lambda t: t.pop("network.stem.bias")), r"Missing key\(s\).*stem\.bias"),
     "a tensor of wrong shape": (lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": X})), r"size mismatch for stem\.bias"),
-    "a tensor too many": (lambda f: edit_tensors(f, lambda t: t.update(other=X)), r"Unexpected key\(s\).*other"),
+    "a tensor too many": (lambda f: edit_tensors(f, lambda t: t.update({"network.other": X})), r"Unexpected key\(s\).*other"),
     "no schedule": (lambda f: edit_tensors(f, lambda t: t.pop("schedule.alpha_bar")), r"'schedule\.alpha_bar' is missing"),
     "a rising schedule": (
         lambda f: edit_tensors(f, lambda t: t.update({"schedule.alpha_bar": torch.tensor([1.0, 0.5, 0.6])})),
@@ -244,6 +262,29 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "answer.pt").exists()
     assert "'someone/other-model' is no folder here" in done.stdout
+
+
+@pytest.mark.parametrize(("how", "reason"), [("half", "peer closed connection|IncompleteRead|not enough|Consistency"), ("no HTTP", "")])
+def test_a_bad_hub_is_told_like_a_missing_one(saved, tmp_path, how, reason):
+    Hub, _ = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
+
+    class Bad(Hub):
+        def answer(self):
+            if how == "no HTTP":
+                self.wfile.write(b"\x00 this is no answer\r\n\r\n")
+                return
+            whole, self.wfile = self.wfile, io.BytesIO()
+            super().answer()
+            whole.write(self.wfile.getvalue()[: -10 if self.command == "GET" else None])
+            self.wfile, self.close_connection = whole, True
+
+        do_GET = do_HEAD = answer  # noqa: N815
+
+    with serve(Bad) as address:
+        done = from_hub(address, tmp_path)
+    last = done.stderr.strip().splitlines()[-1]
+    assert re.match(r"FileNotFoundError: 'someone/glyph-model' is no folder here, and config\.json of .+ could not be had", last)
+    assert re.search(reason, last)
 
 
 # ------------------------------------------------------------------------------------------------------------------- the package

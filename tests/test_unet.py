@@ -197,9 +197,10 @@ def test_a_network_without_classes_takes_none():
     [
         (dict(base_channels=12, norm_groups=8), r"base_channels=12; expected a multiple of norm_groups=8"),
         (dict(norm_groups=0), r"norm_groups=0; expected a whole number, 1 or more"),
-        (dict(channel_mults=()), r"channel_mults has 0 entries; expected 1\.\.12"),
-        (dict(channel_mults=[1] * 13), r"channel_mults has 13 entries; expected 1\.\.12"),
-        (dict(blocks_per_level=101), r"blocks_per_level=101; expected at most 100"),
+        (dict(channel_mults=()), r"channel_mults has 0 entries; expected 1\.\.8"),
+        (dict(channel_mults=[1] * 9), r"channel_mults has 9 entries; expected 1\.\.8"),
+        (dict(blocks_per_level=17), r"blocks_per_level=17; expected at most 16"),
+        (dict(base_channels=33, norm_groups=1), r"base_channels=33; expected an even number"),
         (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected a whole number, 1 or more"),
         (dict(attention_levels=(2,)), r"attention_levels names level 2; expected levels 0\.\.1"),
         (dict(dropout=1.0), r"dropout=1.0; expected a probability"),
@@ -211,6 +212,13 @@ def test_a_network_without_classes_takes_none():
 def test_sizes_that_make_no_network_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         UNet(**options)
+
+
+@pytest.mark.parametrize(("base_channels", "heads"), [(16, 1), (32, 2), (48, 3), (52, 1), (56, 1), (100, 2)])
+def test_any_even_width_can_be_attended_to(base_channels, heads):
+    network = awake(UNet(base_channels=base_channels))
+    assert network.middle.attention.heads == heads  # of 32 channels, or as many fewer as share the channels evenly
+    assert network(torch.randn(2, 1, 8, 8), torch.tensor([3, 7])).isfinite().all()
 
 
 def test_every_norm_of_the_network_has_the_groups_asked_for():

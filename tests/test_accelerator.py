@@ -1,0 +1,121 @@
+"""What is asked of accelerate: which settings are taken and which refused, and who computes what. No process is started here."""
+
+import os
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import CONFIG, tiny_dataset, tiny_denoiser
+from torch.distributed.fsdp import CPUOffloadPolicy
+
+import diffusion_lib as dl
+from diffusion_lib import training
+from diffusion_lib.batches import parts_of_batch
+from diffusion_lib.training import launched
+
+AUTO = replace(CONFIG, device="auto", precision="auto")
+
+
+def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", tp=False, **fsdp):
+    plugin = SimpleNamespace(**(dict(fsdp_version=2, cpu_offload=None, activation_checkpointing=False, ignored_modules=None) | fsdp))
+    return SimpleNamespace(
+        num_processes=processes,
+        process_index=index,
+        gradient_accumulation_steps=parts,
+        distributed_type=kind,
+        mixed_precision="no",
+        state=SimpleNamespace(fsdp_plugin=plugin),
+        parallelism_config=SimpleNamespace(tp_enabled=tp, cp_enabled=False),
+    )
+
+
+@pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (1, 3), (4, 3), (12, 2)])
+def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes, parts):
+    slices = [part for i in range(processes) for part in parts_of_batch(48, accelerator(processes, i, parts))]
+    assert [k for part in slices for k in range(48)[part]] == list(range(48))
+    assert len(slices) == processes * parts
+    assert parts_of_batch(48) == [slice(0, 48)]
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "message"),
+    [
+        (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 parts that gradients are accumulated over"),
+        (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 parts"),
+        (AUTO, accelerator(kind="DistributedType.DEEPSPEED"), "accelerate is set to DEEPSPEED; expected plain data parallelism or FSDP"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", fsdp_version=1), "accelerate's FSDP has fsdp_version=1; expected 2"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", cpu_offload=CPUOffloadPolicy()), "FSDP has cpu_offload=True; expected False"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", activation_checkpointing=True), "has activation_checkpointing=True; expected"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", ignored_modules="head"), "has ignored_modules=head; expected None"),
+        (AUTO, accelerator(kind="DistributedType.FSDP", tp=True), "has tp_enabled=True; expected False"),
+        (replace(AUTO, device="cpu"), accelerator(), "device='cpu' and precision='auto' with an accelerator; expected 'auto'"),
+        (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused(config, given, message):
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)
+
+
+@pytest.fixture
+def alone():
+    """A real accelerator of one process, and none of its settings left afterwards."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    yield Accelerator
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.parametrize("parts", [1, 5])
+def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
+    def taken(accelerator, config):
+        denoiser = tiny_denoiser(dropout=0.3 if parts == 1 else 0.0)
+        steps = dl.train(denoiser, tiny_dataset(), config, tmp_path / str(accelerator), accelerator)
+        return [(step.loss.item(), step.grad_norm.item()) for step in steps], denoiser.state_dict()
+
+    ours, theirs = (
+        taken(alone(cpu=True, gradient_accumulation_steps=parts), AUTO),
+        taken(None, replace(CONFIG, device="cpu", precision="float32")),
+    )
+    tolerance = dict(rtol=0, atol=0) if parts == 1 else dict(rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(ours, theirs, **tolerance)
+
+
+@pytest.fixture
+def by_hand(monkeypatch):
+    """As in a process that no launcher has started; what accelerate would be made with is returned instead of it."""
+    for name in [name for name in os.environ if name == "WORLD_SIZE" or name.startswith("ACCELERATE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("accelerate.Accelerator", lambda **options: options)
+    return monkeypatch
+
+
+def test_a_process_started_by_hand_has_no_accelerator(by_hand):
+    by_hand.setenv("WORLD", "2")
+    by_hand.setenv("MY_ACCELERATE_SETTING", "1")
+    assert launched("auto", "auto") is None
+
+
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "ACCELERATE_USE_CPU"])
+def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
+    by_hand.setenv(name, "1")
+    assert launched("cpu", "float32") == dict(cpu=True, mixed_precision="no")
+    assert launched("auto", "bfloat16") == dict(cpu=False, mixed_precision="bf16")
+    assert launched("auto", "float16") == dict(cpu=False, mixed_precision="fp16")
+    with pytest.raises(ValueError, match=r"device='cuda:1' in a process that was launched; expected 'auto' or 'cpu'"):
+        launched("cuda:1", "float32")
+
+
+def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
+    by_hand.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert launched("auto", "auto") == dict(cpu=False, mixed_precision=None)  # accelerate looks for its settings itself
+    assert launched("auto", "float32") == dict(cpu=False, mixed_precision="no")
+
+
+@pytest.mark.parametrize(("fastest", "name"), [(torch.bfloat16, "bf16"), (None, "no")])
+def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, fastest, name):
+    by_hand.setenv("WORLD_SIZE", "2")
+    by_hand.setattr(training, "choose_precision", lambda precision, device: fastest if (precision, device) == ("auto", "cpu") else 0)
+    assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)

@@ -1,0 +1,238 @@
+"""`python -m diffusion_lib.training`: what it is told is what it does, and what it says is so."""
+
+import math
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers import tiny_dataset, weights
+
+import diffusion_lib as dl
+from diffusion_lib import checkpoints, training
+from diffusion_lib.training import TrainConfig, TrainStep, main
+
+
+def command(tmp_path, *arguments):
+    line = [sys.executable, "-W", "error::RuntimeWarning", "-m", "diffusion_lib.training", "--out", str(tmp_path / "model"), *arguments]
+    return subprocess.run(line, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONIOENCODING": "utf-8"}, check=False)
+
+
+TINY = (
+    *("--images", "32", "--steps", "4", "--warmup-steps", "1", "--batch-size", "8", "--base-channels", "8", "--T", "20"),
+    *("--device", "cpu", "--precision", "float32", "--checkpoint-every", "2"),
+)
+
+
+def test_the_command_line_trains_and_saves_a_model(tmp_path):
+    done = command(tmp_path, *TINY, "--prediction", "x0", "--schedule", "linear", "--norm-groups", "2")
+    assert done.returncode == 0, done.stderr
+    assert "from_pretrained" in done.stdout
+    denoiser = dl.Denoiser.from_pretrained(tmp_path / "model")
+    assert (denoiser.prediction, denoiser.schedule.name, denoiser.schedule.T) == ("x0", "linear", 20)
+    assert (denoiser.num_classes, denoiser.image_shape) == (36, (1, 28, 28))
+    assert (denoiser.network.config["base_channels"], denoiser.network.config["norm_groups"]) == (8, 2)
+    # what is saved is the average, which a checkpoint of the last step holds too
+    ema = checkpoints.newest(tmp_path / "model" / "checkpoints").content["ema"]
+    torch.testing.assert_close(weights(denoiser), dict(ema), rtol=0, atol=0)
+    assert dl.sample(denoiser, 2, steps=2, y=3).shape == (2, 1, 28, 28)
+
+
+def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, capsys):
+    main(["--out", str(tmp_path), *TINY])
+    first = weights(dl.Denoiser.from_pretrained(tmp_path))
+    main(["--out", str(tmp_path), *TINY])
+    torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), first, rtol=0, atol=0)
+
+
+class Begun(Exception):  # noqa: N818 - not an error
+    """Raised where training would begin."""
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """What dataset and training were asked for, by a command that goes no further."""
+    found = {}
+
+    def load_dataset(*names, **options):
+        found["dataset"] = (*names, options)
+        return tiny_dataset()
+
+    def train(*arguments):
+        found["train"] = arguments
+        raise Begun
+
+    monkeypatch.setattr(training, "load_dataset", load_dataset)
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(training, "launched", lambda *options: found.update(launched=options))
+    return found
+
+
+def test_without_options_the_defaults_count(begun):
+    with pytest.raises(Begun):
+        main(["--out", "model"])
+    assert begun["dataset"] == ("glyphs", dict(n=None, size=None, seed=0, root=None))
+    denoiser, dataset, config, directory, accelerator = begun["train"]
+    assert (config, directory, accelerator) == (TrainConfig(), Path("model/checkpoints"), None)
+    assert len(dataset) == len(tiny_dataset())
+    assert denoiser.network.config == dl.UNet(num_classes=3).config
+    assert (denoiser.schedule.name, denoiser.schedule.T, denoiser.prediction) == ("cosine", 1000, "v")
+    assert begun["launched"] == ("auto", "auto")
+
+
+def test_each_option_reaches_what_it_is_for(begun):
+    asked = dict(steps=7, batch_size=3, lr=0.5, weight_decay=0.25, warmup_steps=2, grad_clip=2.0, ema_decay=0.5, label_dropout=0.75)
+    asked |= dict(checkpoint_every=4, skip_limit=5, seed=6, device="cpu", precision="bfloat16")
+    assert asked.keys() == TrainConfig.__dataclass_fields__.keys()
+    options = dict(out="model", dataset="photo", root="files", images=9, dataset_seed=8, size=16, schedule="linear", T=50)
+    options |= dict(prediction="x0", base_channels=6, norm_groups=2) | asked
+    line = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    with pytest.raises(Begun):
+        main([*line, "--unconditional"])
+    assert begun["dataset"] == ("photo", dict(n=9, size=16, seed=8, root=Path("files")))
+    denoiser, _, config, _, _ = begun["train"]
+    assert config == TrainConfig(**asked)
+    assert denoiser.network.config == dl.UNet(base_channels=6, norm_groups=2).config
+    assert (denoiser.schedule.name, denoiser.schedule.T, denoiser.prediction) == ("linear", 50, "x0")
+    assert begun["launched"] == ("cpu", "bfloat16")
+
+
+def test_the_first_weights_depend_on_the_seed_alone(begun):
+    states = []
+    for seed in (0, 0, 1):
+        torch.rand(1)
+        with pytest.raises(Begun):
+            main(["--out", "model", "--seed", str(seed)])
+        states.append(begun["train"][0].network.stem.weight)
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ([], "the following arguments are required: --out"),
+        (["--out", "model", "--schedule", "cosin"], "argument --schedule: invalid choice: 'cosin'"),
+        (["--out", "model", "--prediction", "noise"], "argument --prediction: invalid choice: 'noise'"),
+        (["--out", "model", "--T", "1.5"], "argument --T: invalid int value: '1.5'"),
+        (["--out", "model", "--unconditional", "yes"], "unrecognized arguments: yes"),
+        (["--out", "model", "--precision", "bf16"], "unknown precision 'bf16'; expected one of 'auto', 'float32', 'bfloat16', 'float16'"),
+        (["--out", "model", "--steps", "0"], "steps=0; expected 1 or more"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(begun, capsys, line, message):
+    with pytest.raises(SystemExit):
+        main(line)
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.startswith("usage: python -m diffusion_lib.training [-h] --out OUT")
+    assert begun == {}
+
+
+def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f" {main.__doc__} " in said
+    defaults = {name: option.default for name, option in TrainConfig.__dataclass_fields__.items()}
+    defaults |= dict(T=1000, base_channels=32, norm_groups=4)
+    words = {f"--{name.replace('_', '-')}": f"default: {default}" for name, default in defaults.items()}
+    words |= {
+        "--out": "folder for the model; checkpoints go into its folder checkpoints, and are resumed from",
+        "--dataset": "glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs",
+        "--root": "where torchvision's datasets are kept; default: the cache folder",
+        "--images": "how many images to train on; default: all",
+        "--dataset-seed": "of the glyphs: another one gives other images; default: 0",
+        "--size": "height and width of photo and folder images",
+    }
+    for flag, meaning in words.items():
+        assert re.search(rf" {flag} {flag[2:].upper().replace('-', '_')} {re.escape(meaning)} (--|$)", f"{said} "), flag
+    for line in (
+        "--schedule {linear,cosine,sigmoid} default: cosine --T",
+        "--prediction {eps,x0,v} default: v --base-channels",
+        "--unconditional do not tell the network the classes --steps",
+    ):
+        assert line in said
+
+
+class Bar:
+    """In the place of tqdm's progress bar: keeps what it is told."""
+
+    def __init__(self, **options):
+        self.options, self.n, self.told, self.closed = options, 0, [], False
+
+    def update(self, n):
+        self.n += n
+
+    def set_postfix(self, **numbers):
+        self.told.append(numbers)
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def run_to_the_end(monkeypatch, tmp_path):
+    """Runs the command with training replaced by steps of these numbers, losses and skips; returns its bar and what was trained."""
+
+    def go(taken, accelerator=None):
+        bars = []
+        monkeypatch.setattr("tqdm.tqdm", lambda **options: bars.append(Bar(**options)) or bars[0])
+        monkeypatch.setattr(training, "launched", lambda *options: accelerator)
+        monkeypatch.setattr(training, "load_dataset", lambda *names, **options: tiny_dataset())
+
+        def train(*arguments):
+            trained.extend(arguments)
+            for number, loss, skipped in taken:
+                yield TrainStep(number, torch.tensor(loss), torch.tensor(1.0), 0.012, None, None, torch.tensor(skipped))
+
+        trained = []
+        monkeypatch.setattr(training, "train", train)
+        main(["--out", str(tmp_path / "model"), "--steps", "300", "--device", "cpu", "--precision", "float32"])
+        return bars[0], trained
+
+    return go
+
+
+def other_process():
+    ended = []
+    return SimpleNamespace(is_main_process=False, end_training=lambda: ended.append(True), ended=ended)
+
+
+def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(run_to_the_end, capsys, tmp_path):
+    process = other_process()
+    losses = [4.0, math.nan, 1.0, *[2.5] * 97, 102.5, 103.5]
+    taken = [(101 + k, loss, int(k > 0)) for k, loss in enumerate(losses)]  # a run that was resumed after step 100
+    bar, (_, _, config, _, accelerator) = run_to_the_end(taken, process)
+    # each finite loss moves the mean by its share of them, at the end by a hundredth
+    lr, means = "1.2e-02", ["4.0000", "4.0000", "2.5000", "2.5000", "3.5000", "4.5000"]
+    shown = [dict(loss=mean, lr=lr, **({"skipped": 1} if number else {})) for number, mean in enumerate(means)]
+    assert ([*bar.told[:4], *bar.told[-2:]], bar.n, bar.closed) == (shown, 202, True)
+    assert bar.options == dict(total=300, unit="step", smoothing=0.05, disable=True)
+    # and of several processes, all but the first say and write nothing
+    assert capsys.readouterr().out == ""
+    assert not (tmp_path / "model").exists()
+    assert process.ended == [True]
+    assert accelerator is process
+    assert (config.device, config.precision) == ("auto", "auto")  # they are the accelerator's
+
+
+def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path):
+    message = rf"^the last checkpoint in {tmp_path / 'model'} does not read back as it was written: look at the disk, and start again$"
+    with pytest.raises(OSError, match=message):
+        run_to_the_end([(300, 1.0, 0)])
+    dl.Denoiser(dl.UNet(num_classes=3), dl.cosine_schedule(1000), "v").save_pretrained(tmp_path / "aside")
+    ema = dl.Denoiser.from_pretrained(tmp_path / "aside")
+    older = {name: kind() for name, kind in checkpoints.CONTENT.items()} | dict(step=299, ema=ema.state_dict())
+    checkpoints.write(tmp_path / "model" / "checkpoints", older)
+    with pytest.raises(OSError, match=message):
+        run_to_the_end([(300, 1.0, 0)])
+    assert not (tmp_path / "model" / "config.json").exists()
+    checkpoints.write(tmp_path / "model" / "checkpoints", older | dict(step=300))
+    run_to_the_end([(300, 1.0, 0)])
+    assert (tmp_path / "model" / "config.json").exists()
