@@ -41,9 +41,8 @@ def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None
         check_images(x0=x0)
         eps = randn_like(x0, generator)
     check_images(x0=x0, eps=eps)
-    alpha_bar = at(schedule.alpha_bar, t, x0)
     # xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps                                            Ho et al. 2020, equation 4
-    return alpha_bar.sqrt() * x0 + at(schedule.sigma, t, x0) * eps
+    return at(schedule.alpha_bar.sqrt(), t, x0) * x0 + at(schedule.sigma, t, x0) * eps
 
 
 def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor | None = None) -> Gaussian:
@@ -71,35 +70,35 @@ def eps_from_x0(schedule: Schedule, xt: Tensor, t: int | Tensor, x0: Tensor) -> 
     """The noise that leads from x0 to xt; t in 1..T (at t = 0 there is none to tell)."""
     check_images(xt=xt, x0=x0)
     # eps = (xt - sqrt(alpha_bar_t) x0) / sqrt(1 - alpha_bar_t)
-    return (xt - at(schedule.alpha_bar, t, xt, lowest=1).sqrt() * x0) / at(schedule.sigma, t, xt, lowest=1)
+    return (xt - at(schedule.alpha_bar.sqrt(), t, xt, lowest=1) * x0) / at(schedule.sigma, t, xt, lowest=1)
 
 
 def x0_from_eps(schedule: Schedule, xt: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
     """The clean image that `eps` turned into xt; t in 0..T."""
     check_images(xt=xt, eps=eps)
     # x0 = (xt - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                                       Ho et al. 2020, equation 15
-    return (xt - at(schedule.sigma, t, xt) * eps) / at(schedule.alpha_bar, t, xt).sqrt()
+    return (xt - at(schedule.sigma, t, xt) * eps) / at(schedule.alpha_bar.sqrt(), t, xt)
 
 
 def v_from(schedule: Schedule, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
     """The velocity of x0 and eps; t in 0..T."""
     check_images(x0=x0, eps=eps)
     # v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0                                         Salimans & Ho 2022, section 4
-    return at(schedule.alpha_bar, t, x0).sqrt() * eps - at(schedule.sigma, t, x0) * x0
+    return at(schedule.alpha_bar.sqrt(), t, x0) * eps - at(schedule.sigma, t, x0) * x0
 
 
 def x0_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Tensor:
     """The clean image in xt, given its velocity; t in 0..T."""
     check_images(xt=xt, v=v)
     # x0 = sqrt(alpha_bar_t) xt - sqrt(1 - alpha_bar_t) v                                          Salimans & Ho 2022, section 4
-    return at(schedule.alpha_bar, t, xt).sqrt() * xt - at(schedule.sigma, t, xt) * v
+    return at(schedule.alpha_bar.sqrt(), t, xt) * xt - at(schedule.sigma, t, xt) * v
 
 
 def eps_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Tensor:
     """The noise in xt, given its velocity; t in 0..T."""
     check_images(xt=xt, v=v)
     # eps = sqrt(1 - alpha_bar_t) xt + sqrt(alpha_bar_t) v
-    return at(schedule.sigma, t, xt) * xt + at(schedule.alpha_bar, t, xt).sqrt() * v
+    return at(schedule.sigma, t, xt) * xt + at(schedule.alpha_bar.sqrt(), t, xt) * v
 
 
 def at(table: Tensor, t: int | Tensor, x: Tensor, lowest: int = 0) -> Tensor:

@@ -169,6 +169,17 @@ def test_results_keep_dtype():
         } == {dtype}
 
 
+def test_coefficients_are_rounded_once_to_the_images_dtype():
+    # the cosine schedule ends at alpha_bar = 2.4e-9, which float16 cannot tell from 0; its root it can
+    schedule, t = dl.cosine_schedule(1000), 1000
+    xt, eps = X0.half(), EPS.half()
+    coefficient = schedule.alpha_bar[t].sqrt().half()
+    assert torch.equal(dl.x0_from_eps(schedule, xt, t, eps), (xt - eps) / coefficient)  # sigma rounds to 1
+    assert coefficient > 0
+    torch.testing.assert_close(dl.q_sample(schedule, 1000 * xt, t, eps), coefficient * 1000 * xt + eps, rtol=0, atol=1e-2)
+    assert dl.x0_from_eps(schedule, xt, t, eps).isfinite().all()
+
+
 FUNCTIONS = {
     "q_sample": dl.q_sample,
     "q_posterior": lambda schedule, a, t, b: dl.q_posterior(schedule, a, b, t),
