@@ -58,6 +58,12 @@ def test_what_cannot_be_shared_is_refused(config, given, message):
         dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)
 
 
+@pytest.mark.parametrize("kind", ["NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "FSDP"])
+def test_data_parallelism_on_any_device_is_taken(kind):
+    with pytest.raises(ValueError, match="batch_size=10; expected a multiple of 3"):  # which is looked at after the kind
+        dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(3, kind=f"DistributedType.{kind}"))
+
+
 @pytest.fixture
 def alone():
     """A real accelerator of one process, and none of its settings left afterwards."""
@@ -81,6 +87,18 @@ def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
     )
     tolerance = dict(rtol=0, atol=0) if parts == 1 else dict(rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(ours, theirs, **tolerance)
+
+
+def test_a_process_that_finds_another_checkpoint_than_the_others_is_refused(alone, tmp_path, monkeypatch):
+    process = alone(cpu=True)
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda steps: [*steps, 3])  # the other one's
+    message = rf"the processes would go on after steps \[0, 3\]; expected the same for all: {tmp_path} must be one folder for all$"
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), tiny_dataset(), AUTO, tmp_path, process)
+    for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(CONFIG, precision="float32"), tmp_path):
+        if step.step == 3:
+            break
+    assert next(dl.train(tiny_denoiser(), tiny_dataset(), AUTO, tmp_path, process)).step == 4
 
 
 @pytest.fixture

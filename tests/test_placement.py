@@ -10,7 +10,9 @@ import torch
 from helpers import tiny_dataset, tiny_denoiser, tiny_unet
 
 import diffusion_lib as dl
+from diffusion_lib.batches import labels_to_tell
 from diffusion_lib.process import randn_like
+from diffusion_lib.training import Skips
 
 META = torch.device("meta")
 SCHEDULE = dl.cosine_schedule(10)  # its tables stay on the CPU
@@ -47,6 +49,9 @@ class Recorder:
         lambda: dl.IdealDenoiser(tiny_dataset(), SCHEDULE)(XT, 5).eps,
         lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2),
         lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2, sampler="ddpm", batch_size=2),
+        lambda: labels_to_tell(torch.empty(3, dtype=torch.long, device=META), 0.5, torch.Generator()),
+        lambda: Skips(3, META).count,
+        lambda: Skips(3, META).in_a_row,
         lambda: dl.sample(Recorder(), 3, steps=2, device=META),
         lambda: dl.sample(Recorder(), 3, steps=2, device="meta"),
     ],

@@ -227,6 +227,11 @@ def test_a_config_that_cannot_be_is_refused(options, message):
         dl.TrainConfig(**options)
 
 
+def test_any_seed_that_generators_tell_apart_will_do(dataset):
+    config = replace(CONFIG, seed=2**32 - 1)
+    assert next(dl.train(tiny_denoiser(), dataset, config)).loss.isfinite()
+
+
 def other(images=None, labels=None):
     dataset = tiny_dataset()
     return dl.ImageDataset(dataset.images if images is None else images, dataset.labels if labels is None else labels, dataset.class_names)
@@ -360,7 +365,7 @@ def test_too_many_skipped_steps_in_a_row_end_training_with_the_last_good_weights
 def test_fewer_skipped_steps_than_the_limit_do_not_end_training(dataset):
     denoiser = broken({2, 3, 4, 6, 7, 8, 10, 11, 12})
     *_, step = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4))
-    assert (step.step, int(step.skipped)) == (12, 9)
+    assert (step.step, int(step.skipped), step.skipped.dtype) == (12, 9, torch.long)
     with pytest.raises(FloatingPointError, match="in the 3 steps up to 12"):  # the last steps count as well
         list(dl.train(broken({10, 11, 12}), dataset, replace(CONFIG, skip_limit=3)))
     denoiser = broken({3, 4, 5})  # the good step after them is not taken, or the weights would not be those that the message says

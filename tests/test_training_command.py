@@ -222,7 +222,7 @@ def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(
     assert (config.device, config.precision) == ("auto", "auto")  # they are the accelerator's
 
 
-def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path):
+def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path, capsys):
     message = rf"^the last checkpoint in {tmp_path / 'model'} does not read back as it was written: look at the disk, and start again$"
     with pytest.raises(OSError, match=message):
         run_to_the_end([(300, 1.0, 0)])
@@ -235,4 +235,6 @@ def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to
     assert not (tmp_path / "model" / "config.json").exists()
     checkpoints.write(tmp_path / "model" / "checkpoints", older | dict(step=300))
     run_to_the_end([(300, 1.0, 0)])
-    assert (tmp_path / "model" / "config.json").exists()
+    assert dl.Denoiser.from_pretrained(tmp_path / "model").image_shape == tiny_dataset().image_shape
+    model = str(tmp_path / "model")
+    assert capsys.readouterr().out == f"saved to {model}: use diffusion_lib.Denoiser.from_pretrained({model!r})\n"
