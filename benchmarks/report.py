@@ -86,7 +86,7 @@ def time_to_quality(results: dict) -> str:
 def machine(results: dict) -> str:
     """In words."""
     m = results["machine"]
-    what = m["gpu"] or f"{m['cores']} cores of an {m['cpu']} with {m['instructions'].upper()}"
+    what = m["gpu"] or f"{m['cores']} cores of an {m['cpu']}" + (f" with {m['instructions'].upper()}" if m["instructions"] else "")
     return f"{what}, torch {results['torch'].split('+')[0]}, {results['date']}"
 
 

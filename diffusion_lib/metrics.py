@@ -28,8 +28,8 @@ class Estimate(NamedTuple):
 
 @torch.no_grad()
 def features(classifier: Classifier, images: Tensor, batch_size: int = 512) -> Tensor:
-    """The classifier's features of images (N, C, H, W) in [-1, 1]: float64 (N, num_features)."""
-    return torch.cat([classifier.features(part) for part in images.split(batch_size)]).double()
+    """The classifier's features of images (N, C, H, W) in [-1, 1]: float64 (N, num_features), on the CPU."""
+    return torch.cat([classifier.features(part).cpu() for part in images.split(batch_size)]).double()
 
 
 def frechet_distance(real: Tensor, fake: Tensor, y: Tensor | None = None, resamples: int = 40, seed: int = 0) -> Estimate:
@@ -73,7 +73,8 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int = 10) -> Estimate:
             metric = KernelInceptionDistance(_AsIs(real.shape[1]), subsets=1, subset_size=size)
         metric.update(real[part], real=True)
         metric.update(fake[part], real=False)
-        values.append(metric.compute()[0])
+        with torch.random.fork_rng(devices=[]):  # it draws the order of its subset, which is all there is
+            values.append(metric.compute()[0])
     values = torch.stack(values)
     return _around(values.mean().item(), values.std().item() / math.sqrt(blocks))
 

@@ -1,5 +1,6 @@
 """Static figures. Pixels are shown as they are: -1 is black, 1 is white, nothing is stretched to fit."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -76,18 +77,22 @@ def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("
         ax.set(xlabel="t / T", title=quantity)
         if quantity == "alpha_bar":
             ax.set_ylim(0, 1.03)  # a schedule that does not end near 0 must not look as if it did
+        if quantity in ("beta", "snr"):
+            ax.set_yscale("log")
         ax.grid(alpha=0.3)
-    axes[0][0].set_yscale("log")
     axes[0][-1].legend(fontsize=8)
     return figure
 
 
 def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = None, label: str = "") -> Axes:
-    """The loss of each step, faint, and its running mean, on a logarithmic axis."""
+    """The loss of each step, faint, and its running mean, on a logarithmic axis. Losses that are not finite change no mean."""
+    losses = [float(loss) for loss in losses]
     ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
-    average, averages = losses[0], []
-    for i, loss in enumerate(losses):
-        average += (loss - average) * max(1 - smooth, 1 / (i + 1))
+    average, seen, averages = math.nan, 0, []
+    for loss in losses:
+        if math.isfinite(loss):
+            seen += 1
+            average = loss if seen == 1 else average + (loss - average) * max(1 - smooth, 1 / seen)
         averages.append(average)
     steps = range(1, len(losses) + 1)
     (line,) = ax.plot(steps, averages, label=label, linewidth=2)

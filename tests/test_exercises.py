@@ -30,6 +30,54 @@ def test_the_right_answer_passes(name):
     assert verdict == Verdict(True, check.praise)
 
 
+# other ways to write it that are as right
+AS_RIGHT = {
+    "check_exhibit_4": [
+        lambda mean, variance, z, s: mean + variance.sqrt() * (torch.zeros_like(z) if s == 0 else z),
+        lambda mean, variance, z, s: mean + (s > 0) * variance.sqrt() * z,
+        lambda mean, variance, z, s: mean + variance**0.5 * (z if s else 0),
+    ],
+    "check_exhibit_12": [
+        lambda network, optimizer, step: dict(
+            network=network.state_dict(), optimizer=optimizer.state_dict(), step=step, random=torch.get_rng_state()
+        ),
+    ],
+    "check_exhibit_13": [
+        lambda x: ((x + 1) / 2).mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8),
+        lambda x: (x.clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8),
+        dl.to_uint8,
+    ],
+    "check_random_timesteps": [lambda T, n: (torch.rand(n) * T).long() + 1, lambda T, n: torch.multinomial(torch.ones(T), n, True) + 1],
+}
+
+
+@pytest.mark.parametrize("name", AS_RIGHT)
+def test_other_right_answers_pass_too(name):
+    for answer in AS_RIGHT[name]:
+        assert CHECKS[name](answer).passed, CHECKS[name](answer)
+
+
+def test_a_state_in_the_wrong_place_is_no_checkpoint():
+    for answer in (
+        lambda network, optimizer, step: dict(network=network.state_dict(), optimizer=network.state_dict(), step=step),
+        lambda network, optimizer, step: dict(network=optimizer.state_dict(), optimizer=network.state_dict(), step=step),
+        lambda network, optimizer, step: dict(network=network.state_dict(), optimizer=optimizer.state_dict(), step=step + 1),
+    ):
+        assert exercises.check_exhibit_12(answer).passed is False
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_reference_answers_in_numbers(name):
+    def numbers(value):
+        if isinstance(value, torch.Tensor):
+            return [value] if value.is_floating_point() else []
+        return [each for part in value for each in numbers(part)] if isinstance(value, tuple | list) else []
+
+    check = FUNCTIONS[name]
+    for inputs in check.inputs(torch.Generator().manual_seed(0)):
+        assert all(value.isfinite().all() for value in numbers(check.reference(*inputs)))
+
+
 @pytest.mark.parametrize("name", CHECKS)
 def test_each_known_mistake_is_told_by_its_own_message(name):
     check = CHECKS[name]

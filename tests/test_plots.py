@@ -1,5 +1,7 @@
 """Static figures: pixels as they are, and everything asked for is drawn."""
 
+import math
+
 import pytest
 import torch
 from helpers import noise
@@ -69,6 +71,23 @@ def test_schedules_are_drawn_from_their_own_tables():
             assert list(line.get_xdata()) == pytest.approx([t / schedule.T for t in range(1, schedule.T + 1)])
             assert list(line.get_ydata()) == pytest.approx(getattr(schedule, ax.get_title())[1:].tolist())
             assert schedule.name in line.get_label()
+
+
+def test_betas_are_drawn_on_a_logarithmic_axis_and_the_rest_is_not():
+    axes = plot_schedules([dl.cosine_schedule(50)], ("alpha_bar", "beta", "log_snr")).axes
+    assert [ax.get_yscale() for ax in axes] == ["linear", "log", "linear"]
+    assert axes[2].get_ylim()[0] < -5
+
+
+def test_losses_that_are_not_finite_leave_the_mean_as_it_is():
+    mean = plot_loss([4.0, math.nan, 2.0, math.inf, 3.0]).lines[0]
+    assert list(mean.get_ydata()) == pytest.approx([4.0, 4.0, 3.0, 3.0, 3.0])
+
+
+def test_losses_may_be_tensors_and_stay_as_they_were():
+    losses = [torch.tensor(loss) for loss in (4.0, 2.0, 3.0, 1.0)]
+    assert list(plot_loss(losses).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
+    assert losses[0] == 4.0
 
 
 def test_the_loss_is_drawn_with_its_running_mean():

@@ -178,6 +178,11 @@ def test_sheets_stay_small_enough_for_a_browser():
     assert len(widget.captions) == 300
 
 
+def test_more_pictures_than_a_sheet_can_hold_are_refused():
+    with pytest.raises(ValueError, match=r"400 pictures of 242x242 pixels; expected as many as fit on 4096x4096: show fewer frames, or"):
+        scrub({"xt": torch.zeros(400, 1, 1, 240, 240)}, [""] * 400)
+
+
 def test_frames_outside_the_film_are_refused():
     with pytest.raises(ValueError, match=r"start=7; expected 0\.\.6"):
         scrub({"a": FRAMES}, [""] * 7, start=7)
@@ -295,6 +300,8 @@ def test_training_sends_samples_and_losses():
     assert widget.step == 1
     with pytest.raises(traitlets.TraitError, match=r"frame=3; expected 0\.\.2"):
         widget.frame = 3
+    alone = training({"raw": FRAMES[:1]}, [30], LOSSES)
+    assert (alone.frame, alone.step) == (0, 30)
     for samples, steps in (({}, []), ({"raw": FRAMES}, [1, 2]), ({"raw": FRAMES[0]}, [1] * 5)):
         with pytest.raises(ValueError, match=r"samples have shapes .* for \d steps; expected \(F, B, C, H, W\), all alike, and F steps"):
             training(samples, steps, LOSSES)
@@ -340,6 +347,7 @@ def watched(view, run, samples, at, act=None):
 
 def test_a_live_view_passes_the_steps_on_and_shows_them():
     view, samples = live()
+    assert view.still.startswith(b"\x89PNG")  # there is something to see before the first step
     assert view.panel_shape == list(image_grid(FRAMES[0], 4).shape[:2])
     assert (view.running, view.live) == (False, True)
     assert watched(view, fake_run(30), samples, at=[1, 10, 30]) == list(range(1, 31))
@@ -501,6 +509,11 @@ def test_the_designed_schedule_is_the_librarys(kind, changes, expected):
     for name, index in changes.items():
         setattr(widget, name, index)
     torch.testing.assert_close(widget.schedule.alpha_bar, expected.alpha_bar)
+
+
+def test_parameters_that_the_designer_does_not_have_are_refused():
+    with pytest.raises(traitlets.TraitError, match=r"T=500; expected 0\.\.6, an index into \[10, 20, 50, 100, 200, 500, 1000\]"):
+        designer().T = 500
 
 
 def test_betas_that_are_not_scaled_can_be_designed():

@@ -33,7 +33,8 @@ def _draws(t):
         return "floats" if t.is_floating_point() else "one for all"
     expected = len(t) / len(values)
     even = (counts - expected).abs().max() < 6 * math.sqrt(expected)  # 6 standard errors
-    return int(t.min()), int(t.max()), bool(even), bool((t[1:] < t[:-1]).any())
+    pairs = (t[:-1] * (len(values) + 1) + t[1:]).unique()
+    return int(t.min()), int(t.max()), bool(even), len(pairs) == len(values) ** 2  # any one may follow any other
 
 
 check_random_timesteps = Exercise(
@@ -63,6 +64,7 @@ check_random_timesteps = Exercise(
             lambda T, n: (1 + torch.rand(n) * (T - 1)).round().long(), "not all are equally likely: rounding makes 1 and T half as frequent"
         ),
         Mistake(lambda T, n: torch.linspace(1, T, n).round().long(), "these are not random: they rise from 1 to T"),
+        Mistake(lambda T, n: torch.arange(n) % T + 1, "these are not random: they count from 1 to T, again and again"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (n, 1)), "the shape should be (n,): one number for each image"),
     ),
 )

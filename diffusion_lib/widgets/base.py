@@ -105,7 +105,7 @@ def fingerprint(*parts: Tensor, cells: int = 1) -> str:
     and releases round differently, and that must not show. cells: how many means down and across each picture; more than one
     for data that hardly depends on rounding.
     """
-    pictures = [part[i].double().flatten(0, -3).mean(0, keepdim=True) for part in parts for i in (0, len(part) // 2, -1)]
+    pictures = [part[i].cpu().double().flatten(0, -3).mean(0, keepdim=True) for part in parts for i in (0, len(part) // 2, -1)]
     means = torch.cat([torch.nn.functional.adaptive_avg_pool2d(picture, cells).flatten() for picture in pictures])
     return hashlib.sha256(str((means * 8).round().int().tolist()).encode()).hexdigest()[:6]
 
@@ -153,10 +153,18 @@ def filmstrip(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str],
 
 
 def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Frames of one shape (H, W, …), row by row on one picture that is as square as can be, and how many are in a row."""
+    """Frames of one shape (H, W, …), row by row on one picture that is as square as can be, and how many are in a row.
+
+    Raises `ValueError` if they make more than browsers draw.
+    """
     height, width = frames[0].shape[:2]
     columns = min(len(frames), max(1, MAX_SHEET_SIDE // width), math.ceil(math.sqrt(len(frames) * height / width)))
     rows = math.ceil(len(frames) / columns)
+    if max(rows * height, columns * width) > MAX_SHEET_SIDE:
+        raise ValueError(
+            f"{len(frames)} pictures of {height}x{width} pixels; expected as many as fit on {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: "
+            "show fewer frames, or fewer or smaller images"
+        )
     frames = [*frames, *[np.zeros_like(frames[0])] * (rows * columns - len(frames))]
     return np.concatenate([np.concatenate(frames[r * columns : (r + 1) * columns], axis=1) for r in range(rows)], axis=0), columns
 

@@ -1,7 +1,7 @@
 // What all widgets share: a frame with a title, a slider with its value in words, play, loop and speed, and bytes from the kernel.
 
 const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
-const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", " "];
+const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
 
@@ -26,8 +26,11 @@ function toFloats(data, Type) {
 function addRoot(model, el, name) {
   const root = create("div", "dl-widget", el, {}, { role: "group", "aria-label": model.get("title") || name });
   if (model.get("title")) create("div", "dl-title", root, { textContent: model.get("title") });
-  // JupyterLab and the page would take these keys for their own
-  root.addEventListener("keydown", (event) => KEYS.includes(event.key) && event.stopPropagation());
+  // JupyterLab and the page would take these keys for their own: letters choose in a list here, and cut or delete cells there
+  root.addEventListener("keydown", (event) => {
+    const isLetter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
+    if (isLetter || KEYS.includes(event.key)) event.stopPropagation();
+  });
   return root;
 }
 
@@ -153,9 +156,10 @@ function addSlider(model, parent, { name, label, first = 0, last, describe, show
         if (still.matches && now - before < 500) return; // two pictures a second, and no motion between them
         position += Math.max(0, ((now - before) / 1000) * perSecond * speed);
         before = now;
-        if (position >= end && loop.getAttribute("aria-pressed") === "true") position = first;
+        const looping = loop.getAttribute("aria-pressed") === "true";
+        if (looping && position >= end + 1) position = first; // the last frame has its time, too
         bound.set(Math.min(end, Math.floor(position)));
-        if (position >= end) pause();
+        if (!looping && position >= end) pause();
       };
       bound.set(Math.floor(position));
       request = requestAnimationFrame(frame);
@@ -182,6 +186,7 @@ function addSlider(model, parent, { name, label, first = 0, last, describe, show
     row,
     set: bound.set,
     redraw: () => apply(current),
+    widen,
     extend(newLast) {
       end = newLast;
       input.max = end;

@@ -119,6 +119,7 @@ function render({ model, el }) {
       left > ALARM
         ? `⚠ ${(100 * left).toFixed(0)}% of the image is left at T, but a sampler starts from pure noise`
         : `${(100 * left).toFixed(left < 0.001 ? 3 : 1)}% of the image is left at T: as good as pure noise`;
+    time.widen();
     time.redraw();
   }
 

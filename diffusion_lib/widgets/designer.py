@@ -46,9 +46,17 @@ class DesignerWidget(Widget):
     x0, eps = traitlets.Bytes().tag(sync=True), traitlets.Bytes().tag(sync=True)
     eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
     shape = traitlets.List(traitlets.Int()).tag(sync=True)
+    vacant = traitlets.List(traitlets.Int()).tag(sync=True)
     levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked
     sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
     sheet_columns = traitlets.Int(1).tag(sync=True)
+
+    @traitlets.validate(*PAPERS)
+    def _in_range(self, proposal):
+        name, index = proposal["trait"].name, proposal["value"]
+        if not 0 <= index < len(_values(name)):
+            raise traitlets.TraitError(f"{name}={index}; expected 0..{len(_values(name)) - 1}, an index into {_values(name)}")
+        return index
 
     @property
     def schedule(self) -> Schedule:

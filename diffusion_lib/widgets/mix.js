@@ -3,19 +3,22 @@
 function readMix(model) {
   return {
     shape: model.get("shape"), // [height, width, channels]
+    vacant: model.get("vacant"), // [height, width] of what is no image, at the lower right
     x0: toBytes(model.get("x0")),
     eps: new Int8Array(toBytes(model.get("eps")).slice().buffer),
     epsScale: model.get("eps_scale"),
   };
 }
 
-// Returns a function of alpha_bar that draws xt on a canvas, and counts its values into `bins` if there are any.
+// Returns a function of alpha_bar that draws xt on a canvas, and counts the images' values into `bins` if there are any.
 function mixer(mix, canvas, bins = null) {
   const [height, width, channels] = mix.shape;
   const context = canvas.getContext("2d");
   const picture = context.createImageData(width, height);
   picture.data.fill(255);
   const { x0, eps } = mix;
+  const full = (height - mix.vacant[0]) * width; // pixels in rows of images without gaps
+  const isImage = (i) => i < full || i % width < width - mix.vacant[1];
   return (alphaBar) => {
     const signal = Math.sqrt(alphaBar);
     const noise = (Math.sqrt(1 - alphaBar) * mix.epsScale * 255) / 2; // eps in grey levels
@@ -25,7 +28,7 @@ function mixer(mix, canvas, bins = null) {
         const k = channels === 1 ? i : 3 * i + c;
         const grey = 127.5 + signal * (x0[k] - 127.5) + noise * eps[k];
         picture.data[j + c] = grey; // ImageData clips to 0..255 and rounds
-        if (bins && c < channels) bins.counts[binOf(bins, grey / 127.5 - 1)]++;
+        if (bins && c < channels && isImage(i)) bins.counts[binOf(bins, grey / 127.5 - 1)]++;
       }
     }
     context.putImageData(picture, 0, 0);

@@ -24,6 +24,7 @@ class MixWidget(Widget):
     eps = traitlets.Bytes().tag(sync=True)  # int8 (H, W, C), in units of eps_scale
     eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
     shape = traitlets.List(traitlets.Int()).tag(sync=True)  # H, W, C; empty without images
+    vacant = traitlets.List(traitlets.Int()).tag(sync=True)  # height and width of the last row's end, where there are no images
 
     @traitlets.validate("t")
     def _in_range(self, proposal):
@@ -58,8 +59,9 @@ def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict
     check_images(x0=x0, eps=eps)
     clean = _tile(x0.clamp(-1, 1), columns)
     noise = (_tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)
+    vacant = [x0.shape[2], clean.shape[1] - (len(x0) - 1) % columns * x0.shape[3] - x0.shape[3]]
     x0_bytes = ((clean + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()
-    return eps, dict(x0=x0_bytes, eps=noise.numpy().tobytes(), shape=list(clean.shape))
+    return eps, dict(x0=x0_bytes, eps=noise.numpy().tobytes(), shape=list(clean.shape), vacant=vacant)
 
 
 def _tile(images: Tensor, columns: int) -> Tensor:

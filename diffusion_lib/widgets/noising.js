@@ -7,7 +7,7 @@ function render({ model, el }) {
   const tables = model.get("alpha_bar").map((table) => toFloats(table, Float64Array));
   const last = tables[0].length - 1;
   const bins = { low: -3.5, high: 3.5, counts: new Int32Array(70) };
-  const pixels = mix.x0.length;
+  const pixels = mix.x0.length - mix.vacant[0] * mix.vacant[1] * mix.shape[2];
 
   const body = create("div", "dl-side-by-side", root);
   const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);

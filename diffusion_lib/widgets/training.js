@@ -28,11 +28,16 @@ function render({ model, el }) {
   function drawLosses() {
     const losses = toFloats(model.get("losses"), Float32Array);
     if (losses.length === 0) return;
-    let average = losses[0];
-    const smooth = losses.map((loss, i) => (average += (loss - average) * Math.max(1 - SMOOTH, 1 / (i + 1))));
+    const positive = losses.filter((v) => v > 0 && Number.isFinite(v)); // steps that were skipped have losses that are not
+    if (positive.length === 0) return;
+    let [average, seen] = [0, 0];
+    const smooth = Array.from(losses, (loss) => {
+      if (Number.isFinite(loss)) average += (loss - average) * Math.max(1 - SMOOTH, 1 / ++seen);
+      return seen ? average : NaN;
+    });
     const stride = Math.max(1, Math.floor(losses.length / MAX_POINTS));
-    const points = (values) => Array.from(values, (v, i) => [i + 1, v]).filter((_, i) => i % stride === 0 || i === values.length - 1);
-    const positive = losses.filter((v) => v > 0);
+    const points = (values) =>
+      Array.from(values, (v, i) => [i + 1, v]).filter(([, v], i) => v > 0 && Number.isFinite(v) && (i % stride === 0 || i === values.length - 1));
     const [low, high] = [Math.min, Math.max].map((f) => positive.reduce((a, b) => f(a, b)));
     plot.setRange([0, model.get("total")], low < high ? [low, high] : [low / 2, high * 2]);
     plot.curve(0, points(losses), { stroke: COLOURS[0], "stroke-opacity": 0.3, "stroke-width": 0.7 });

@@ -66,6 +66,11 @@ class TrainingWidget(FrameWidget):
             self.pictures = [*self.pictures, png(row[..., 0] if grey else row, 16 if grey else None)]
         self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
 
+    def _show_last(self) -> None:
+        self.frame = max(0, len(self.steps) - 1)
+        if self.steps:
+            self.step = self.steps[-1]  # which the frame's change sets only if there is one
+
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
     ) -> AsyncIterator[TrainStep]:
@@ -104,7 +109,7 @@ class TrainingWidget(FrameWidget):
         finally:
             if new:
                 show_losses()
-            self.frame = max(0, len(self.steps) - 1)
+            self._show_last()
             self.running = False
 
 
@@ -122,7 +127,7 @@ def training(
     widget = TrainingWidget(columns, title=title, total=max([len(losses), *steps]), losses=np.array(losses, np.float32).tobytes())
     for i, step in enumerate(steps):
         widget.add(step, {name: images[i] for name, images in samples.items()})
-    widget.frame = len(steps) - 1
+    widget._show_last()
     widget.summary = f"TrainingWidget({len(steps)} of {widget.total} steps; {', '.join(samples)}; data {fingerprint(*samples.values())})"
     return widget
 
@@ -142,6 +147,7 @@ def live_training(
     empty = image_grid(torch.zeros(shape), columns)
     widget = TrainingWidget(columns, title=title, total=total, live=True, panel_names=list(panels), panel_shape=list(empty.shape[:2]))
     widget.summary = f"TrainingWidget(live, {total} steps; {', '.join(panels)})"
+    widget.still = filmstrip({name: [empty.numpy()] for name in panels}, ["no samples yet"])
     return widget
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import math
 
 import numpy as np
 import pytest
@@ -141,6 +142,19 @@ def test_the_histogram_is_that_of_the_pixels(open_widget):
         # 0 is drawn at 130 and 1.2 at 20; a value on the edge of two bins may fall in either
         found = (130 - drawn) / 110 * 1.2
         assert np.abs(np.cumsum(found) - np.cumsum(np.minimum(heights, 1.2))).max() < 0.4
+
+
+def test_places_without_an_image_are_not_counted(open_widget):
+    page = open_widget(dl.widgets.noising(torch.ones(5, 1, 8, 8), dl.cosine_schedule(100), columns=4))
+
+    def densities():  # 0 is drawn at 130 and 1.2 at 20
+        points = page.evaluate("() => document.querySelector('.dl-bars').getAttribute('d')").replace("M", "").split("L")
+        return [(130 - float(p.split()[1])) / 110 * 1.2 for p in points[1:-1:2]]
+
+    move(page, 0)
+    assert sum(density > 0 for density in densities()) == 1  # all pixels are white
+    move(page, 100)
+    assert 0.1 * sum(densities()) == pytest.approx(1, abs=0.01)
 
 
 def test_the_schedule_can_be_switched(open_widget):
@@ -332,6 +346,18 @@ def test_the_training_scrubber_shows_samples_and_marks_the_loss(open_widget):
     assert page.evaluate("model.get('frame')") == 1
 
 
+def test_losses_that_are_not_finite_leave_gaps(open_widget):
+    losses = [math.nan, 4.0, math.inf, 2.0, math.nan]
+    page = open_widget(dl.widgets.training({"a": frames_of((1, 2, 3, 8, 8))}, [5], losses))
+    raw, mean = (page.evaluate(f"document.querySelectorAll('.dl-plot g')[1].children[{i}].getAttribute('d')") for i in (0, 1))
+    assert (raw.count("L"), mean.count("L")) == (1, 3)
+    assert "NaN" not in raw + mean
+    page = open_widget(dl.widgets.training({"a": frames_of((1, 2, 3, 8, 8))}, [2], [math.nan, math.nan]))
+    assert words(page).strip() == "after 2 of 2 steps"
+    page.evaluate("dispose()")
+    assert page.evaluate("model.listeners()") == 0
+
+
 def test_a_live_training_view_grows_and_follows_unless_the_reader_looks_back(open_widget):
     frames = frames_of((4, 2, 3, 8, 8))
     empty = dl.widgets.live_training(100, ["a"], (2, 3, 8, 8), columns=2)
@@ -417,6 +443,11 @@ def test_keys_move_the_slider_and_the_kernel_hears_of_it_once(open_widget):
     page.wait_for_timeout(400)
     assert page.evaluate("saved") == 1
     assert page.evaluate("window.leaked") is None
+    page.focus("select")
+    page.keyboard.press("x")  # with which JupyterLab would cut the cell
+    assert page.evaluate("window.leaked") is None
+    page.keyboard.press("Control+s")
+    assert page.evaluate("window.leaked") == "s"
     page.keyboard.press("Shift+Enter")  # which JupyterLab's readers want to go on working
     assert page.evaluate("window.leaked") == "Enter"
 
@@ -445,7 +476,9 @@ def test_play_can_loop_and_be_paused_by_hand(open_widget):
     page.click("[aria-label=loop]")
     assert page.get_attribute("[aria-label=loop]", "aria-pressed") == "true"
     page.click("[aria-label=play]")
-    page.wait_for_function("() => model.get('frame') < 5")  # it began again
+    page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(model.get('frame'))); }")
+    page.wait_for_function("() => model.get('frame') === 5")  # it began again
+    assert page.evaluate("window.shown").count(8) >= 1  # and showed the last frame before
     move(page, 6)  # a hand on the slider
     page.wait_for_timeout(300)
     assert page.get_attribute(".dl-button", "aria-label") == "play"
