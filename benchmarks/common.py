@@ -32,18 +32,30 @@ def write(path: Path, results: dict) -> None:
     os.replace(unfinished, path)
 
 
-def side_by_side(calls: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm_up: int = 2) -> dict[str, list[float]]:
-    """Seconds of each call in each round. A round makes every call once, so that what slows the machine slows them all."""
+def side_by_side(
+    calls: dict[str, Callable[[], object]], rounds: int, device: str = "cpu", warm_up: int = 2, repeats: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each call in each round. A round makes every call in turn, so that what slows the machine slows them all.
+
+    repeats: how often a round makes each call before it reads the clock, for a GPU, which is given work ahead of time.
+    """
     seconds = {name: [] for name in calls}
     for round_ in range(-warm_up, rounds):
         for name, call in calls.items():
+            synchronize(device)
             start = time.perf_counter()
-            call()
-            if device.startswith("cuda"):
-                torch.cuda.synchronize(device)
+            for _ in range(repeats):
+                call()
+            synchronize(device)
             if round_ >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start) / repeats)
     return seconds
+
+
+def synchronize(device: str) -> None:
+    """Waits for what a GPU has still to do."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
 
 
 def ratio(numerator: list[float], denominator: list[float]) -> float:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import diffusion_lib as dl
-from diffusion_lib.devices import choose_precision
+from diffusion_lib.devices import choose_device, choose_precision
 
 SHAPE = (1, 28, 28)
 
@@ -61,7 +61,7 @@ def diffusers_denoiser() -> dl.Denoiser:
 def ddp_denoiser(diffusion: nn.Module | None = None, network: nn.Module | None = None) -> dl.Denoiser:
     diffusion = ddp_diffusion() if diffusion is None else diffusion
     network = diffusion.model if network is None else network
-    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(diffusion.betas, "its sigmoid"), "v", SHAPE)
+    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(diffusion.betas.cpu(), "its sigmoid"), "v", SHAPE)
 
 
 def ddp_diffusion() -> nn.Module:
@@ -70,12 +70,12 @@ def ddp_diffusion() -> nn.Module:
     return GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 4), channels=1), image_size=28)
 
 
-def train_diffusers(images: Tensor, seed: int) -> Iterator[Moment]:
-    denoiser = diffusers_denoiser().train()
+def train_diffusers(images: Tensor, seed: int, device: str = "cpu") -> Iterator[Moment]:
+    denoiser = diffusers_denoiser().to(device).train()
     optimizer = torch.optim.Adam(denoiser.parameters(), lr=1e-3)
-    start, dtype = time.perf_counter(), choose_precision(device="cpu")
-    for step, batch in enumerate(batches(images, 128, seed), 1):
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+    start, dtype = time.perf_counter(), choose_precision(device=device)
+    for step, batch in enumerate(batches(images.to(device), 128, seed), 1):
+        with torch.autocast(choose_device(device).type, dtype, enabled=dtype is not None):
             loss = denoiser.loss(batch).mean()
         loss.backward()
         optimizer.step()
@@ -83,19 +83,19 @@ def train_diffusers(images: Tensor, seed: int) -> Iterator[Moment]:
         yield Moment(time.perf_counter() - start, 128 * step, denoiser)
 
 
-def train_ddp(images: Tensor, seed: int) -> Iterator[Moment]:
+def train_ddp(images: Tensor, seed: int, device: str = "cpu") -> Iterator[Moment]:
     from ema_pytorch import EMA
 
-    diffusion = ddp_diffusion().train()
+    diffusion = ddp_diffusion().to(device).train()
     optimizer = torch.optim.Adam(diffusion.parameters(), lr=8e-5, betas=(0.9, 0.99))
     ema = EMA(diffusion, beta=0.995, update_every=10)
     averaged = ddp_denoiser(diffusion, ema.ema_model.model)
-    start, dtype = time.perf_counter(), choose_precision(device="cpu")
-    batch, step = batches((images + 1) / 2, 32, seed), 0  # it wants [0, 1] and makes [-1, 1] of it
+    start, dtype = time.perf_counter(), choose_precision(device=device)
+    batch, step = batches((images.to(device) + 1) / 2, 32, seed), 0  # it wants [0, 1] and makes [-1, 1] of it
     while True:
         step += 1
         for _ in range(2):
-            with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            with torch.autocast(choose_device(device).type, dtype, enabled=dtype is not None):
                 loss = diffusion(next(batch)) / 2
             loss.backward()
         torch.nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
@@ -109,6 +109,6 @@ def batches(images: Tensor, size: int, seed: int) -> Iterator[Tensor]:
     """Batches of all images in a new order each epoch, without end."""
     random = torch.Generator().manual_seed(seed)
     while True:
-        for index in torch.randperm(len(images), generator=random).split(size):
+        for index in torch.randperm(len(images), generator=random).to(images.device).split(size):
             if len(index) == size:
                 yield images[index]

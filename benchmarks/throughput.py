@@ -1,11 +1,13 @@
 """How fast is the network trained and called? Images a second, beside the peers' and beside what this machine's convolutions can do.
 
     pip install -e '.[benchmarks]' && python benchmarks/throughput.py           two to five minutes on two CPU cores
+    python benchmarks/throughput.py --device cuda --batch-size 64 1024 --modes eager reduce-overhead --out FILE       on a GPU
 
 A training step is all of `dl.train`: batch, noise, forward, backward, clipping, optimizer, moving average; the peers' networks go
 through the same loop. Everything is timed in turns, in the same rounds, and the numbers are medians over the rounds. GFLOP/s are
 counted by torch's flop counter (a multiplication and an addition are two). The best rate is that of the default network's own
 convolutions, each alone on a batch of its own, forwards (and backwards, beside training), in the faster of the two memory layouts.
+On a GPU the rates are also compared with that of one large product of matrices.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
 from diffusion_lib.results import FOLDER
 
 OURS, DIFFUSERS, DDP = "diffusion_lib", "diffusers", "denoising-diffusion-pytorch"
+MODES = ("eager", "default", "reduce-overhead")  # the last one replays CUDA graphs
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
@@ -91,29 +94,45 @@ def convolutions_alone(network: nn.Module, batch_size: int, device: str, precisi
     return call
 
 
-def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int) -> Iterator[dict]:
-    """One row for each network; `kind` is "training" or "calls"."""
+def matrix_rate(device: str, precision: str, size: int = 8192) -> float:
+    """Floating-point operations a second of a product of two square matrices, the best that one can hope for."""
+    a, b = (torch.randn(size, size, device=device, dtype=PRECISIONS[precision] or torch.float32) for _ in range(2))
+    seconds = common.side_by_side({"product": lambda: a @ b}, 5, device, repeats=5)
+    return 2 * size**3 / statistics.median(seconds["product"])
+
+
+def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int, mode: str = "eager") -> Iterator[dict]:
+    """One row for each network; `kind` is "training" or "calls", `mode` one of `MODES`."""
     make = training_step if kind == "training" else network_call
-    calls = {name: make(denoiser, batch_size, device, precision) for name, denoiser in denoisers().items()}
+    networks = denoisers()
+    calls = {name: make(denoiser, batch_size, device, precision) for name, denoiser in networks.items()}
     work = {name: flops(call) for name, call in calls.items()}
+    if mode != "eager":  # after counting: the counter does not look into compiled code
+        for denoiser in networks.values():
+            denoiser.network.compile(mode=mode, dynamic=False)
     for layout in LAYOUTS:
         calls[layout] = convolutions_alone(dl.UNet(), batch_size, device, precision, layout, kind == "training")
         work[layout] = flops(calls[layout])
-    seconds = common.side_by_side(calls, rounds, device)
+    on_gpu = device.startswith("cuda")
+    seconds = common.side_by_side(calls, rounds, device, repeats=20 if on_gpu else 1)
+    matrices = matrix_rate(device, precision) if on_gpu else None
     best = min(LAYOUTS, key=lambda layout: statistics.median(seconds[layout]))
     for name in (OURS, DIFFUSERS, DDP):
         took = statistics.median(seconds[name])
+        rates = {} if matrices is None else dict(matrix_gflop_per_second=round(matrices / 1e9), of_matrices=work[name] / took / matrices)
         yield dict(
             kind=kind,
             network=name,
             precision=precision,
             batch_size=batch_size,
+            mode=mode,
             images_per_second=round(batch_size / took, 1),
             times_slower_than_ours=round(common.ratio(seconds[name], seconds[OURS]), 2),
             gflop_per_second=round(work[name] / took / 1e9, 1),
             # (work / seconds) / (work of the convolutions / their seconds), round by round
             of_best_convolutions=round(common.ratio(seconds[best], seconds[name]) * work[name] / work[best], 3),
             best_convolutions=dict(layout=best, gflop_per_second=round(work[best] / statistics.median(seconds[best]) / 1e9, 1)),
+            **rates,
         )
 
 
@@ -142,9 +161,10 @@ def sampler_overhead(batch_size: int, device: str, rounds: int, steps: int = 10)
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--modes", nargs="+", default=["eager"], choices=MODES, help="eager, or what torch.compile makes of the networks")
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, help="default: float32, and what the device is faster in")
     parser.add_argument("--out", type=Path, default=FOLDER / "throughput.json")
     options = parser.parse_args(arguments)
@@ -152,17 +172,17 @@ def main(arguments: list[str] | None = None) -> None:
     precisions = options.precision or [p for p, dtype in PRECISIONS.items() if dtype is None or dtype == faster]
 
     rows = []
-    print(f"{'':9}{'':10}{'network':30}{'images/s':>9}{'GFLOP/s':>9}{'of best':>9}{'slower than ours':>18}")
-    for precision in precisions:
+    print(f"{'':9}{'':10}{'':6}{'':16}{'network':30}{'images/s':>9}{'GFLOP/s':>9}{'of best':>9}{'slower than ours':>18}")
+    for precision, mode, batch_size in itertools.product(precisions, options.modes, options.batch_size):
         for kind in ("training", "calls"):
-            for row in measure(kind, options.batch_size, options.device, precision, options.rounds):
+            for row in measure(kind, batch_size, options.device, precision, options.rounds, mode):
                 rows.append(row)
                 print(
-                    f"{kind:9}{precision:10}{row['network']:30}{row['images_per_second']:9.0f}{row['gflop_per_second']:9.0f}"
-                    f"{row['of_best_convolutions']:9.2f}{row['times_slower_than_ours']:18.1f}",
+                    f"{kind:9}{precision:10}{batch_size:5} {mode:16}{row['network']:30}{row['images_per_second']:9.0f}"
+                    f"{row['gflop_per_second']:9.0f}{row['of_best_convolutions']:9.2f}{row['times_slower_than_ours']:18.1f}",
                     flush=True,
                 )
-    sampling = sampler_overhead(options.batch_size, options.device, options.rounds)
+    sampling = sampler_overhead(options.batch_size[0], options.device, options.rounds)
     print(f"a DDIM chain takes {sampling['overhead']:+.1%} beside its network calls;", end=" ")
     print(f"64 glyphs in 50 steps take {sampling['seconds_of_64_glyphs_in_50_steps']} s")
     results = dict(

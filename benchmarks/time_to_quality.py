@@ -41,36 +41,41 @@ def new_denoiser(seed: int) -> dl.Denoiser:
 NEW = {OURS: lambda: new_denoiser(0), "diffusers": peers.diffusers_denoiser, "denoising-diffusion-pytorch": peers.ddp_denoiser}
 
 
-def train_ours(dataset: dl.ImageDataset, budget: float, seed: int) -> peers.Moment:
+def train_ours(dataset: dl.ImageDataset, budget: float, seed: int, device: str = "cpu") -> peers.Moment:
     """Our model after `budget` seconds, planning included."""
     start = time.perf_counter()
-    trial = dl.train(new_denoiser(seed), dataset, dl.TrainConfig(steps=TRIAL_STEPS, warmup_steps=5, device="cpu"))
-    stamps = [time.perf_counter() for _ in trial]
+    trial = dl.train(new_denoiser(seed), dataset, dl.TrainConfig(steps=TRIAL_STEPS, warmup_steps=5, device=device))
+    stamps = []
+    for _ in trial:
+        common.synchronize(device)
+        stamps.append(time.perf_counter())
     seconds_per_step = (stamps[-1] - stamps[WARM_UP - 1]) / (TRIAL_STEPS - WARM_UP)
     steps = int((budget - (stamps[-1] - start)) / seconds_per_step)
     if steps < 1:
         raise ValueError(f"a budget of {budget:.0f} s; expected more: {TRIAL_STEPS} trial steps alone took {stamps[-1] - start:.0f} s here")
 
-    config = dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 10), seed=seed, device="cpu")
+    config = dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 10), seed=seed, device=device)
     for step in dl.train(new_denoiser(seed), dataset, config):
+        if step.step % 20 == 0 or step.step == steps:
+            common.synchronize(device)  # a GPU may be behind; not every step, which would make it wait for the processor
         moment = peers.Moment(time.perf_counter() - start, step.step * config.batch_size, step.ema)
         if moment.seconds > budget:  # the machine was slower than in the trial: what there is now counts
             break
     return moment
 
 
-def train_all(dataset: dl.ImageDataset, seed: int, wanted: list[tuple[str, float]], folder: Path) -> None:
+def train_all(dataset: dl.ImageDataset, seed: int, wanted: list[tuple[str, float]], folder: Path, device: str = "cpu") -> None:
     """Trains each wanted (network, budget) that is not in the folder yet, and keeps it there."""
     left = {(name, budget) for name, budget in wanted if not file_of(folder, name, budget).exists()}
     for name, budget in sorted(left):
         if name == OURS:
-            keep(folder, name, budget, train_ours(dataset, budget, seed))
+            keep(folder, name, budget, train_ours(dataset, budget, seed, device))
     for name, train in PEERS.items():
         budgets = sorted(budget for other, budget in left if other == name)
         if not budgets:
             continue
         torch.manual_seed(seed)
-        for moment in train(dataset.images, seed):
+        for moment in train(dataset.images, seed, device):
             if moment.seconds >= budgets[0]:
                 keep(folder, name, budgets.pop(0), moment)  # a few milliseconds on the peer's clock
             if not budgets:
@@ -89,7 +94,7 @@ def keep(folder: Path, name: str, budget: float, moment: peers.Moment) -> None:
 
 
 def kept(folder: Path, name: str, budget: float) -> peers.Moment:
-    content = torch.load(file_of(folder, name, budget), weights_only=True)
+    content = torch.load(file_of(folder, name, budget), weights_only=True, map_location="cpu")
     denoiser = NEW[name]().eval()
     denoiser.network.load_state_dict(content["network"])
     return peers.Moment(content["seconds"], content["images"], denoiser)
@@ -97,12 +102,12 @@ def kept(folder: Path, name: str, budget: float) -> peers.Moment:
 
 def features(images: Tensor) -> Tensor:
     """What the distance is measured in: the MNIST classifier's features of images (N, 1, 28, 28)."""
-    return dl.metrics.features(dl.load_classifier("mnist"), images)
+    return dl.metrics.features(dl.load_classifier("mnist").to(images.device), images)
 
 
 def row_of(name: str, budget: float, moment: peers.Moment, reference: Tensor, options: argparse.Namespace) -> dict:
     """What the results file holds of one model."""
-    moment.denoiser.network.to(memory_format=torch.channels_last)  # the same samples, some of them sooner
+    moment.denoiser.to(options.device).network.to(memory_format=torch.channels_last)  # the same samples, some of them sooner
     images = dl.sample(moment.denoiser, options.n, steps=options.steps, seed=options.seed, shape=peers.SHAPE, batch_size=250)
     distance = dl.metrics.frechet_distance(reference, features(images.clamp(-1, 1)), resamples=100)
     return dict(
@@ -123,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=5000, help="samples of each model, at most 5000")
     parser.add_argument("--steps", type=int, default=10, help="of the DDIM chain")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--models", type=Path, default=MODELS, help="where the trained models are kept, of one machine and one seed")
     parser.add_argument("--out", type=Path, default=FOLDER / "time_to_quality.json")
     options = parser.parse_args(arguments)
@@ -134,7 +140,7 @@ def main(arguments: list[str] | None = None) -> None:
         script="benchmarks/time_to_quality.py",
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         settings=settings,
-        machine=common.machine(),
+        machine=common.machine(options.device),
         torch=torch.__version__,
         rows=[],
     )
@@ -155,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     results["real"] = dl.metrics.frechet_distance(reference, other, resamples=100)._asdict()
     print(f"real images: {dl.metrics.Estimate(**results['real'])}", flush=True)
     train = dl.load_dataset("mnist", root=options.root)
-    train_all(train, options.seed, wanted, options.models)
+    train_all(train, options.seed, wanted, options.models, options.device)
     for name, budget in wanted:
         row = row_of(name, budget, kept(options.models, name, budget), reference, options)
         results["rows"].append(row)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion_lib import pretrained_files
+from diffusion_lib.devices import moved
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import (
     at,
@@ -101,7 +102,7 @@ class Denoiser(nn.Module):
         """
         check_images(x0=x0)
         if t is None:
-            t = random_timesteps(self.schedule.T, len(x0), generator).to(x0.device)
+            t = random_timesteps(self.schedule.T, len(x0), generator)
         eps = randn_like(x0, generator) if eps is None else eps
         xt = q_sample(self.schedule, x0, t, eps)
         answer = self._network_answer(xt, t, y)
@@ -152,9 +153,10 @@ class Denoiser(nn.Module):
     def _network_answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
         """The bare network's answer, in xt's dtype also under autocast, after checking what it is given."""
         check_images(xt=xt)
-        t = check_t(t, self.schedule.T, len(xt)).to(xt.device).expand(len(xt))
+        t = moved(check_t(t, self.schedule.T, len(xt)), xt.device).expand(len(xt))
         if y is not None:
             check_labels(y, self.num_classes, len(xt))
+            y = moved(y, xt.device)
         parameter = next(self.network.parameters(), xt)
         for what in ("device", "dtype"):
             if getattr(xt, what) != getattr(parameter, what):

@@ -1,6 +1,7 @@
 """Where the arithmetic is done, and how exactly."""
 
 import torch
+from torch import Tensor
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -15,6 +16,18 @@ def choose_device(name: str = "auto") -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def moved(x: Tensor, device: torch.device) -> Tensor:
+    """x on `device`, without waiting for what a GPU has still to do."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
+
+
+def like(x: Tensor, other: Tensor) -> Tensor:
+    """x in the other's dtype and on its device; see `moved`."""
+    return moved(x.to(other.dtype), other.device)
 
 
 def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | None:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from diffusion_lib.devices import like
 from diffusion_lib.schedules import Schedule
 
 Generator = torch.Generator | Sequence[torch.Generator]
@@ -63,7 +64,7 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     from_x0 = ab_s.sqrt() * (1 - ab_t / ab_s) / (1 - ab_t)
     from_xt = (ab_t / ab_s).sqrt() * (1 - ab_s) / (1 - ab_t)
     variance = (1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)
-    return Gaussian(from_x0.to(xt) * x0 + from_xt.to(xt) * xt, variance.to(xt))
+    return Gaussian(like(from_x0, xt) * x0 + like(from_xt, xt) * xt, like(variance, xt))
 
 
 def eps_from_x0(schedule: Schedule, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
@@ -103,7 +104,7 @@ def eps_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Te
 
 def at(table: Tensor, t: int | Tensor, x: Tensor, lowest: int = 0) -> Tensor:
     """table[t] in x's dtype and on its device, shaped to broadcast against x; see `pick`."""
-    return pick(table, t, len(x), lowest).to(x)
+    return like(pick(table, t, len(x), lowest), x)
 
 
 def pick(table: Tensor, t: int | Tensor, batch: int, lowest: int = 0) -> Tensor:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.denoiser import DenoiserProtocol
+from diffusion_lib.devices import like
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
 from diffusion_lib.schedules import Schedule
@@ -105,7 +106,7 @@ def ddpm_transition(schedule: Schedule, xt: Tensor, x0_hat: Tensor, t: int, s: i
         return posterior
     # beta_{t|s} = 1 - alpha_bar_t / alpha_bar_s
     beta = 1 - pick(schedule.alpha_bar, t, len(xt)) / pick(schedule.alpha_bar, s, len(xt))
-    return Gaussian(posterior.mean, beta.to(xt))
+    return Gaussian(posterior.mean, like(beta, xt))
 
 
 def ddim_transition(schedule: Schedule, x0_hat: Tensor, eps_hat: Tensor, t: int, s: int, eta: float = 0.0) -> Gaussian:
@@ -115,7 +116,7 @@ def ddim_transition(schedule: Schedule, x0_hat: Tensor, eps_hat: Tensor, t: int,
     variance = eta**2 * (1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)
     # xs ~ N(sqrt(ab_s) x0_hat + sqrt(1 - ab_s - sigma^2) eps_hat, sigma^2 I)                        Song et al. 2021, equation 12
     along_eps = (1 - ab_s - variance).sqrt()
-    return Gaussian(ab_s.sqrt().to(x0_hat) * x0_hat + along_eps.to(x0_hat) * eps_hat, variance.to(x0_hat))
+    return Gaussian(like(ab_s.sqrt(), x0_hat) * x0_hat + like(along_eps, x0_hat) * eps_hat, like(variance, x0_hat))
 
 
 def ddim_encode_steps(
@@ -144,7 +145,7 @@ def ddim_encode_steps(
                 xt = xs
                 for _ in range(iterations):
                     x0_hat, eps_hat = denoiser(xt, t, y)
-                    xt = (xs + sin_d.to(xs) * v_from(denoiser.schedule, x0_hat, eps_hat, t)) / cos_d.to(xs)
+                    xt = (xs + like(sin_d, xs) * v_from(denoiser.schedule, x0_hat, eps_hat, t)) / like(cos_d, xs)
                 xs = xt
             yield Step(t, xs, x0_hat, eps_hat)
 

@@ -13,6 +13,7 @@ resumed from a checkpoint draws what it would have drawn, and several processes 
 import argparse
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -27,7 +28,7 @@ from diffusion_lib import checkpoints
 from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, seeded_dropout, step_seed
 from diffusion_lib.datasets import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
-from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, moved
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
@@ -37,6 +38,7 @@ from diffusion_lib.unet import NO_LABEL, UNet
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+LOOK_EVERY = 0.1  # seconds: to look at a loss is to wait for the GPU
 ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what accelerate calls them
 
 
@@ -124,10 +126,11 @@ class Skips:
 
     def check(self, step: int) -> None:
         """Raises `FloatingPointError` if the `limit` steps up to `step`, the last one counted, were all skipped. Waits for the device."""
-        if self.in_a_row >= self.limit:
+        skipped = int(self.in_a_row)
+        if skipped >= self.limit:
             raise FloatingPointError(
-                f"loss or gradient was not finite in the {self.limit} steps up to {step}, which were skipped; the weights are still "
-                f"those of step {step - self.limit}. Expected finite numbers: look for damaged images, lower lr, or use precision='float32'"
+                f"loss or gradient was not finite in the {skipped} steps up to {step}, which were skipped; the weights are still "
+                f"those of step {step - skipped}. Expected finite numbers: look for damaged images, lower lr, or use precision='float32'"
             )
 
 
@@ -160,7 +163,8 @@ def train(
     batch norm's, are then each process's own; `UNet` has none.)
 
     Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
-    `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite.
+    `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite (on a GPU, where to look at
+    numbers is to wait for them, they are looked at every `skip_limit` steps).
     """
     _check_fit(denoiser, dataset, config)
     if accelerator is None:
@@ -182,7 +186,7 @@ def train(
 
 def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
-    images, labels = dataset.images.to(device), dataset.labels.to(device)
+    images = dataset.images.to(device)
     objective = Objective(denoiser)
     if accelerator is not None:
         _take_weights_of_first_process(denoiser)
@@ -208,7 +212,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
 
     with freed_memory_is_kept():
         for step in range(first, config.steps + 1):
-            batch = draw_batch(images, labels, denoiser, config, step)
+            batch = draw_batch(images, dataset.labels, denoiser, config, step)
             lr = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -216,11 +220,11 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
             loss = torch.zeros((), device=device)
             for part in parts:
                 last = part is parts[-1]  # gradients are averaged over the processes once, after the last part
-                mine = [None if x is None else x[part].to(device) for x in batch]
+                x0, y, t, eps = (None if each is None else each[part] for each in batch)
                 dropout = seeded_dropout(denoiser, dropout_seed(config.seed, step, part.start))
                 with nullcontext() if accelerator is None or last else accelerator.no_sync(waits):
                     with dropout, torch.autocast(device.type, dtype, enabled=dtype is not None):
-                        part_loss = objective(*mine) / len(parts)
+                        part_loss = objective(x0, y, t, moved(eps, device)) / len(parts)
                     # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
                     scaler.scale(part_loss * (1 + 0 * part_loss.detach())).backward()
                 loss += part_loss.detach()
@@ -232,7 +236,8 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
             optimizer.zero_grad()
             ema.update(denoiser, step)
             skips.add(loss, grad_norm)
-            skips.check(step)
+            if device.type == "cpu" or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
+                skips.check(step)
 
             if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
                 writes = accelerator is None or accelerator.is_main_process
@@ -245,9 +250,10 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
 
 
 class Batch(NamedTuple):
-    """What one update learns from: the arguments of `Objective`, for all processes together."""
+    """What one update learns from: the arguments of `Objective`, for all processes together. All but x0 is on the CPU: there, labels
+    and timesteps can be looked at without waiting for a GPU."""
 
-    x0: Tensor  # (batch_size, C, H, W)
+    x0: Tensor  # (batch_size, C, H, W), where the dataset's images are
     y: Tensor | None  # LongTensor (batch_size,), NO_LABEL where none is told
     t: Tensor  # LongTensor (batch_size,), uniform on 1..T
     eps: Tensor  # (batch_size, C, H, W)
@@ -255,11 +261,11 @@ class Batch(NamedTuple):
 
 def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: TrainConfig, step: int) -> Batch:
     """The batch of update number `step`. Each process draws all of it, and uses its own part: so they need not tell each other."""
-    index = batch_indices(len(images), config.batch_size, step, config.seed).to(images.device)
+    index = batch_indices(len(images), config.batch_size, step, config.seed)
     random = torch.Generator().manual_seed(step_seed(config.seed, step))
     y = labels_to_tell(labels[index], config.label_dropout, random) if denoiser.num_classes is not None else None
     t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
-    return Batch(images[index], y, t, torch.randn(config.batch_size, *images.shape[1:], generator=random))
+    return Batch(images[moved(index, images.device)], y, t, torch.randn(config.batch_size, *images.shape[1:], generator=random))
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -392,6 +398,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("base_channels", "norm_groups"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **formatter)
     parser.add_argument("--unconditional", action="store_true", help="do not tell the network the classes")
+    parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, minutes that long runs get back")
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **formatter)
     options = parser.parse_args(arguments)
@@ -410,14 +417,23 @@ def main(arguments: list[str] | None = None) -> None:
     network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     denoiser = Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
     ema = deepcopy(denoiser)
+    if options.compile:
+        # a small network leaves a GPU waiting for the processor, unless a step's kernels are replayed as one graph
+        network.compile(mode="reduce-overhead" if choose_device(options.device).type == "cuda" else "default", dynamic=False)
 
     steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
     progress = tqdm(total=config.steps, unit="step", smoothing=0.05, disable=not is_main)
-    average, seen = 0.0, 0
+    average, seen, losses, look_at = 0.0, 0, [], 0.0
     for step in steps:
-        if math.isfinite(loss := float(step.loss)):
-            seen += 1
-            average += (loss - average) * max(0.01, 1 / seen)
+        losses.append(step.loss)
+        if time.monotonic() < look_at and step.step < config.steps:
+            continue
+        look_at = time.monotonic() + LOOK_EVERY
+        for loss in torch.stack(losses).tolist():
+            if math.isfinite(loss):
+                seen += 1
+                average += (loss - average) * max(0.01, 1 / seen)
+        losses.clear()
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()

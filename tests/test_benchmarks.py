@@ -160,7 +160,7 @@ def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     trained = []
 
-    def untrained(dataset, budget, seed):
+    def untrained(dataset, budget, seed, device):
         trained.append(budget)
         return peers.Moment(budget, 32, time_to_quality.new_denoiser(seed).eval())
 

@@ -155,7 +155,8 @@ def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
     for line in (
         "--schedule {linear,cosine,sigmoid} default: cosine --T",
         "--prediction {eps,x0,v} default: v --base-channels",
-        "--unconditional do not tell the network the classes --steps",
+        "--unconditional do not tell the network the classes --compile",
+        "--compile compile the network first: on a GPU, minutes that long runs get back --steps",
     ):
         assert line in said
 
@@ -180,10 +181,11 @@ class Bar:
 def run_to_the_end(monkeypatch, tmp_path):
     """Runs the command with training replaced by steps of these numbers, losses and skips; returns its bar and what was trained."""
 
-    def go(taken, accelerator=None):
+    def go(taken, accelerator=None, look_every=0.0):
         bars = []
         monkeypatch.setattr("tqdm.tqdm", lambda **options: bars.append(Bar(**options)) or bars[0])
         monkeypatch.setattr(training, "launched", lambda *options: accelerator)
+        monkeypatch.setattr(training, "LOOK_EVERY", look_every)
         monkeypatch.setattr(training, "load_dataset", lambda *names, **options: tiny_dataset())
 
         def train(*arguments):
@@ -220,6 +222,13 @@ def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(
     assert process.ended == [True]
     assert accelerator is process
     assert (config.device, config.precision) == ("auto", "auto")  # they are the accelerator's
+
+
+def test_losses_that_were_not_shown_count_in_the_mean_all_the_same(run_to_the_end):
+    taken = [(k + 1, loss, 0) for k, loss in enumerate([4.0, 2.0, math.nan, *[3.0] * 296, 3.0])]
+    bar, _ = run_to_the_end(taken, other_process(), look_every=1e6)
+    # the first one at once, the last one with all between
+    assert ([told["loss"] for told in bar.told], bar.n) == (["4.0000", "3.0000"], 300)
 
 
 def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path, capsys):
