@@ -27,9 +27,10 @@ def throughput(results: dict) -> str:
         cells += [f"{form.format(trained[key])} and {form.format(called[key])}" for key, form in pairs.items()]
         lines.append(f"| {network} | {precision} | {' | '.join(cells)} |")
     settings, sampling = results["settings"], results["sampling"]
+    batch_size = results["rows"][0]["batch_size"]
     lines += [
         "",
-        f"Medians of {settings['rounds']} rounds, batches of {results['rows'][0]['batch_size']}; where a cell has two numbers, they are of training "
+        f"Medians of {settings['rounds']} rounds, batches of {batch_size}; where a cell has two numbers, they are of training "
         f"and of calls. A DDIM chain takes {sampling['overhead']:.1%} more than its network calls; 64 glyphs in 50 steps take "
         f"{sampling['seconds_of_64_glyphs_in_50_steps']:.1f} s. Measured on {machine(results)}.",
     ]

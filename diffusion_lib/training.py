@@ -418,8 +418,10 @@ def main(arguments: list[str] | None = None) -> None:
     denoiser = Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
     ema = deepcopy(denoiser)
     if options.compile:
-        # a small network leaves a GPU waiting for the processor, unless a step's kernels are replayed as one graph
-        network.compile(mode="reduce-overhead" if choose_device(options.device).type == "cuda" else "default", dynamic=False)
+        # a small network leaves a GPU waiting for the processor, unless its kernels are replayed as one graph; but a replay writes
+        # over the gradients of the one before, which may be those of another part of the batch
+        alone_on_gpu = accelerator is None and choose_device(options.device).type == "cuda"
+        network.compile(mode="reduce-overhead" if alone_on_gpu else "default", dynamic=False)
 
     steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
     progress = tqdm(total=config.steps, unit="step", smoothing=0.05, disable=not is_main)
