@@ -21,7 +21,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """x on `device`, without waiting for what a GPU has still to do."""
     if device.type == "cuda" and x.device.type == "cpu":
-        return x.pin_memory().to(device, non_blocking=True)
+        return x.contiguous().pin_memory().to(device, non_blocking=True)
     return x.to(device)
 
 

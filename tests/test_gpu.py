@@ -126,6 +126,8 @@ def test_a_class_or_timestep_that_is_none_is_named_before_the_gpu_is_asked():
     with pytest.raises(ValueError, match=r"t=21 is out of range"):
         denoiser(xt, torch.tensor([1, 21], device="cuda"))
     assert torch.equal(denoiser(xt, 5, torch.tensor([0, 2])).x0, denoiser(xt, 5, torch.tensor([0, 2], device="cuda")).x0)
+    one = torch.tensor(1)
+    assert torch.equal(denoiser(xt, one.expand(2), one.expand(2)).x0, denoiser(xt, 1, torch.tensor([1, 1])).x0)
 
 
 @pytest.mark.parametrize("options", [[], ["--compile"]])
