@@ -74,6 +74,30 @@ def alone():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+def test_gradients_are_averaged_once_a_step_and_losses_too(alone, monkeypatch, tmp_path):
+    accelerator, done = alone(cpu=True, gradient_accumulation_steps=5), []
+    prepare, no_sync, together = accelerator.prepare_model, accelerator.no_sync, training._failing_together
+
+    def tell(what, answer):
+        done.append(what)
+        return answer
+
+    monkeypatch.setattr(accelerator, "prepare_model", lambda module: tell("prepared", prepare(module)))
+    monkeypatch.setattr(accelerator, "no_sync", lambda module: tell(("apart", type(module).__name__), no_sync(module)))
+    monkeypatch.setattr(accelerator, "reduce", lambda loss, how: tell(("loss", how), 3 * loss))
+    monkeypatch.setattr(training, "_failing_together", lambda: tell("written", together()))
+    monkeypatch.setattr(training, "_take_weights_of_first_process", lambda denoiser: tell("weights taken", None))
+    config = replace(AUTO, steps=2, warmup_steps=0, checkpoint_every=1)
+    losses = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), config, tmp_path, accelerator)]
+    one_step = [("apart", "Objective")] * 4 + [("loss", "mean"), "written"]
+    assert done == ["weights taken", "prepared", *one_step, *one_step]
+
+    done.clear()
+    without = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(config, device="cpu", precision="float32"))]
+    assert losses[0] == pytest.approx(3 * without[0])
+    assert done == []
+
+
 @pytest.mark.parametrize("parts", [1, 5])
 def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
     def taken(accelerator, config):

@@ -1,5 +1,7 @@
 """Where the arithmetic is done, and how exactly."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -21,6 +23,42 @@ def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, native, dtype):
     assert choose_precision("auto", "cuda") == dtype
 
 
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        (dict(avx512_bf16=True, amx_bf16=False), torch.bfloat16),
+        (dict(avx512_bf16=False, amx_bf16=True), torch.bfloat16),
+        (dict(avx512_bf16=False, amx_bf16=False, avx512_f=True), None),
+        ({}, None),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert choose_precision("auto", "cpu") == choose_precision(device="cpu") == dtype
+    assert choose_precision("auto", "mps") is None
+
+
+def test_a_cpu_that_older_torch_knows_nothing_of_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", "cpu") is None
+
+
+def test_a_gpu_is_asked_what_it_does_without_emulation(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: asked.append(including_emulation))
+    choose_precision("auto", "cuda")
+    assert asked == [False]
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "kind"), [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
+)
+def test_the_fastest_device_is_chosen(monkeypatch, cuda, mps, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_device() == choose_device("auto") == torch.device(kind)
+
+
 def test_an_unknown_device_is_named():
     with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
         choose_device("gpu")
@@ -31,6 +69,19 @@ def test_what_is_where_it_should_be_is_not_copied():
     assert moved(x, torch.device("cpu")) is x
     assert like(x, torch.zeros(3)) is x
     assert moved(x, torch.device("meta")).is_meta
+
+
+@pytest.mark.parametrize(("here", "there", "pinned"), [("cpu", "cuda", True), ("cuda", "cuda", False), ("cpu", "mps", False)])
+def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned):
+    """A tensor that tells what is done with it, in the place of one on a GPU."""
+    done = []
+    tensor = SimpleNamespace(device=SimpleNamespace(type=here))
+    for name in ("contiguous", "pin_memory"):
+        setattr(tensor, name, lambda name=name: done.append(name) or tensor)
+    tensor.to = lambda *where, **how: done.append((where, how))
+    device = torch.device(there)
+    moved(tensor, device)
+    assert done == (["contiguous", "pin_memory", ((device,), dict(non_blocking=True))] if pinned else [((device,), {})])
 
 
 def test_a_number_is_rounded_to_the_dtype_of_the_images():

@@ -1,6 +1,7 @@
 """Training: the loop's arithmetic, what each step draws, what is refused, and the command line."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -8,9 +9,9 @@ import torch
 from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
+from diffusion_lib import checkpoints, training
 from diffusion_lib.batches import batch_indices
-from diffusion_lib.training import EMA, learning_rate, make_optimizer
+from diffusion_lib.training import EMA, Skips, learning_rate, make_optimizer
 
 # ---------------------------------------------------------------------------------------------------------------------- the loop
 
@@ -174,6 +175,11 @@ def test_learning_rate_rises_on_a_line_and_falls_on_a_cosine():
     assert learning_rate(1, replace(config, warmup_steps=0)) == pytest.approx(0.01, rel=1e-3)
 
 
+def test_the_optimizer_is_fused_and_forgets_sooner_than_adamw_does_by_default():
+    defaults = make_optimizer(tiny_denoiser(), CONFIG).defaults
+    assert (defaults["betas"], defaults["fused"]) == ((0.9, 0.99), True)
+
+
 def test_weight_decay_is_for_matrices_and_convolutions_only():
     denoiser = tiny_denoiser()
     decays, does_not = make_optimizer(denoiser, replace(CONFIG, weight_decay=0.3)).param_groups
@@ -257,8 +263,11 @@ def other(images=None, labels=None):
         (other(labels=torch.full((24,), 3)), CONFIG, r"the dataset has label 3; expected 0\.\.2, or -1 for no class"),
         (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images are \(1, 12, 12\); expected \(1, 8, 8\), those of this denoiser"),
         (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer than the steps"),
+        (tiny_dataset(), replace(CONFIG, steps=1, warmup_steps=1), r"warmup_steps=1 with steps=1; expected fewer than the steps"),
+        (other(tiny_dataset().images * 1.5), CONFIG, r"images range from -1.\d+ to 1.\d+; expected \[-1, 1\]"),
+        (other((tiny_dataset().images - 1) / 1.5), CONFIG, r"images range from -1.\d+ to -?0.\d+; expected \[-1, 1\]"),
     ],
-    ids=["empty", "no pixels", "dtype", "low label", "range", "nan", "label", "size", "warmup"],
+    ids=["empty", "no pixels", "dtype", "low label", "range", "nan", "label", "size", "warmup", "one step", "contrast", "dark"],
 )
 def test_what_does_not_fit_raises_at_the_call_and_writes_nothing(tmp_path, dataset, config, message):
     with pytest.raises(ValueError, match=message):
@@ -387,6 +396,37 @@ def test_constant_images_and_a_single_one_can_be_trained_on(images):
     assert step.loss.isfinite()
     assert step.skipped == 0
     assert dl.sample(step.ema, 2, steps=3, y=0).isfinite().all()
+
+
+def test_images_without_a_label_can_be_trained_on():
+    unlabelled = other(labels=torch.full((24,), dl.NO_LABEL))
+    assert next(dl.train(tiny_denoiser(), unlabelled, CONFIG)).loss.isfinite()
+
+
+def test_weights_that_are_spread_over_processes_are_refused(monkeypatch, dataset):
+    monkeypatch.setattr(training, "is_spread", lambda parameter: True)
+    message = "^the denoiser's weights are spread over processes; expected a new one, which goes on from the checkpoint$"
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), dataset, CONFIG)
+
+
+def test_the_precision_is_that_of_the_device_asked_for(monkeypatch, dataset):
+    asked = []
+    monkeypatch.setattr(training, "choose_precision", lambda *names: asked.append(names))
+    dl.train(tiny_denoiser(), dataset, replace(CONFIG, precision="auto"))
+    assert asked == [("auto", "cpu")]
+
+
+def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset):
+    folder = tmp_path / "runs" / "today"
+    list(dl.train(tiny_denoiser(), dataset, CONFIG, folder))
+    with pytest.raises(ValueError, match=re.escape(str(folder))):  # and named where another run finds it
+        dl.train(tiny_denoiser(), dataset, replace(CONFIG, lr=0.5), folder)
+
+
+def test_skipped_steps_are_counted_in_whole_numbers():
+    skips = Skips(3, torch.device("cpu"))
+    assert (skips.count.dtype, skips.in_a_row.dtype) == (torch.long, torch.long)
 
 
 def test_an_empty_batch_is_refused(denoiser):

@@ -201,6 +201,32 @@ def run_to_the_end(monkeypatch, tmp_path):
     return go
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cuda", "process", "mode"),
+    [
+        ([], True, None, None),
+        (["--compile"], True, None, "reduce-overhead"),
+        (["--compile"], False, None, "default"),
+        (["--compile", "--device", "cpu"], True, None, "default"),
+        (["--compile"], True, SimpleNamespace(is_main_process=False), "default"),  # which may add gradients up
+    ],
+)
+def test_the_network_is_compiled_on_demand_and_with_graphs_on_one_gpu(monkeypatch, tmp_path, arguments, cuda, process, mode):
+    compiled = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **options: compiled.append((type(module), options)))
+    monkeypatch.setattr(training, "launched", lambda *options: process)
+    monkeypatch.setattr(training, "load_dataset", lambda *names, **options: tiny_dataset())
+
+    def begin(*arguments):
+        raise Begun
+
+    monkeypatch.setattr(training, "train", begin)
+    with pytest.raises(Begun):
+        main(["--out", str(tmp_path), *arguments])
+    assert compiled == ([] if mode is None else [(dl.UNet, dict(mode=mode, dynamic=False))])
+
+
 def other_process():
     ended = []
     return SimpleNamespace(is_main_process=False, end_training=lambda: ended.append(True), ended=ended)
