@@ -363,3 +363,14 @@ def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
     edit_tensors(tmp_path, lambda tensors: tensors.pop("to_logits.bias"))
     with pytest.raises(ValueError, match=r"(?s)does not fit this package .*to_logits\.bias"):
         Classifier.from_pretrained(tmp_path)
+
+
+def test_weights_that_are_spread_over_processes_are_not_saved(monkeypatch, tmp_path):
+    monkeypatch.setattr("diffusion_lib.denoiser.is_spread", lambda parameter: True)
+    message = (
+        r"^the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
+        r"denoiser.load_state_dict\(diffusion_lib.checkpoints.newest\(folder\).content\['ema'\]\)$"
+    )
+    with pytest.raises(ValueError, match=message):
+        tiny_denoiser().save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()

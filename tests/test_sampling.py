@@ -578,3 +578,13 @@ def test_encoding_tells_the_class_and_what_was_believed():
         torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
     told, untold = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
     assert (told - untold).abs().max() > 1e-3
+
+
+def test_weights_that_are_spread_over_processes_are_not_asked_to_share_the_work(monkeypatch):
+    monkeypatch.setattr("diffusion_lib.sampling.is_spread", lambda parameter: True)
+    message = (
+        r"^the denoiser's weights are spread over the processes, which must then all draw the same images; "
+        r"expected accelerator=None, or a denoiser with whole weights, such as from_pretrained gives$"
+    )
+    with pytest.raises(ValueError, match=message):
+        dl.sample(tiny_denoiser(), 2, steps=1, accelerator=object())
