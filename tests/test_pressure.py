@@ -68,13 +68,15 @@ class Pressed:
         self.seconds[index] = time.monotonic() - start
 
     async def interrupt(self, index):
-        """Stops a cell in the middle of its work."""
-        await self.run_besides(ALARM.format(seconds=max(0.001, 0.4 * self.seconds[index])))
-        try:
-            await self.client.async_execute_cell(self.notebook.cells[index], index)
-        except CellExecutionError as error:
-            assert error.ename == "KeyboardInterrupt", error  # noqa: PT017 - any other is a failure of the notebook
-            self.interrupted += 1
+        """Stops a cell in the middle of its work: sooner if it is done by then, as on a machine that has just become faster."""
+        for part in (0.4, 0.2, 0.1):
+            await self.run_besides(ALARM.format(seconds=max(0.001, part * self.seconds[index])))
+            try:
+                await self.client.async_execute_cell(self.notebook.cells[index], index)
+            except CellExecutionError as error:
+                assert error.ename == "KeyboardInterrupt", error  # noqa: PT017 - any other is a failure of the notebook
+                self.interrupted += 1
+                return
 
     async def run_besides(self, code):
         """Runs code that is not the notebook's; returns what it printed."""

@@ -475,8 +475,8 @@ def test_play_can_loop_and_be_paused_by_hand(open_widget):
     page.select_option("select[aria-label=speed]", "4×")
     page.click("[aria-label=loop]")
     assert page.get_attribute("[aria-label=loop]", "aria-pressed") == "true"
-    page.click("[aria-label=play]")
     page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(model.get('frame'))); }")
+    page.click("[aria-label=play]")
     page.wait_for_function("() => model.get('frame') === 5")  # it began again
     assert page.evaluate("window.shown").count(8) >= 1  # and showed the last frame before
     move(page, 6)  # a hand on the slider
