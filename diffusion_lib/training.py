@@ -38,6 +38,11 @@ from diffusion_lib.unet import NO_LABEL, UNet
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+if torch.distributed.is_available():
+    # DistributedDataParallel imports this, and its default arguments keep the process group of that moment for good: so it has to be
+    # imported before there is one, or gloo's threads outlive it and now and then abort a process that has done its work
+    import torch.distributed.nn.functional
+
 LOOK_EVERY = 0.1  # seconds: to look at a loss is to wait for the GPU
 ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what accelerate calls them
 
