@@ -79,6 +79,13 @@ def test_seeded_dropout_gives_the_callers_random_state_back(denoiser):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_what_a_step_draws_stays_the_same_between_releases():
+    """Else a run would not go on as it began when the package is updated in its middle."""
+    assert step_seed(2, 5) == 2_000_011
+    assert dropout_seed(2, 5, 16) == 3498256200
+    assert batch_indices(10, 4, 3, seed=2).tolist() == [1, 7, 6, 5]
+
+
 def test_no_part_of_a_batch_drops_what_another_one_does():
     def first_numbers(seed):
         return tuple(torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist())

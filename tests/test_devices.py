@@ -59,6 +59,11 @@ def test_the_fastest_device_is_chosen(monkeypatch, cuda, mps, kind):
     assert choose_device() == choose_device("auto") == torch.device(kind)
 
 
+def test_device_and_precision_are_chosen_where_nothing_is_said():
+    assert choose_device() == choose_device("auto")
+    assert choose_precision() == choose_precision("auto", "auto")
+
+
 def test_an_unknown_device_is_named():
     with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
         choose_device("gpu")

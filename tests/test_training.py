@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, weights
+from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints, training
@@ -422,6 +422,13 @@ def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset
     list(dl.train(tiny_denoiser(), dataset, CONFIG, folder))
     with pytest.raises(ValueError, match=re.escape(str(folder))):  # and named where another run finds it
         dl.train(tiny_denoiser(), dataset, replace(CONFIG, lr=0.5), folder)
+
+
+def test_a_loss_of_exactly_zero_is_not_one_that_went_wrong(dataset):
+    grey = replace(dataset, images=torch.zeros_like(dataset.images))
+    knows = dl.Denoiser(tiny_unet(zero=True), dl.cosine_schedule(20), "x0")  # a new network answers 0, which is right for these images
+    steps = [(step.loss.item(), int(step.skipped)) for step in dl.train(knows, grey, CONFIG)]
+    assert steps == [(0.0, 0)] * CONFIG.steps
 
 
 def test_skipped_steps_are_counted_in_whole_numbers():
