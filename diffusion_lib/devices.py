@@ -19,8 +19,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def moved(x: Tensor, device: torch.device) -> Tensor:
-    """x on `device`, without waiting for what a GPU has still to do."""
-    if device.type == "cuda" and x.device.type == "cpu":
+    """x on `device`; from the CPU to a GPU without waiting for what that has still to do."""
+    if device.type == "cuda" and x.device.type == "cpu" and not torch.compiler.is_compiling():  # which knows nothing of pinned memory
         return x.contiguous().pin_memory().to(device, non_blocking=True)
     return x.to(device)
 

@@ -12,6 +12,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+if torch.distributed.is_available():
+    # DistributedDataParallel imports this, and its default arguments keep the process group of that moment for good: so it has to be
+    # imported before there is one, or gloo's threads outlive it and now and then abort a process that has done its work
+    import torch.distributed.nn.functional
+
 
 def shards(accelerator: "Accelerator | None") -> bool:
     """Whether the accelerator is set to spread weights."""

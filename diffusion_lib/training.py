@@ -38,11 +38,6 @@ from diffusion_lib.unet import NO_LABEL, UNet
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-if torch.distributed.is_available():
-    # DistributedDataParallel imports this, and its default arguments keep the process group of that moment for good: so it has to be
-    # imported before there is one, or gloo's threads outlive it and now and then abort a process that has done its work
-    import torch.distributed.nn.functional
-
 LOOK_EVERY = 0.1  # seconds: to look at a loss is to wait for the GPU
 ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what accelerate calls them
 
@@ -122,20 +117,25 @@ class Skips:
         self.limit = limit
         self.count = torch.zeros((), dtype=torch.long, device=device)
         self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
+        self.longest = torch.zeros((), dtype=torch.long, device=device)  # so that a row that has ended when it is looked at counts too
 
     def add(self, loss: Tensor, grad_norm: Tensor) -> None:
         """Counts a step."""
         skipped = ~(loss.isfinite() & grad_norm.isfinite())
         self.count += skipped
         self.in_a_row = (self.in_a_row + 1) * skipped
+        self.longest = torch.maximum(self.longest, self.in_a_row)
 
     def check(self, step: int) -> None:
-        """Raises `FloatingPointError` if the `limit` steps up to `step`, the last one counted, were all skipped. Waits for the device."""
-        skipped = int(self.in_a_row)
-        if skipped >= self.limit:
+        """Raises `FloatingPointError` if `limit` steps in a row were skipped, `step` being the last one counted. Waits for the device."""
+        if int(self.longest) >= self.limit:
+            skipped = int(self.in_a_row)
+            which = f"in the {skipped} steps up to {step}, which were skipped; the weights are still those of step {step - skipped}"
+            if skipped < self.limit:
+                which = f"in {int(self.longest)} steps in a row before step {step}, which were skipped"
             raise FloatingPointError(
-                f"loss or gradient was not finite in the {skipped} steps up to {step}, which were skipped; the weights are still "
-                f"those of step {step - skipped}. Expected finite numbers: look for damaged images, lower lr, or use precision='float32'"
+                f"loss or gradient was not finite {which}. Expected finite numbers: look for damaged images, lower lr, or use "
+                "precision='float32'"
             )
 
 
@@ -169,7 +169,7 @@ def train(
 
     Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
     `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite (on a GPU, where to look at
-    numbers is to wait for them, they are looked at every `skip_limit` steps).
+    numbers is to wait for them, they are looked at every `skip_limit` steps and before a checkpoint is written).
     """
     _check_fit(denoiser, dataset, config)
     if accelerator is None:
@@ -241,10 +241,10 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
             optimizer.zero_grad()
             ema.update(denoiser, step)
             skips.add(loss, grad_norm)
-            if device.type == "cpu" or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
+            writing = checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps)
+            if device.type == "cpu" or writing or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
                 skips.check(step)
-
-            if checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps):
+            if writing:
                 writes = accelerator is None or accelerator.is_main_process
                 content = checkpoints.content(step, run, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
                 with nullcontext() if accelerator is None else _failing_together():
@@ -403,7 +403,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("base_channels", "norm_groups"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **formatter)
     parser.add_argument("--unconditional", action="store_true", help="do not tell the network the classes")
-    parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, minutes that long runs get back")
+    parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, time that long runs get back")
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **formatter)
     options = parser.parse_args(arguments)

@@ -26,12 +26,12 @@ import shutil, sys
 from pathlib import Path
 import torch
 from accelerate import Accelerator
+import diffusion_lib as dl
+folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)  # before anything else of the package is imported
 from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace, threads
-import diffusion_lib as dl
 from diffusion_lib import checkpoints
 
-folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
 found = {}
 for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
     accelerator.gradient_accumulation_steps = parts

@@ -436,6 +436,17 @@ def test_skipped_steps_are_counted_in_whole_numbers():
     assert (skips.count.dtype, skips.in_a_row.dtype) == (torch.long, torch.long)
 
 
+def test_a_row_of_skipped_steps_counts_also_if_it_is_over_when_it_is_looked_at():
+    skips, bad, good = Skips(3, torch.device("cpu")), torch.tensor(math.nan), torch.tensor(1.0)
+    for loss in (good, bad, bad, good, bad):
+        skips.add(loss, good)
+    skips.check(5)
+    for loss in (bad, bad, bad, good):
+        skips.add(loss, good)
+    with pytest.raises(FloatingPointError, match=r"not finite in 4 steps in a row before step 9, which were skipped\. Expected"):
+        skips.check(9)
+
+
 def test_an_empty_batch_is_refused(denoiser):
     nothing = torch.zeros(0, 1, 8, 8)
     for ask in (lambda: denoiser(nothing, 5), lambda: denoiser.loss(nothing), lambda: dl.q_sample(denoiser.schedule, nothing, 5)):
