@@ -156,7 +156,7 @@ def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
         "--schedule {linear,cosine,sigmoid} default: cosine --T",
         "--prediction {eps,x0,v} default: v --base-channels",
         "--unconditional do not tell the network the classes --compile",
-        "--compile compile the network first: on a GPU, minutes that long runs get back --steps",
+        "--compile compile the network first: on a GPU, time that long runs get back --steps",
     ):
         assert line in said
 
