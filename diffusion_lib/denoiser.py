@@ -211,7 +211,7 @@ class IdealDenoiser:
         missing = y[~matches.any(dim=1)]
         if len(missing):
             raise ValueError(f"y={missing[0].item()}: no image of the dataset has that label; expected one of those it holds")
-        return matches
+        return matches.to(xt.device)
 
 
 class Guided:

@@ -21,7 +21,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def moved(x: Tensor, device: torch.device) -> Tensor:
     """x on `device`; from the CPU to a GPU without waiting for what that has still to do."""
     if device.type == "cuda" and x.device.type == "cpu" and not torch.compiler.is_compiling():  # which knows nothing of pinned memory
-        return x.contiguous().pin_memory().to(device, non_blocking=True)
+        x = x.clone() if x.is_pinned() else x.contiguous()  # the caller may write into its own before the GPU has read it
+        return x.pin_memory().to(device, non_blocking=True)
     return x.to(device)
 
 

@@ -162,10 +162,10 @@ def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
     if generator is None:
         return torch.randn_like(x)
     if isinstance(generator, torch.Generator):
-        return torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+        return like(torch.randn(x.shape, generator=generator, device=generator.device), x)
     if len(generator) != len(x):
         raise ValueError(f"{len(generator)} generators for {len(x)} images; expected one for each image, or a single generator")
-    return torch.stack([torch.randn(x.shape[1:], generator=g, device=g.device) for g in generator]).to(x)
+    return like(torch.stack([torch.randn(x.shape[1:], generator=g, device=g.device) for g in generator]), x)
 
 
 def _say(t: int | Tensor) -> str:

@@ -191,7 +191,7 @@ def train(
 
 def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
-    images = dataset.images.to(device)
+    images, labels = dataset.images.to(device), dataset.labels.cpu()
     objective = Objective(denoiser)
     if accelerator is not None:
         _take_weights_of_first_process(denoiser)
@@ -217,7 +217,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
 
     with freed_memory_is_kept():
         for step in range(first, config.steps + 1):
-            batch = draw_batch(images, dataset.labels, denoiser, config, step)
+            batch = draw_batch(images, labels, denoiser, config, step)
             lr = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr

@@ -148,6 +148,20 @@ def test_bad_input_is_named(denoiser, call, message):
         call(denoiser, noise(2, 1, 8, 8, dtype=torch.float32))
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_class_that_there_is_not_is_named_in_compiled_code_too(denoiser, whole):
+    x = noise(2, 1, 8, 8, dtype=torch.float32)
+    plain = denoiser(x, 1, torch.tensor([2, 0])).x0
+    torch._dynamo.reset()  # code that another test has compiled would be used again
+    if whole:
+        denoiser.compile(backend="eager")
+    else:
+        denoiser.network.compile(backend="eager", fullgraph=True)
+    assert torch.equal(denoiser(x, 1, torch.tensor([2, 0])).x0, plain)
+    with pytest.raises(ValueError, match=r"y=3 is out of range; expected classes 0\.\.2"):
+        denoiser(x, 1, torch.tensor([3, 0]))
+
+
 def test_an_unknown_prediction_is_named():
     with pytest.raises(ValueError, match=r"unknown prediction 'epsilon'; expected one of 'eps', 'x0', 'v'"):
         dl.Denoiser(tiny_unet(), SCHEDULE, "epsilon")

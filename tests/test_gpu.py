@@ -12,7 +12,7 @@ from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
 from diffusion_lib import checkpoints
-from diffusion_lib.devices import choose_precision
+from diffusion_lib.devices import choose_precision, moved
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 GPU = replace(CONFIG, device="cuda")
@@ -30,10 +30,10 @@ def waiting_raises():
     torch.cuda.set_sync_debug_mode("default")
 
 
+@pytest.mark.parametrize("num_classes", [None, 3])
 @pytest.mark.parametrize("precision", ["auto", "float16", "float32"])
-def test_a_training_step_does_not_wait_for_the_gpu(waiting_raises, precision):
-    # without classes: a network that is not compiled looks at the labels once more
-    steps = dl.train(tiny_denoiser(num_classes=None), tiny_dataset(), replace(GPU, precision=precision, steps=40))
+def test_a_training_step_does_not_wait_for_the_gpu(waiting_raises, precision, num_classes):
+    steps = dl.train(tiny_denoiser(num_classes=num_classes), tiny_dataset(), replace(GPU, precision=precision, steps=40))
     list(islice(steps, 3))
     waiting_raises()
     assert len(list(islice(steps, 20))) == 20
@@ -46,6 +46,24 @@ def test_a_chain_does_not_wait_for_the_gpu(waiting_raises):
         waiting_raises()
         assert len(list(chain())) == 5
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_chain_waits_for_nothing_but_labels_that_lie_on_the_gpu(waiting_raises):
+    denoiser, xT = tiny_denoiser().cuda().eval(), torch.randn(2, 1, 8, 8, device="cuda")
+    y, generators = torch.tensor([0, 2]), dl.sample_generators(0, range(2))
+    list(dl.ddim_steps(denoiser, xT, steps=5, y=y, eta=1.0, generator=generators))
+    waiting_raises()
+    assert len(list(dl.ddim_steps(denoiser, xT, steps=5, y=y, eta=1.0, generator=generators))) == 5
+    with pytest.raises(RuntimeError):
+        list(dl.ddim_steps(denoiser, xT, steps=5, y=y.to("cuda", non_blocking=True)))
+
+
+def test_what_the_caller_pinned_is_read_before_it_can_change():
+    pinned = torch.ones(1000).pin_memory()
+    torch.cuda._sleep(10**8)  # what the GPU has still to do: some 50 ms
+    there = moved(pinned, torch.device("cuda"))
+    pinned.zero_()
+    assert (there == 1).all()
 
 
 def test_a_gpu_learns_what_a_cpu_learns():

@@ -70,3 +70,16 @@ def test_a_process_with_nothing_to_draw_hands_in_what_the_others_can_join():
     accelerator = SimpleNamespace(num_processes=3, process_index=2, gather=lambda images: images)
     images = dl.sample(Recorder(), 4, steps=2, device=META, accelerator=accelerator)
     assert (images.shape, images.device) == ((2, 1, 8, 8), META)
+
+
+def test_a_network_does_not_look_at_labels_that_lie_on_a_gpu():
+    """Which would make each call wait; the meta device has no values to look at."""
+    with pytest.raises(Exception, match="meta"):
+        bool(torch.zeros(1, device=META).any())
+    network = tiny_unet().to(META)
+    assert network(XT, torch.ones(2, dtype=torch.long, device=META), torch.zeros(2, dtype=torch.long, device=META)).shape == XT.shape
+
+
+def test_the_exact_denoiser_looks_for_the_class_where_the_labels_lie():
+    weights = dl.IdealDenoiser(tiny_dataset(), SCHEDULE).weights(XT, 5, torch.tensor([0, 2]))
+    assert weights.device == META
