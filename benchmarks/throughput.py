@@ -48,7 +48,7 @@ def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision
 
 
 def network_call(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
-    """Calls the denoiser once, as a sampler does."""
+    """Calls the denoiser once, as a sampler does (which casts the weights once for all steps, if it runs inside one autocast)."""
     denoiser, dtype = denoiser.to(device).eval(), PRECISIONS[precision]
     xt = torch.randn(batch_size, *peers.SHAPE, device=device)
 
@@ -97,7 +97,12 @@ def convolutions_alone(network: nn.Module, batch_size: int, device: str, precisi
 def matrix_rate(device: str, precision: str, size: int = 8192) -> float:
     """Floating-point operations a second of a product of two square matrices, the best that one can hope for."""
     a, b = (torch.randn(size, size, device=device, dtype=PRECISIONS[precision] or torch.float32) for _ in range(2))
-    seconds = common.side_by_side({"product": lambda: a @ b}, 5, device, repeats=5)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")  # TF32, in which convolutions of float32 are computed by default
+    try:
+        seconds = common.side_by_side({"product": lambda: a @ b}, 5, device, repeats=5)
+    finally:
+        torch.set_float32_matmul_precision(before)
     return 2 * size**3 / statistics.median(seconds["product"])
 
 
@@ -108,6 +113,8 @@ def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int
     calls = {name: make(denoiser, batch_size, device, precision) for name, denoiser in networks.items()}
     work = {name: flops(call) for name, call in calls.items()}
     if mode != "eager":  # after counting: the counter does not look into compiled code
+        torch._dynamo.reset()  # it compiles code a few times only, for so many networks, sizes and precisions, and then runs it as it is
+        torch._dynamo.config.fail_on_recompile_limit_hit = True
         for denoiser in networks.values():
             denoiser.network.compile(mode=mode, dynamic=False)
     for layout in LAYOUTS:

@@ -51,6 +51,13 @@ def test_the_readme_shows_the_results_that_ship():
         report.filled_in(text.replace("<!-- throughput -->", ""))
 
 
+def test_a_table_of_throughput_hides_no_row():
+    results = load_results("throughput")
+    results["rows"].append(results["rows"][0] | dict(batch_size=1024))
+    with pytest.raises(ValueError, match="rows of several batch sizes or modes; expected one of each"):
+        report.throughput(results)
+
+
 def test_the_plot_is_of_the_results_that_ship(tmp_path):
     remedy = "run python benchmarks/report.py"
     assert Image.open(report.PLOT).text["results"] == report.digest(), remedy
