@@ -17,7 +17,9 @@ def throughput(results: dict) -> str:
     """A row for each network and precision; two numbers in a cell are training and calls."""
     rows = {(row["network"], row["precision"], row["kind"]): row for row in results["rows"]}
     if len(rows) < len(results["rows"]):
-        raise ValueError("throughput.json has rows of several batch sizes or modes; expected one of each, as throughput.py takes by default")
+        raise ValueError(
+            "throughput.json has rows of several batch sizes or modes; expected one of each, as throughput.py takes by default"
+        )
     lines = [
         "| network | precision | images/s trained | images/s called | times slower | GFLOP/s | of the best convolutions |",
         "|---|---|---|---|---|---|---|",
