@@ -76,17 +76,25 @@ def test_what_is_where_it_should_be_is_not_copied():
     assert moved(x, torch.device("meta")).is_meta
 
 
-@pytest.mark.parametrize(("here", "there", "pinned"), [("cpu", "cuda", True), ("cuda", "cuda", False), ("cpu", "mps", False)])
-def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned):
+@pytest.mark.parametrize(
+    ("here", "there", "pinned_already", "steps"),
+    [
+        ("cpu", "cuda", False, ["contiguous", "pin_memory", dict(non_blocking=True)]),
+        ("cpu", "cuda", True, ["clone", "pin_memory", dict(non_blocking=True)]),  # the caller's own, who may write into it next
+        ("cuda", "cuda", False, [{}]),
+        ("cpu", "mps", False, [{}]),
+    ],
+)
+def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned_already, steps):
     """A tensor that tells what is done with it, in the place of one on a GPU."""
     done = []
-    tensor = SimpleNamespace(device=SimpleNamespace(type=here))
-    for name in ("contiguous", "pin_memory"):
+    tensor = SimpleNamespace(device=SimpleNamespace(type=here), is_pinned=lambda: pinned_already)
+    for name in ("contiguous", "clone", "pin_memory"):
         setattr(tensor, name, lambda name=name: done.append(name) or tensor)
-    tensor.to = lambda *where, **how: done.append((where, how))
     device = torch.device(there)
-    moved(tensor, device)
-    assert done == (["contiguous", "pin_memory", ((device,), dict(non_blocking=True))] if pinned else [((device,), {})])
+    tensor.to = lambda where, **how: done.append(how) or where == device
+    assert moved(tensor, device)
+    assert done == steps
 
 
 def test_a_number_is_rounded_to_the_dtype_of_the_images():
