@@ -14,6 +14,7 @@ import argparse
 import math
 import os
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
@@ -357,6 +358,11 @@ def _check_accelerator(accelerator: "Accelerator", config: TrainConfig) -> None:
         raise ValueError(
             f"device={config.device!r} and precision={config.precision!r} with an accelerator; expected 'auto': they are the accelerator's"
         )
+    if (started := int(os.environ.get("WORLD_SIZE") or accelerator.num_processes)) != accelerator.num_processes:
+        raise ValueError(
+            f"accelerate counts {accelerator.num_processes} process where WORLD_SIZE={started} were started, so each would train alone; "
+            f"expected {started}: make Accelerator(cpu=True) where there are no GPUs (--device cpu, on the command line)"
+        )
     pieces = accelerator.num_processes * accelerator.gradient_accumulation_steps
     if config.batch_size % pieces:
         raise ValueError(
@@ -380,7 +386,16 @@ def launched(device: str, precision: str) -> "Accelerator | None":
     if precision == "auto" and "ACCELERATE_MIXED_PRECISION" not in os.environ:
         dtype = choose_precision("auto", device)
         precision = next(name for name, known in PRECISIONS.items() if known == dtype)
-    return Accelerator(cpu=device == "cpu", mixed_precision=None if precision == "auto" else ACCELERATES[precision])
+    # accelerate looks for other processes on a CPU only if it is told that there is no GPU
+    on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision=None if precision == "auto" else ACCELERATES[precision])
+    if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+        warnings.warn(
+            "accelerate's launcher was asked for several processes and has started one: on CPUs it starts more only through mpirun. "
+            "For several, use torchrun",
+            stacklevel=2,
+        )
+    return accelerator
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -416,6 +431,9 @@ def main(arguments: list[str] | None = None) -> None:
     is_main = accelerator is None or accelerator.is_main_process
     if accelerator is not None:
         config = replace(config, device="auto", precision="auto")
+        if is_main:
+            processes = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
+            print(f"{processes} on {accelerator.device.type}, mixed precision: {accelerator.mixed_precision}", flush=True)
     dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root)
     torch.manual_seed(config.seed)  # the network's first weights
     num_classes = None if options.unconditional else dataset.num_classes

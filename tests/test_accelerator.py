@@ -130,7 +130,12 @@ def by_hand(monkeypatch):
     """As in a process that no launcher has started; what accelerate would be made with is returned instead of it."""
     for name in [name for name in os.environ if name == "WORLD_SIZE" or name.startswith("ACCELERATE_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("accelerate.Accelerator", lambda **options: options)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+
+    class Made(dict):
+        num_processes = 1
+
+    monkeypatch.setattr("accelerate.Accelerator", Made)
     return monkeypatch
 
 
@@ -143,6 +148,7 @@ def test_a_process_started_by_hand_has_no_accelerator(by_hand):
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "ACCELERATE_USE_CPU"])
 def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
     by_hand.setenv(name, "1")
+    by_hand.setattr("torch.accelerator.is_available", lambda: True)
     assert launched("cpu", "float32") == dict(cpu=True, mixed_precision="no")
     assert launched("auto", "bfloat16") == dict(cpu=False, mixed_precision="bf16")
     assert launched("auto", "float16") == dict(cpu=False, mixed_precision="fp16")
@@ -150,8 +156,22 @@ def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
         launched("cuda:1", "float32")
 
 
+def test_without_a_gpu_accelerate_is_told_so(by_hand):
+    """Else it does not look for the other processes, and each would train alone."""
+    by_hand.setenv("WORLD_SIZE", "2")
+    by_hand.setattr("torch.accelerator.is_available", lambda: False)
+    assert launched("auto", "float32") == dict(cpu=True, mixed_precision="no")
+
+
+def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
+        dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
+
+
 def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
     by_hand.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    by_hand.setattr("torch.accelerator.is_available", lambda: True)
     assert launched("auto", "auto") == dict(cpu=False, mixed_precision=None)  # accelerate looks for its settings itself
     assert launched("auto", "float32") == dict(cpu=False, mixed_precision="no")
 

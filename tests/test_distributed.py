@@ -18,7 +18,8 @@ from diffusion_lib import checkpoints
 
 TESTS = Path(__file__).parent
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-ACCELERATE = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
+# as on several GPUs; with --cpu, it would start one process alone
+ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
 AUTO = replace(CONFIG, steps=10, device="auto", precision="auto")
 
 CHILD = """
@@ -273,7 +274,9 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(sharded):
     assert first["unchanged"] == second["unchanged"] == [True, *[False] * 8]
 
 
-COMMAND = "--dataset glyphs --images 64 --base-channels 16 --batch-size 8 --warmup-steps 1 --checkpoint-every 2 --steps 4 --device cpu"
+COMMAND = "--dataset glyphs --images 64 --base-channels 16 --batch-size 8 --warmup-steps 1 --checkpoint-every 2 --steps 4"
+if torch.accelerator.is_available():  # else not asked for, as a reader would not
+    COMMAND += " --device cpu"
 
 
 def test_the_command_is_the_same_under_every_launcher(tmp_path):
@@ -283,16 +286,26 @@ def test_the_command_is_the_same_under_every_launcher(tmp_path):
         arguments = ["--precision", "float32"] if name == "torchrun" else []
         child = launch([*launcher, *train], tmp_path / name, *arguments)
         assert child.stdout.count("saved to") == plain.stdout.count("saved to") == 1
+        assert child.stdout.startswith("2 processes on cpu, mixed precision: no\n")
         models[name] = dl.Denoiser.from_pretrained(tmp_path / name).state_dict()
         assert sorted(p.name for p in (tmp_path / name / "checkpoints").iterdir()) == ["step-00000002.pt", "step-00000004.pt"]
     for model in models.values():
         torch.testing.assert_close(model, dl.Denoiser.from_pretrained(tmp_path / "one").state_dict(), rtol=1e-3, atol=1e-4)
 
 
+def test_a_launcher_that_starts_fewer_processes_than_it_was_asked_for_is_told_on(tmp_path):
+    launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    child = launch([*launcher, "-m", "diffusion_lib.training", *COMMAND.split(), "--out"], tmp_path)
+    assert child.stdout.startswith("1 process on cpu, mixed precision: no\n")
+    assert "was asked for several processes and has started one" in child.stderr
+    assert "For several, use torchrun" in child.stderr
+
+
 def test_the_command_computes_as_accelerate_is_told(tmp_path):
     train = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"]
     launch(train, tmp_path / "one", "--precision", "bfloat16")
-    launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")
+    child = launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")
+    assert child.stdout.startswith("2 processes on cpu, mixed precision: bf16\n")
     one, two = (checkpoints.newest(tmp_path / name / "checkpoints").content["denoiser"] for name in ("one", "two"))
     torch.testing.assert_close(two, one, rtol=1e-2, atol=2e-3)
     launch(train, tmp_path / "other", "--precision", "float32")
