@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.modules.dropout import _DropoutNd
 
-from diffusion_lib.unet import NO_LABEL
+from diffusion_lib.unet import NO_LABEL, UNet
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -64,10 +63,13 @@ def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -
 
 
 @contextmanager
-def seeded_dropout(network: torch.nn.Module, seed: int) -> Iterator[None]:
-    """Dropout draws from torch's global random state: within, that state is `seed`'s; afterwards it is the caller's again."""
-    has_dropout = any(isinstance(m, _DropoutNd) and m.p > 0 for m in network.modules())
-    with torch.random.fork_rng(enabled=has_dropout):
-        if has_dropout:
+def seeded_dropout(denoiser: torch.nn.Module, seed: int) -> Iterator[None]:
+    """Dropout, and whatever else is random in a network, draws from torch's global random state: within, that state is `seed`'s;
+    afterwards it is the caller's again."""
+    # others may draw without a module that tells so
+    draws = not isinstance(denoiser.network, UNet) or denoiser.network.config["dropout"] > 0
+    every = range(torch.cuda.device_count()) if draws else ()  # what manual_seed seeds; named, or torch warns if there are several
+    with torch.random.fork_rng(every, enabled=draws):
+        if draws:
             torch.manual_seed(seed)
         yield

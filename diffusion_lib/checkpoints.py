@@ -1,28 +1,37 @@
 """The state of a training run on disk, one file a checkpoint: all that is needed to go on as if nothing had happened.
 
-A file appears whole or not at all (it is written beside its place and then renamed), the newest good one is used, and only
-the last `KEEP` are kept. Files are read with `weights_only=True`, so nothing in them is executed, and only after their checksums
-have been found right, so that a damaged weight is not taken for a trained one.
+A file appears whole or not at all, the newest good one is used, and only the last `KEEP` are kept. Files are read with
+`weights_only=True`, so nothing in them is executed, and only after their checksums have been found right, so that a damaged
+weight is not taken for a trained one. What they hold is looked at before any of it is used: they may come from anywhere.
 """
 
+import errno
+import io
+import math
 import os
 import pickle
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from diffusion_lib.files import write_whole
 from diffusion_lib.sharding import gathered, placed_like
 
 KEEP = 2
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, optimizer=dict, scaler=dict)
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
 
 
 @dataclass
@@ -33,7 +42,10 @@ class State:
     content: dict
 
     def restore(self, denoiser, ema_denoiser, optimizer, scaler) -> int:
-        """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions."""
+        """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions.
+
+        The state must fit: see `check_fit`. Of the optimizer it is the moments alone: its settings are those of the code.
+        """
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
             places = model.state_dict()
             model.load_state_dict({key: placed_like(value, places.get(key, value)) for key, value in self.content[name].items()})
@@ -43,16 +55,24 @@ class State:
             number: {name: placed_like(value, parameters[number]) for name, value in entry.items()}
             for number, entry in self.content["optimizer"]["state"].items()
         }
-        optimizer.load_state_dict({**self.content["optimizer"], "state": moments})
+        optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(self.content["scaler"])
         return self.content["step"]
 
 
 def identity(config, denoiser, dataset) -> dict:
-    """What makes two runs the same run: numbers, strings and lists, by name."""
+    """What makes two runs the same run: numbers, strings and lists, by name.
+
+    Raises `ValueError` if the network's `config` holds something else: a checkpoint could not be read back.
+    """
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    run |= {f"network.{name}": value for name, value in getattr(denoiser.network, "config", {}).items()}
+    known = getattr(denoiser.network, "config", None)
+    for name, value in known.items() if isinstance(known, Mapping) else ():
+        value = value.item() if isinstance(value, np.generic) else value
+        if not _is_plain(value):
+            raise ValueError(f"the network's config has {name}={value!r}; expected numbers, strings, None, and lists or dicts of them")
+        run[f"network.{name}"] = value
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
         data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
@@ -75,85 +95,163 @@ def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, kee
     )
 
 
-def write(directory: str | Path, content: dict) -> Path:
-    """Writes a state as a checkpoint and returns its path. Removes those before the last `KEEP`, and those after it: they are
-    damaged, or the run would have gone on from them.
+def names(directory: str | Path) -> set[str]:
+    """The names of the checkpoints in the folder, good or damaged; none if it is not there."""
+    return {path.name for path in _paths(Path(directory))}
 
-    Raises `OSError` if there is no room for it; the checkpoints that are there stay.
+
+def write(directory: str | Path, content: dict, seen: set[str] | None = None) -> Path:
+    """Writes a state as a checkpoint and returns its path. Removes those before the last `KEEP`, and sets those after it aside (as
+    `….damaged`): the run would have gone on from them if they could be read.
+
+    seen: the `names` there when the run began; what it writes is added. If there are others, another run uses the folder, too.
+
+    Raises `OSError` if that is so, or if there is no room for it; the checkpoints that are there stay.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
+    if seen is not None and (others := names(directory) - seen):
+        raise OSError(f"{directory} holds {min(others)}, which this run has not written; expected a folder that no other run writes to")
     path = directory / f"step-{content['step']:08d}.pt"
-    unfinished = path.with_suffix(".tmp")
+    # not into the file itself: torch would call a Ctrl-C meanwhile a full disk
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     try:
-        with unfinished.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:  # torch tells a full disk as a RuntimeError
-        unfinished.unlink(missing_ok=True)
-        kept = [old.name for old in _paths(directory) if old.name < path.name][:1]
-        raise OSError(
-            f"{path} could not be written ({_first_line(error)}); expected room for it on the disk. "
-            f"{f'{kept[0]} is still there: the same call goes on from it' if kept else 'No checkpoint is there yet'}"
-        ) from error
-    os.replace(unfinished, path)
+        write_whole({path: buffer.getbuffer()})
+    except OSError as error:
+        kept = [old.name for old in _paths(directory) if _step(old) < content["step"]][:1]
+        way_out = f"{kept[0]} is still there: the same call goes on from it" if kept else "No checkpoint is there yet"
+        raise OSError(f"{error}. {way_out}") from error
+    if seen is not None:
+        seen.add(path.name)
     paths = _paths(directory)
     last = paths.index(path)
-    for old in [*paths[:last], *paths[last + KEEP :], *directory.glob("step-*.tmp")]:  # a .tmp is what a run that was killed left behind
-        old.unlink(missing_ok=True)
+    with suppress(OSError):  # what is in the way may stay
+        for later in paths[:last]:
+            os.replace(later, later.with_suffix(".damaged"))
+        for old in [*paths[last + KEEP :], *directory.glob("step-*.pt.*.tmp")]:  # a .tmp is what a run that was killed left behind
+            old.unlink(missing_ok=True)
     return path
 
 
 def newest(directory: str | Path) -> State | None:
-    """The newest good checkpoint in the folder, or None if there is none; a damaged one is named in a warning and passed over."""
+    """The newest good checkpoint in the folder, or None if there is none; a damaged one is named in a warning and passed over.
+
+    Raises `OSError` or `MemoryError`, with the file's name, if one may be good but cannot be read.
+    """
     paths = _paths(Path(directory))
     for path, before in zip_longest(paths, paths[1:]):
         try:
             return State(path, _read(path))
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # unpickling raises whatever a damaged file leads it to
+            # the commonest one's text tells how to execute what a stranger may have sent
+            reason = "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
             way_out = f"going on from {before.name}, the one before it" if before else "there is none before it: starting at the first step"
-            warnings.warn(f"{path} is damaged ({_first_line(error)}); {way_out}", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({reason}); {way_out}", stacklevel=2)
     return None
 
 
 def _read(path: Path) -> dict:
-    with zipfile.ZipFile(path) as archive:  # torch itself does not look at the checksums it writes
-        # compressed data may unpack to any size; and of what attributes call a folder, torch reads nothing and leaves the tensor unfilled
-        if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in archive.infolist()):
-            raise ValueError("it holds compressed data or file attributes, which torch.save does not write")
-        if (entry := archive.testzip()) is not None:
-            raise ValueError(f"the checksum of {entry} is wrong")
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums it writes
+            # compressed data may unpack to any size; of what attributes call a folder, torch reads nothing and leaves the tensor unfilled
+            if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in archive.infolist()):
+                raise ValueError("it holds compressed data or file attributes, which torch.save does not write")
+            if (entry := archive.testzip()) is not None:
+                raise ValueError(f"the checksum of {entry} is wrong")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise MemoryError(f"{path} could not be read for want of memory; expected room for it") from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # what zipfile meets when it follows a damaged number
+            raise OSError(f"{path} could not be read ({error.strerror}); expected a file that can be: mend it, or move it away") from error
+        raise ValueError(_first_line(error)) from error
     found = content if isinstance(content, dict) else {}
     if missing := [name for name, kind in CONTENT.items() if not isinstance(found.get(name), kind)]:
         raise ValueError(f"{', '.join(missing)} missing")
+    if content["step"] != _step(path):
+        raise ValueError(f"it is of step {content['step']}")
+    for name in ("run", "scaler"):
+        if not _is_plain(content[name]):
+            raise ValueError(f"its {name} holds something other than numbers, strings and lists of them")
     return content
 
 
-def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
-    """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`."""
-    theirs, ours = (
-        known | {name: tuple(value.shape) for name, value in weights.items()}
-        for known, weights in ((state.content["run"], state.content["denoiser"]), (run, denoiser.state_dict()))
-    )
+def check_fit(state: State, run: dict, denoiser, optimizer, directory: str | Path) -> None:
+    """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
+    this denoiser and its new optimizer."""
+    found, weights = state.content, {name: _form(value) for name, value in denoiser.state_dict().items()}
+    theirs = found["run"] | {name: _form(value) for name, value in found["denoiser"].items()}
+    ours = run | weights
     for name in sorted(ours.keys() | theirs.keys()):
-        if ours.get(name) != theirs.get(name):
+        if not _same(ours.get(name), theirs.get(name)):
+            hint = " (glyphs are drawn a little differently by other kinds of processors)" if name == "dataset" else ""
             raise ValueError(
-                f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}; "
+                f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
                 f"expected the same run: use another folder than {directory}, or remove it to start afresh"
             )
+    moments = found["optimizer"].get("state")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    wrong = [
+        ("ema", {name: _form(value) for name, value in found["ema"].items()} != weights),
+        ("optimizer", not (isinstance(moments, dict) and moments) or not all(_is_moment_of(parameters, *each) for each in moments.items())),
+        ("scaler", not all(isinstance(value, int | float) and 0 <= value < math.inf for value in found["scaler"].values())),
+    ]
+    for name, is_wrong in wrong:
+        if is_wrong:
+            raise ValueError(f"{state.path} holds no state of this run under {name!r}; expected what training wrote: move it away")
+
+
+def _is_moment_of(parameters: list[Tensor], number: object, entry: object) -> bool:
+    """Whether this is what AdamW keeps of parameter `number`."""
+    if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(entry, dict) or entry.keys() != MOMENTS:
+        return False
+    like = dict(step=torch.zeros(()), exp_avg=parameters[number], exp_avg_sq=parameters[number])
+    return all(_form(value) == _form(like[name]) for name, value in entry.items())
+
+
+def _form(value: object) -> object:
+    """What must be the same of a tensor that takes the place of another; None of what is no tensor with its numbers in memory."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return None
+    return tuple(value.shape) if value.dtype == torch.float32 else (tuple(value.shape), str(value.dtype))
+
+
+def _same(ours: object, theirs: object) -> bool:
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):  # alpha_bar: kinds of processors differ by 1e-14
+        return all(map(_same, ours, theirs))
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-12)
+    return ours == theirs
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is made of numbers, strings, None, lists and dicts alone, which `weights_only=True` reads back."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(each) for name, each in value.items())
+    return all(map(_is_plain, value)) if isinstance(value, list | tuple) else value is None or type(value) in (bool, int, float, str)
 
 
 def _short(value) -> str:
     text = repr(value)
-    return text if len(text) < 60 else f"{text[:40]}… ({len(value)} entries)"
+    return text if len(text) < 60 else f"{text[:40]}… ({len(value)} entries)" if isinstance(value, list) else f"{text[:40]}…"
 
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
+def _step(path: Path) -> int:
+    """The step in a checkpoint's name."""
+    return int(path.stem.removeprefix("step-"))
+
+
 def _paths(directory: Path) -> list[Path]:
-    """The folder's checkpoints, newest first."""
-    return sorted((p for p in directory.glob("step-*.pt") if re.fullmatch(r"step-\d{8}\.pt", p.name)), reverse=True)
+    """The folder's checkpoints, newest first. Raises `OSError` if it cannot be looked into, so that none is overlooked."""
+    try:
+        found = [Path(entry) for entry in os.scandir(directory) if re.fullmatch(r"step-[0-9]{8,18}\.pt", entry.name) and entry.is_file()]
+    except FileNotFoundError:
+        return []
+    return sorted(found, key=_step, reverse=True)

@@ -5,7 +5,6 @@ cost more time and memory than the files' own size accounts for.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +15,29 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from diffusion_lib.files import write_whole
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
-DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64)  # the last: what batch norm counts in
+DTYPES = ("F64", "F32", "BF16", "F16", "I64")  # what safetensors calls them; the last: what batch norm counts in
+MOST_DIMENSIONS = 8  # torch's time to make a tensor grows with their square; ours have 4
 Model = TypeVar("Model", bound=nn.Module)
 
 
 def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> None:
-    """Writes the model into `directory`, made if it is not there; what it held under these names is replaced."""
-    from safetensors.torch import save_file
+    """Writes the model into `directory`, made if it is not there; what it held under these names is replaced.
 
+    Raises `ValueError` for weights that are not finite, which `read` would refuse, and `OSError` if there is no room for them.
+    """
+    from safetensors.torch import save
+
+    for name, value in tensors.items():
+        if not value.float().isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite in float32; expected finite ones: no others can be read back")
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    weights, description = directory / f"{WEIGHTS}.tmp", directory / f"{CONFIG}.tmp"  # whole files or none: renamed when written
-    save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, weights)
-    description.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    os.replace(weights, directory / WEIGHTS)
-    os.replace(description, directory / CONFIG)
+    weights = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    write_whole({directory / WEIGHTS: weights, directory / CONFIG: (json.dumps(config, indent=2) + "\n").encode()})
 
 
 def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
@@ -40,8 +45,7 @@ def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
 
     Raises `FileNotFoundError` if there is no such model and `ValueError` if its files are damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     config_path, weights_path = (_locate(directory_or_hub_id, name) for name in (CONFIG, WEIGHTS))
     try:
@@ -53,13 +57,18 @@ def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{config_path} is damaged ({error}); expected a JSON config: save or download the model again") from error
     try:
-        tensors = load_file(weights_path)
-        for name, value in tensors.items():
-            if value.dtype not in DTYPES:
-                raise ValueError(f"{name} is {value.dtype}, not one of {', '.join(map(str, DTYPES))}")
-            if not value.float().isfinite().all():
-                raise ValueError(f"{name} holds numbers that are not finite in float32")
-    except (SafetensorError, ValueError) as error:
+        tensors = {}
+        with safe_open(weights_path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it cannot be iterated itself
+                header = file.get_slice(name)
+                if (dtype := header.get_dtype()) not in DTYPES:
+                    raise ValueError(f"{name} is {dtype}, not one of {', '.join(DTYPES)}")
+                if (dimensions := len(header.get_shape())) > MOST_DIMENSIONS:
+                    raise ValueError(f"{name} has {dimensions} dimensions, at most {MOST_DIMENSIONS} are read")
+                tensors[name] = file.get_tensor(name)
+                if not tensors[name].float().isfinite().all():
+                    raise ValueError(f"{name} holds numbers that are not finite in float32")
+    except (SafetensorError, ValueError, RuntimeError, OverflowError) as error:  # the last two: torch's, for shapes that cannot be
         raise ValueError(f"{weights_path} is damaged ({error}); expected a safetensors file: save or download the model again") from error
     return config, tensors
 

@@ -12,6 +12,7 @@ resumed from a checkpoint draws what it would have drawn, and several processes 
 
 import argparse
 import math
+import operator
 import os
 import time
 import warnings
@@ -45,7 +46,10 @@ ACCELERATES = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}  # what a
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults write readable glyphs after two to four minutes on two CPU cores."""
+    """How to train. The defaults write readable glyphs after two to four minutes on two CPU cores.
+
+    Raises `TypeError` and `ValueError` for what cannot be. Numbers are kept as Python's own.
+    """
 
     steps: int = 2000  # parameter updates in all
     batch_size: int = 32  # of all processes together
@@ -62,12 +66,18 @@ class TrainConfig:
     precision: str = "auto"  # of the network's arithmetic: "float32", "bfloat16", "float16"; "auto": the fastest the device has
 
     def __post_init__(self):
+        # numpy's numbers, too, and as Python's own: a checkpoint holds no others
+        for field in fields(self):
+            object.__setattr__(self, field.name, _as_plain(type(field.default), field.name, getattr(self, field.name)))
         for name in ("steps", "batch_size", "checkpoint_every", "skip_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 1 or more")
         for name in ("lr", "grad_clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected a number above 0")
+        for name in ("lr", "weight_decay"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected a finite number")
         for name in ("weight_decay", "warmup_steps", "seed"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more")
@@ -78,6 +88,18 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
         if self.precision not in ("auto", *PRECISIONS):
             raise unknown_name("precision", self.precision, ("auto", *PRECISIONS))
+
+
+def _as_plain(kind: type, name: str, value: object) -> int | float | str:
+    try:
+        if kind is str and isinstance(value, str):
+            return str(value)
+        if kind is not str and not isinstance(value, str | bytes):
+            return operator.index(value) if kind is int else float(value)
+    except TypeError:
+        pass
+    expected = {int: "a whole number", float: "a number", str: "a string"}[kind]
+    raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; expected {expected}")
 
 
 class TrainStep(NamedTuple):
@@ -168,9 +190,11 @@ def train(
     them must then call a step's denoisers, and on the same images. A checkpoint holds them whole. (Running statistics, such as
     batch norm's, are then each process's own; `UNet` has none.)
 
-    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed, and
-    `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite (on a GPU, where to look at
-    numbers is to wait for them, they are looked at every `skip_limit` steps and before a checkpoint is written).
+    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, and `OSError` or `MemoryError` if a
+    checkpoint that may be good cannot be read, before anything is changed; `OSError` if one cannot be written, or another run writes to
+    the same folder; and `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite, or if those
+    were all steps (on a GPU, where to look at numbers is to wait for them, they are looked at every `skip_limit` steps and before a
+    checkpoint is written, which is never done in such a row, but for the last step's).
     """
     _check_fit(denoiser, dataset, config)
     if accelerator is None:
@@ -178,19 +202,20 @@ def train(
     else:
         _check_accelerator(accelerator, config)
         device, dtype = accelerator.device, {ACCELERATES[name]: dtype for name, dtype in PRECISIONS.items()}[accelerator.mixed_precision]
-    state, run = None, {}
+    state, run, seen = None, {}, set()
     if checkpoint_dir is not None:
-        state, run = checkpoints.newest(checkpoint_dir), checkpoints.identity(config, denoiser, dataset)
+        run, seen = checkpoints.identity(config, denoiser, dataset), checkpoints.names(checkpoint_dir)
+        state = checkpoints.newest(checkpoint_dir)
         if accelerator is not None:
             _check_same_checkpoint(state, checkpoint_dir)
         if state is not None:
-            checkpoints.check_fit(state, run, denoiser, checkpoint_dir)
+            checkpoints.check_fit(state, run, denoiser, make_optimizer(denoiser, config), checkpoint_dir)
         Path(checkpoint_dir).mkdir(parents=True, exist_ok=True)
     denoiser.image_shape = dataset.image_shape
-    return _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator)
+    return _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, dtype, accelerator)
 
 
-def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype, accelerator) -> Iterator[TrainStep]:
+def _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, dtype, accelerator) -> Iterator[TrainStep]:
     denoiser.to(device).train()
     images, labels = dataset.images.to(device), dataset.labels.cpu()
     objective = Objective(denoiser)
@@ -213,7 +238,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
     if state is not None:
         first = state.restore(denoiser, ema.denoiser, optimizer, scaler if scales else None) + 1
         state = None  # four times the weights' memory
-    skips = Skips(config.skip_limit, device)
+    skips, due = Skips(min(config.skip_limit, config.steps), device), False
     parts = parts_of_batch(config.batch_size, accelerator)
 
     with freed_memory_is_kept():
@@ -242,15 +267,17 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, device, dtype,
             optimizer.zero_grad()
             ema.update(denoiser, step)
             skips.add(loss, grad_norm)
-            writing = checkpoint_dir is not None and (step % config.checkpoint_every == 0 or step == config.steps)
-            if device.type == "cpu" or writing or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
+            due = due or (checkpoint_dir is not None and step % config.checkpoint_every == 0)
+            if device.type == "cpu" or due or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
                 skips.check(step)
-            if writing:
+            # none in a row of skipped steps, which a run that went on from it would have to count anew: the next good step writes it
+            if checkpoint_dir is not None and (step == config.steps or (due and not skips.in_a_row)):
+                due = False
                 writes = accelerator is None or accelerator.is_main_process
                 content = checkpoints.content(step, run, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
                 with nullcontext() if accelerator is None else _failing_together():
                     if writes:
-                        checkpoints.write(checkpoint_dir, content)
+                        checkpoints.write(checkpoint_dir, content, seen)
                 del content  # whole, where weights are spread
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
 
@@ -400,8 +427,6 @@ def launched(device: str, precision: str) -> "Accelerator | None":
 
 def main(arguments: list[str] | None = None) -> None:
     """`python -m diffusion_lib.training`: trains a U-Net on a dataset and saves the averaged weights with `save_pretrained`."""
-    from tqdm import tqdm
-
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
     formatter = dict(help="default: %(default)s")
     parser.add_argument(
@@ -426,6 +451,18 @@ def main(arguments: list[str] | None = None) -> None:
         config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
     except ValueError as error:
         parser.error(str(error))
+
+    try:
+        _train_and_save(options, config)
+    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        done = max(checkpoints.names(options.out / "checkpoints"), default=None)
+        parser.exit(130, f"\nstopped: the same command goes on {f'after {done}' if done else 'at the first step'}\n")
+
+
+def _train_and_save(options: argparse.Namespace, config: TrainConfig) -> None:
+    from tqdm import tqdm
 
     accelerator = launched(config.device, config.precision)
     is_main = accelerator is None or accelerator.is_main_process
@@ -466,6 +503,8 @@ def main(arguments: list[str] | None = None) -> None:
         state = checkpoints.newest(options.out / "checkpoints")
         if state is None or state.content["step"] != config.steps:
             raise OSError(f"the last checkpoint in {options.out} does not read back as it was written: look at the disk, and start again")
+        if state.content["run"] != checkpoints.identity(config, denoiser, dataset):
+            raise OSError(f"the last checkpoint in {options.out} is another run's; expected a folder that no other run writes to")
         ema.image_shape = dataset.image_shape
         ema.load_state_dict(state.content["ema"])
         ema.save_pretrained(options.out)

@@ -8,12 +8,13 @@ import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
+from diffusion_lib import checkpoints, files
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -27,6 +28,34 @@ def test_an_interrupted_run_ends_in_the_same_weights_bit_for_bit(dataset, tmp_pa
     assert again[2] == whole[2][6:]
     for ours, theirs in zip(again[:2], whole[:2], strict=True):
         torch.testing.assert_close(ours, theirs[6:], rtol=0, atol=0)
+
+
+class Restless(torch.nn.Module):
+    """Random in ways that no module tells of."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 8, 3, padding=1)
+        self.attention = torch.nn.MultiheadAttention(8, 2, dropout=0.3, batch_first=True)
+        self.out = torch.nn.Conv2d(8, 1, 1)
+
+    def forward(self, xt, t, y=None):
+        h = torch.nn.functional.dropout(self.conv(xt), 0.2, self.training)
+        tokens = h.flatten(2).transpose(1, 2)
+        tokens = tokens + self.attention(tokens, tokens, tokens)[0] + 0.1 * torch.randn_like(tokens)
+        return self.out(tokens.transpose(1, 2).reshape(h.shape))
+
+
+def test_a_network_that_draws_without_a_module_that_tells_so_goes_on_exactly_too(dataset, tmp_path):
+    new = lambda: dl.Denoiser(Restless(), dl.linear_schedule(20))  # noqa: E731
+    torch.manual_seed(0)
+    whole = run(new(), dataset)
+    torch.manual_seed(0)
+    run(new(), dataset, CONFIG, tmp_path, steps=7)
+    torch.manual_seed(99)
+    again = run(new(), dataset, CONFIG, tmp_path)
+    assert again[2] == whole[2][6:]
+    torch.testing.assert_close(again[0], whole[0][6:], rtol=0, atol=0)
 
 
 def test_a_finished_run_has_nothing_left_to_do(dataset, tmp_path):
@@ -50,9 +79,12 @@ def save_something_else(path):
     torch.save(dict(step=12, weights=torch.zeros(3)), path)
 
 
+def change(path, **new):
+    torch.save(torch.load(path, weights_only=True) | new, path)
+
+
 def save_other_types(path):
-    content = torch.load(path, weights_only=True)
-    torch.save(content | dict(run=None, step="12"), path)
+    change(path, run=None, step="12")
 
 
 def call_a_tensor_a_folder(path):
@@ -80,6 +112,10 @@ DAMAGES = {
     "a bit": (flip_a_bit_of_a_weight, "the checksum of .+ is wrong"),
     "something else": (save_something_else, "run, denoiser, ema, optimizer, scaler missing"),
     "other types": (save_other_types, "step, run missing"),
+    "another step": (lambda path: change(path, step=10), "it is of step 10"),
+    "a tensor in run": (lambda path: change(path, run=dict(lr=torch.zeros(2))), "its run holds something other than numbers"),
+    "other keys in run": (lambda path: change(path, run={1: 2}), "its run holds something other than numbers"),
+    "an object": (lambda path: change(path, run=dict(lr=Path("x"))), "it is none that torch.load takes"),
     "compressed": (compress, "compressed data or file attributes, which torch.save does not write"),
     "a folder": (call_a_tensor_a_folder, "compressed data or file attributes, which torch.save does not write"),
 }
@@ -115,17 +151,20 @@ def test_damaged_checkpoints_do_not_push_out_those_written_after_them(dataset, t
         path.write_bytes(b"")
     with pytest.warns(UserWarning, match="is damaged"):
         run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=4)
-    assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
+    # set aside, not removed: nobody knows what somebody could still get out of them
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000009.damaged", "step-00000012.damaged"]
     assert checkpoints.newest(tmp_path).content["step"] == 3
 
 
 def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
-    (tmp_path / "step-00000004.tmp").write_bytes(b"half")
-    (tmp_path / "step-6.pt").write_bytes(b"someone else's")
+    (tmp_path / "step-00000004.pt.0123abcd.tmp").write_bytes(b"half")
+    for name in ("step-6.pt", "step-notes.tmp", "step-٠٠٠٠٠٠٠٩.pt"):
+        (tmp_path / name).write_bytes(b"someone else's")
     assert checkpoints.newest(tmp_path).content["step"] == 3
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000006.pt", "step-6.pt"]
+    names = {"step-00000003.pt", "step-00000006.pt", "step-6.pt", "step-notes.tmp", "step-٠٠٠٠٠٠٠٩.pt"}
+    assert {p.name for p in tmp_path.iterdir()} == names
 
 
 FULL_DISK = """
@@ -146,14 +185,199 @@ for step in steps:
 
 def test_a_full_disk_is_told_and_costs_no_checkpoint(tmp_path):
     pytest.importorskip("resource", reason="this system cannot limit the size of a file")
-    tests = str(Path(__file__).parent)
-    line = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    child = subprocess.run(line, env=os.environ | dict(PYTHONPATH=tests), capture_output=True, text=True, timeout=120, check=False)
-    assert child.returncode == 1
-    assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected room for it on the disk", child.stderr)
-    assert "step-00000003.pt is still there: the same call goes on from it" in child.stderr
+    done = child(FULL_DISK, tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"OSError: .+step-00000006.pt could not be written \(File too large\); expected room for it on the disk", done.stderr)
+    assert "step-00000003.pt is still there: the same call goes on from it" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
     assert checkpoints.newest(tmp_path).content["step"] == 3
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), MemoryError()])
+def test_a_checkpoint_that_cannot_be_read_just_now_is_neither_damaged_nor_lost(dataset, tmp_path, monkeypatch, error):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(self, mode):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", fail)
+        with pytest.raises((OSError, MemoryError), match=r"step-00000003\.pt could not be read .+; expected"):
+            dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+
+def test_memory_that_torch_does_not_get_is_no_damage(dataset, tmp_path, monkeypatch):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+
+    def load(path, **options):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
+
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryError, match=r"step-00000003\.pt could not be read for want of memory; expected room for it"):
+        checkpoints.newest(tmp_path)
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match=re.escape(str(tmp_path))):
+        checkpoints.newest(tmp_path)
+
+
+def test_what_is_in_the_way_of_a_checkpoint_is_named(dataset, tmp_path):
+    (tmp_path / "step-00000006.pt").mkdir()
+    with pytest.raises(
+        OSError, match=r"step-00000006\.pt could not be written \(Is a directory\); expected a place.*step-00000003\.pt is still"
+    ):
+        run(tiny_denoiser(), dataset, CONFIG, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000006.pt"]
+
+
+def test_two_runs_in_one_folder_are_noticed_and_leave_a_good_checkpoint(dataset, tmp_path):
+    first, second = (dl.train(tiny_denoiser(seed=seed), dataset, CONFIG, tmp_path) for seed in (0, 1))
+    for _ in range(3):
+        step = next(first)
+    next(second), next(second)
+    with pytest.raises(
+        OSError, match=r"holds step-00000003\.pt, which this run has not written; expected a folder that no other run writes to"
+    ):
+        next(second)
+    torch.testing.assert_close(checkpoints.newest(tmp_path).content["denoiser"], weights(step.denoiser), rtol=0, atol=0)
+    assert len(list(first)) == 9
+
+
+def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path, monkeypatch):
+    (tmp_path / "other").write_bytes(b"keep")
+    (tmp_path / "weights.00.tmp").symlink_to(tmp_path / "other")
+    monkeypatch.setattr(files, "token_hex", lambda n: "00")
+    with pytest.raises(OSError, match=r"weights could not be written \(File exists\)"):
+        files.write_whole({tmp_path / "weights": b"new"})
+    assert (tmp_path / "other").read_bytes() == b"keep"
+
+
+CTRL_C = """
+import io, os, signal, sys, threading
+from pathlib import Path
+from helpers import CONFIG, tiny_dataset, tiny_denoiser
+import diffusion_lib as dl
+import torch
+
+save = torch.save
+
+
+def interrupted(content, file):
+    if content["step"] == 6:
+        threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        for _ in range(200):
+            save(content, io.BytesIO())
+    save(content, file)
+
+
+torch.save = interrupted
+try:
+    list(dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, Path(sys.argv[1])))
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+def child(code, *arguments):
+    line = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parent))
+    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c(tmp_path):
+    done = child(CTRL_C, tmp_path)
+    assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda content: content["ema"].popitem(),
+        lambda content: content["ema"].update({"network.head.2.bias": torch.zeros(2)}),
+        lambda content: content["optimizer"].pop("state"),
+        lambda content: content["optimizer"].update(state=[]),
+        lambda content: content["optimizer"]["state"].clear(),
+        lambda content: content["optimizer"]["state"].update({99: content["optimizer"]["state"][0]}),
+        lambda content: content["optimizer"]["state"].update({0: None}),
+        lambda content: content["optimizer"]["state"][0].pop("exp_avg"),
+        lambda content: content["optimizer"]["state"][0].update(exp_avg=torch.zeros(1)),
+        lambda content: content["optimizer"]["state"][0].update(exp_avg_sq=content["optimizer"]["state"][0]["exp_avg_sq"].to(torch.int8)),
+        pytest.param(
+            lambda content: content["optimizer"]["state"][0].update(exp_avg=content["optimizer"]["state"][0]["exp_avg"].to_sparse()),
+            marks=pytest.mark.filterwarnings("ignore:Validating sparse tensor"),
+        ),
+        lambda content: content["optimizer"]["state"][0].update(step=1),
+        lambda content: content["scaler"].update(scale=float("nan")),
+        lambda content: content["scaler"].update(scale="1"),
+    ],
+)
+def test_a_checkpoint_that_holds_no_state_of_the_run_is_refused_before_it_is_used(dataset, tmp_path, spoil):
+    """Among others: a moment of another shape than its weight is read past its end by the fused optimizer."""
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    content = torch.load(path, weights_only=True)
+    spoil(content)
+    torch.save(content, path)
+    with pytest.raises(
+        ValueError, match=r"step-00000003\.pt holds no state of this run under '(ema|optimizer|scaler)'; expected what training wrote"
+    ):
+        dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
+
+
+def test_weights_of_another_dtype_are_refused(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    change(path, denoiser={name: value.half() for name, value in torch.load(path)["denoiser"].items()})
+    with pytest.raises(ValueError, match=r"with network\..+=\(\(.*\), 'torch.float16'\), this one has"):
+        dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
+
+
+def test_the_optimizers_settings_are_the_codes_and_not_the_files(dataset, tmp_path):
+    whole = run(tiny_denoiser(), dataset)
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    content = torch.load(path, weights_only=True)
+    for group in content["optimizer"]["param_groups"]:
+        group.update(betas=(float("nan"), 2.0), weight_decay=1e9, maximize=True)
+    torch.save(content, path)
+    assert run(tiny_denoiser(), dataset, CONFIG, tmp_path)[2] == whole[2][3:]
+
+
+def test_a_schedule_that_another_processor_has_rounded_is_the_same_one(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    content = torch.load(path, weights_only=True)
+    alpha_bar = content["run"]["alpha_bar"]
+    alpha_bar[5] *= 1 + 1e-14
+    torch.save(content, path)
+    assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 4
+    alpha_bar[5] *= 1 + 1e-9
+    torch.save(content, path)
+    with pytest.raises(ValueError, match="is of a run with alpha_bar="):
+        dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
+
+
+def test_a_config_of_numpys_numbers_makes_checkpoints_that_can_be_read(dataset, tmp_path):
+    whole = run(tiny_denoiser(), dataset)
+    numbers = {name: np.float64(value) if isinstance(value, float) else value for name, value in vars(CONFIG).items()}
+    config = dl.TrainConfig(**numbers | dict(steps=np.int64(12), seed=np.uint8(0)))
+    denoiser = tiny_denoiser()
+    denoiser.network.config["dropout"] = np.float64(0)
+    run(denoiser, dataset, config, tmp_path, steps=3)
+    assert run(tiny_denoiser(), dataset, CONFIG, tmp_path)[2] == whole[2][3:]
+    denoiser.network.config["dropout"] = torch.zeros(2)
+    with pytest.raises(
+        ValueError, match=r"the network's config has dropout=tensor\(.+\); expected numbers, strings, None, and lists or dicts"
+    ):
+        dl.train(denoiser, dataset, CONFIG, tmp_path)
 
 
 def test_checkpoints_execute_nothing(tmp_path):

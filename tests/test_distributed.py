@@ -48,7 +48,7 @@ found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size
 found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
 
 
-def no_room(directory, content):
+def no_room(directory, content, seen):
     raise OSError("no room")
 
 

@@ -1,9 +1,12 @@
 """Models on disk, on a hub and in the package: what is written is what is read, and damage is named."""
 
+import errno
 import io
 import json
 import os
 import re
+import stat
+import struct
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -54,6 +57,52 @@ def test_saving_again_replaces_the_model(saved):
     assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
 
 
+def test_the_files_are_as_readable_as_any_other(saved):
+    (saved / "other").touch()
+    assert len({stat.S_IMODE(path.stat().st_mode) for path in saved.iterdir()}) == 1
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_full_disk_is_told_and_costs_no_model(saved, monkeypatch, file):
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    written = []
+
+    def no_room(number):
+        written.append(number)
+        if len(written) == 1 + (file == "config.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_room)
+    message = rf"^{re.escape(str(saved / file))} could not be written \(No space left on device\); expected room for it on the disk$"
+    with pytest.raises(OSError, match=message):
+        tiny_denoiser("eps").save_pretrained(saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_a_kill_between_the_two_files_leaves_no_mixture_of_two_models(saved, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def replace(source, target, rename=os.replace):
+        if str(target).endswith("config.json"):
+            raise Killed
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(Killed):
+        tiny_denoiser("eps").save_pretrained(saved)
+    with pytest.raises(FileNotFoundError, match=r"config\.json is not there; expected a folder that save_pretrained wrote"):
+        dl.Denoiser.from_pretrained(saved)
+
+
+def test_weights_that_could_not_be_read_back_are_not_saved(tmp_path):
+    denoiser = tiny_denoiser()
+    denoiser.network.stem.bias.data[0] = torch.nan
+    with pytest.raises(ValueError, match=r"network\.stem\.bias holds numbers that are not finite in float32; expected finite ones"):
+        denoiser.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
 def test_a_denoiser_that_knows_no_image_shape_can_be_saved(tmp_path):
     dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20)).save_pretrained(tmp_path)
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape is None
@@ -79,6 +128,11 @@ def edit_tensors(folder, change):
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
+
+
+def write_header(folder, **tensor):
+    header = json.dumps({"network.stem.bias": tensor}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(tensor["data_offsets"][1]))
 
 
 def truncate(path):
@@ -133,7 +187,15 @@ DAMAGES = {
     ),
     "weights of a few bits": (
         lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": t["network.stem.bias"].to(torch.float8_e4m3fn)})),
-        r"model\.safetensors is damaged \(network\.stem\.bias is torch\.float8_e4m3fn, not one of torch\.float64, ",
+        r"model\.safetensors is damaged \(network\.stem\.bias is F8_E4M3, not one of F64, F32, BF16, F16, I64\)",
+    ),
+    "a tensor of 40,000 dimensions": (  # a minute to make, were it tried
+        lambda f: write_header(f, dtype="F32", shape=[1] * 40_000, data_offsets=[0, 4]),
+        r"model\.safetensors is damaged \(network\.stem\.bias has 40000 dimensions, at most 8 are read\)",
+    ),
+    "a tensor of nothing times too much": (
+        lambda f: write_header(f, dtype="F32", shape=[0, 2**63 - 1, 2**63 - 1], data_offsets=[0, 0]),
+        r"model\.safetensors is damaged \(.+\)",
     ),
     "a weight beside its place": (
         lambda f: edit_tensors(f, lambda t: t.update({"stem.weight": torch.zeros_like(t["network.stem.weight"])})),

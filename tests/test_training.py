@@ -4,6 +4,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
@@ -128,11 +129,11 @@ def test_a_float16_gradient_that_overflows_changes_nothing_but_the_scale(dataset
     step = next(steps)
     assert not step.grad_norm.isfinite()
     assert all(torch.equal(before[name], value) for name, value in weights(denoiser).items())
-    scale = checkpoints.newest(tmp_path).content["scaler"]["scale"]
+    assert checkpoints.newest(tmp_path) is None
     # halved until the gradient fits; what is clipped is the gradient itself, not the scaled one
     *_, step = steps
     assert step.grad_norm.isfinite()
-    assert checkpoints.newest(tmp_path).content["scaler"]["scale"] < scale
+    assert checkpoints.newest(tmp_path).content["scaler"]["scale"] < 2.0**16
     assert not torch.equal(before["network.stem.weight"], weights(denoiser)["network.stem.weight"])
 
 
@@ -219,6 +220,8 @@ def test_training_tells_the_network_the_labels_it_should(dataset):
         (dict(checkpoint_every=0), r"checkpoint_every=0"),
         (dict(lr=0.0), r"lr=0.0; expected a number above 0"),
         (dict(lr=float("nan")), r"lr=nan"),
+        (dict(lr=float("inf")), r"lr=inf; expected a finite number"),
+        (dict(weight_decay=float("inf")), r"weight_decay=inf; expected a finite number"),
         (dict(grad_clip=0.0), r"grad_clip=0.0"),
         (dict(weight_decay=-0.1), r"weight_decay=-0.1; expected 0 or more"),
         (dict(warmup_steps=-1), r"warmup_steps=-1"),
@@ -231,6 +234,27 @@ def test_training_tells_the_network_the_labels_it_should(dataset):
 def test_a_config_that_cannot_be_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         dl.TrainConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(steps=10.0), "steps=10.0 is of type float; expected a whole number"),
+        (dict(seed="0"), "seed='0' is of type str; expected a whole number"),
+        (dict(lr="0.1"), "lr='0.1' is of type str; expected a number"),
+        (dict(grad_clip=None), "grad_clip=None is of type NoneType; expected a number"),
+        (dict(device=torch.device("cpu")), "is of type device; expected a string"),
+    ],
+)
+def test_a_config_of_other_types_is_refused(options, message):
+    with pytest.raises(TypeError, match=re.escape(message)):
+        dl.TrainConfig(**options)
+
+
+def test_numpys_numbers_are_taken_as_pythons_own():
+    config = dl.TrainConfig(steps=np.int64(5), lr=np.float32(0.5), grad_clip=2, seed=torch.tensor(3), precision=np.str_("float32"))
+    values = [config.steps, config.lr, config.grad_clip, config.seed, config.precision]
+    assert [(value, type(value)) for value in values] == [(5, int), (0.5, float), (2.0, float), (3, int), ("float32", str)]
 
 
 def test_any_seed_that_generators_tell_apart_will_do(dataset):
@@ -319,18 +343,27 @@ def broken(bad, value=math.nan):
 def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, precision, value):
     denoiser = broken({4, 5, 9}, value)
     steps = dl.train(denoiser, dataset, replace(CONFIG, precision=precision, checkpoint_every=1), tmp_path)
-    before, moments, counts = weights(denoiser), None, []
+    before, counts = weights(denoiser), []
     for step in steps:
-        now, state = weights(denoiser), checkpoints.newest(tmp_path).content["optimizer"]["state"]
-        skipped = step.step in {4, 5, 9}
+        now, skipped = weights(denoiser), step.step in {4, 5, 9}
         assert all(torch.equal(before[name], now[name]) for name in now if name != "schedule") == skipped
-        if skipped:
-            assert all(torch.equal(moments[k]["exp_avg_sq"], state[k]["exp_avg_sq"]) for k in state)
         assert step.loss.isfinite() != skipped
-        before, moments = now, state
+        before = now
+        # none is written in a row of skipped steps: a run that goes on from one would begin to count anew
+        assert checkpoints.newest(tmp_path).content["step"] == {4: 3, 5: 3, 9: 8}.get(step.step, step.step)
         counts.append(int(step.skipped))
     assert counts == [0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 3]
     assert all(value.isfinite().all() for value in weights(step.ema).values())
+    moments = checkpoints.newest(tmp_path).content["optimizer"]["state"].values()
+    assert all(float(entry["step"]) == 9 and entry["exp_avg_sq"].isfinite().all() for entry in moments)
+
+
+def test_a_checkpoint_that_was_due_in_a_row_of_skipped_steps_is_written_after_it(dataset, tmp_path):
+    written = []
+    for _ in dl.train(broken({3, 4, 11, 12}), dataset, CONFIG, tmp_path):
+        newest = checkpoints.newest(tmp_path)
+        written.append(newest and newest.content["step"])
+    assert written == [None] * 4 + [5, 6, 6, 6, 9, 9, 9, 12]  # at the end in any case: this state is what the run comes to
 
 
 def test_a_gradient_that_is_not_finite_is_skipped_too(dataset):
@@ -362,13 +395,25 @@ def test_too_many_skipped_steps_in_a_row_end_training_with_the_last_good_weights
     denoiser = broken(range(5, 100))
     steps = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4), tmp_path)
     assert [next(steps).step for _ in range(4)] == [1, 2, 3, 4]
-    good = weights(denoiser)
+    good, checkpoint = weights(denoiser), checkpoints.newest(tmp_path).content["denoiser"]
     message = r"not finite in the 4 steps up to 8, which were skipped; the weights are still those of step 4. Expected finite numbers: look"
     assert [next(steps).step for _ in range(3)] == [5, 6, 7]
     with pytest.raises(FloatingPointError, match=message):
         next(steps)
     assert all(torch.equal(good[name], value) for name, value in weights(denoiser).items())
-    assert all(torch.equal(good[name], value) for name, value in checkpoints.newest(tmp_path).content["denoiser"].items())
+    assert all(torch.equal(checkpoint[name], value) for name, value in checkpoints.newest(tmp_path).content["denoiser"].items())
+    assert checkpoints.newest(tmp_path).content["step"] == 3
+    # to start it again, and again, does not bring it past these steps
+    for _ in range(3):
+        with pytest.raises(FloatingPointError, match=message):
+            list(dl.train(broken(range(2, 100)), dataset, replace(CONFIG, skip_limit=4), tmp_path))
+
+
+def test_a_run_of_which_every_step_was_skipped_does_not_end_well(dataset):
+    with pytest.raises(FloatingPointError, match="in the 12 steps up to 12, which were skipped; the weights are still those of step 0"):
+        list(dl.train(broken(range(1, 13)), dataset, CONFIG))
+    *_, step = dl.train(broken(range(1, 12)), dataset, CONFIG)
+    assert step.skipped == 11
 
 
 def test_fewer_skipped_steps_than_the_limit_do_not_end_training(dataset):

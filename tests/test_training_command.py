@@ -258,18 +258,65 @@ def test_losses_that_were_not_shown_count_in_the_mean_all_the_same(run_to_the_en
 
 
 def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path, capsys):
-    message = rf"^the last checkpoint in {tmp_path / 'model'} does not read back as it was written: look at the disk, and start again$"
-    with pytest.raises(OSError, match=message):
-        run_to_the_end([(300, 1.0, 0)])
-    dl.Denoiser(dl.UNet(num_classes=3), dl.cosine_schedule(1000), "v").save_pretrained(tmp_path / "aside")
-    ema = dl.Denoiser.from_pretrained(tmp_path / "aside")
+    def refused():
+        with pytest.raises(SystemExit) as ended:
+            run_to_the_end([(300, 1.0, 0)])
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    folder = tmp_path / "model"
+    message = f"the last checkpoint in {folder} does not read back as it was written: look at the disk, and start again\n"
+    assert refused() == f"python -m diffusion_lib.training: {message}"
+    ema = dl.Denoiser(dl.UNet(num_classes=3), dl.cosine_schedule(1000), "v")
+    config = TrainConfig(steps=300, device="cpu", precision="float32")
     older = {name: kind() for name, kind in checkpoints.CONTENT.items()} | dict(step=299, ema=ema.state_dict())
-    checkpoints.write(tmp_path / "model" / "checkpoints", older)
-    with pytest.raises(OSError, match=message):
-        run_to_the_end([(300, 1.0, 0)])
-    assert not (tmp_path / "model" / "config.json").exists()
-    checkpoints.write(tmp_path / "model" / "checkpoints", older | dict(step=300))
+    checkpoints.write(folder / "checkpoints", older)
+    assert message in refused()
+    assert not (folder / "config.json").exists()
+    checkpoints.write(folder / "checkpoints", older | dict(step=300))
+    assert refused().endswith("is another run's; expected a folder that no other run writes to\n")
+    ours = older | dict(step=300, run=checkpoints.identity(config, ema, tiny_dataset()))
+    checkpoints.write(folder / "checkpoints", ours)
     run_to_the_end([(300, 1.0, 0)])
-    assert dl.Denoiser.from_pretrained(tmp_path / "model").image_shape == tiny_dataset().image_shape
-    model = str(tmp_path / "model")
-    assert capsys.readouterr().out == f"saved to {model}: use diffusion_lib.Denoiser.from_pretrained({model!r})\n"
+    assert dl.Denoiser.from_pretrained(folder).image_shape == tiny_dataset().image_shape
+    assert capsys.readouterr().out == f"saved to {folder}: use diffusion_lib.Denoiser.from_pretrained({str(folder)!r})\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "glyph"], r"unknown dataset 'glyph'; expected one of 'glyphs', .+ Did you mean 'glyphs'\?"),
+        (["--steps", "50"], "warmup_steps=100 with steps=50; expected fewer than the steps"),
+        (["--dataset", "folder:nowhere"], r"nowhere is no folder; expected one with images, as in 'folder:my_pictures'"),
+        (["--device", "gpu"], r"device='gpu'; expected 'auto', 'cpu', .+"),
+        (["--base-channels", "9"], r".+expected.+"),
+    ],
+)
+def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path), "--images", "8", "--batch-size", "2", *arguments])
+    assert ended.value.code == 1
+    assert re.fullmatch(rf"python -m diffusion_lib.training: {message}\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(("checkpoint", "message"), [("step-00000007.pt", "after step-00000007.pt"), ("other", "at the first step")])
+def test_ctrl_c_tells_where_the_same_command_goes_on(begun, tmp_path, capsys, monkeypatch, checkpoint, message):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / checkpoint).touch()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path)])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"\nstopped: the same command goes on {message}\n"
+
+
+def test_a_run_that_went_wrong_saves_no_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(dl.Denoiser, "loss", lambda self, x0, y, t, eps: self(x0, t, y).eps.flatten(1).mean(1) * math.nan)
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), *TINY])
+    assert "loss or gradient was not finite in the 4 steps up to 4" in capsys.readouterr().err
+    assert not (tmp_path / "config.json").exists()
