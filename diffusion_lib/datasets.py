@@ -9,11 +9,13 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import HTTPException
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -88,20 +90,20 @@ def load_dataset(
 
     train: the training images, or others to test on (photo and folder have but one set). n: how many, None for all (glyphs:
     20,000 to train on, 4,000 to test). size: height and width for photo (default 64) and folder (default 32: shorter side
-    resized, centre cropped). seed: of the glyphs. root: where torchvision's datasets are kept instead of the cache folder,
-    $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
+    resized, centre cropped; what is transparent is white). seed: of the glyphs. root: where torchvision's datasets are kept
+    instead of the cache folder, $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
     """
     for option, value in (("n", n), ("size", size)):
         if value is not None and value < 1:
             raise ValueError(f"{option}={value}; expected 1 or more, or None for the default")
     if name.startswith("folder:"):
-        dataset = _folder(Path(name.removeprefix("folder:")).expanduser(), size or 32)
+        dataset = _folder(Path(name.removeprefix("folder:")).expanduser(), size or 32, n)
     elif name == "glyphs":
         dataset = _glyphs(n or (20_000 if train else 4_000), 2 * seed + (0 if train else 1))
     elif name == "photo":
         dataset = _photo(size or 64)
     elif name in TORCHVISION:
-        dataset = _torchvision(name, train, Path(root) if root is not None else cache_folder())
+        dataset = _torchvision(name, train, Path(root).expanduser() if root is not None else cache_folder())
     else:
         raise unknown_name("dataset", name, ["glyphs", "photo", *TORCHVISION, "folder:PATH"])
     if n is None or n >= len(dataset):
@@ -111,7 +113,7 @@ def load_dataset(
 
 def cache_folder() -> Path:
     """Where downloads are kept: $DIFFUSION_LIB_CACHE if set, else ~/.cache/diffusion_lib."""
-    return Path(os.environ.get("DIFFUSION_LIB_CACHE") or Path.home() / ".cache" / "diffusion_lib")
+    return Path(os.environ.get("DIFFUSION_LIB_CACHE") or "~/.cache/diffusion_lib").expanduser()
 
 
 @lru_cache(maxsize=8)
@@ -144,6 +146,8 @@ def _torchvision(name: str, train: bool, root: Path) -> ImageDataset:
                 "its files in that folder (root=… names another). The 'glyphs' dataset needs neither."
             ) from error
         source = _from_files(kind, name, root, train)
+    if source is None:
+        raise FileNotFoundError(f"{name} was downloaded to {root} and is not there; expected a folder that no other program cleans up")
     pixels = torch.as_tensor(np.asarray(source.data))
     pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
     return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long(), tuple(source.classes))
@@ -152,7 +156,10 @@ def _torchvision(name: str, train: bool, root: Path) -> ImageDataset:
 def _from_files(kind: type, name: str, root: Path, train: bool):
     """Torchvision's dataset, None if its files are not there."""
     try:
-        return kind(str(root), train=train)
+        source = kind(str(root), train=train)
+        if len(source.data) != len(source.targets):
+            raise ValueError(f"{len(source.data)} images and {len(source.targets)} labels")
+        return source
     except Exception as error:  # torchvision asserts, reshapes and unpacks, and says nothing of the file
         if isinstance(error, RuntimeError) and str(error).startswith("Dataset not found"):
             return None
@@ -173,16 +180,29 @@ def _download(kind: type, name: str, root: Path) -> None:
         for leftover in root.glob(f".{name}-*"):  # of a download that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as fresh:
-            kind(fresh, download=True)
+            _download_from_mirrors(kind, fresh)
             for file in sorted(path for path in Path(fresh).rglob("*") if path.is_file()):
                 place = root / file.relative_to(fresh)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(file, place)
 
 
+def _download_from_mirrors(kind: type, folder: str) -> None:
+    """Torchvision's download. By itself it turns to the next mirror only if one cannot be reached; here, for any reason."""
+    mirrors = list(getattr(kind, "mirrors", [])) or [None]
+    for number, mirror in enumerate(mirrors, 1):
+        try:
+            type(kind.__name__, (kind,), {} if mirror is None else dict(mirrors=[mirror]))(folder, download=True)
+            return
+        except (OSError, RuntimeError, HTTPException):
+            if number == len(mirrors):
+                raise
+
+
 @contextmanager
 def _patience(seconds: float) -> Iterator[None]:
-    """How long a host may say nothing. Torchvision sets no limit of its own; Python's applies to new connections of the whole process."""
+    """How long a host may say nothing; one that goes on sending is waited for. Torchvision sets no limit of its own; Python's applies to
+    new connections of the whole process."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -195,21 +215,37 @@ PATIENCE = 60.0  # seconds
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
-def _folder(path: Path, size: int) -> ImageDataset:
-    """All images in a folder, RGB. Sub-folders that hold images are classes; without such, there are no classes."""
+def _folder(path: Path, size: int, n: int | None) -> ImageDataset:
+    """The images in a folder, RGB. Sub-folders that hold images are classes, and take turns; without such, there are no classes."""
     if not path.is_dir():
         raise FileNotFoundError(f"{path} is no folder; expected one with images, as in 'folder:my_pictures'")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-    if not files:
+    of_class = defaultdict(list)
+    for file in _image_files(path):
+        of_class[file.relative_to(path).parts[0] if file.parent != path else ""].append(file)
+    if not of_class:
         raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    class_of: Callable[[Path], str] = lambda file: file.relative_to(path).parts[0] if file.parent != path else ""  # noqa: E731
-    names = sorted({class_of(file) for file in files})
-    if names == [""]:
-        return ImageDataset(_stack([_open_square(file, size) for file in files]), torch.full((len(files),), NO_LABEL), ())
-    if "" in names:
+    names = sorted(of_class)
+    if "" in names and len(names) > 1:
         raise ValueError(f"{path} holds images both beside and inside its sub-folders; expected one or the other (sub-folders are classes)")
-    labels = torch.tensor([names.index(class_of(file)) for file in files])
-    return ImageDataset(_stack([_open_square(file, size) for file in files]), labels, tuple(names))
+    rounds = zip_longest(*(of_class[name] for name in names))  # one of each class, so that the first n are of all classes
+    chosen = [(file, label) for files in rounds for label, file in enumerate(files) if file is not None][:n]
+    images = _stack([_open_square(file, size) for file, _ in chosen])
+    if names == [""]:
+        return ImageDataset(images, torch.full((len(chosen),), NO_LABEL), ())
+    return ImageDataset(images, torch.tensor([label for _, label in chosen]), tuple(names))
+
+
+def _image_files(path: Path) -> list[Path]:
+    """The image files in a folder and in those below, through links too, sorted; hidden ones (previews, mostly) left out."""
+    found, seen = [], set()
+    for folder, below, files in os.walk(path, followlinks=True):
+        if (place := os.path.realpath(folder)) in seen:  # a link back
+            below.clear()
+            continue
+        seen.add(place)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        found += [Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(file for file in found if file.is_file())
 
 
 def _open_square(file: Path, size: int):
@@ -221,7 +257,10 @@ def _open_square(file: Path, size: int):
             with Image.open(file, formats=IMAGE_FORMATS) as image:
                 if image.mode.startswith(("I", "F")):
                     raise ValueError(f"its pixels are of mode {image.mode}, not of 8 bits a channel")
-                return ImageOps.fit(ImageOps.exif_transpose(image).convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+                image = ImageOps.exif_transpose(image)
+                if "A" in image.getbands() or "transparency" in image.info:  # behind which any colour may hide
+                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+                return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
     except Exception as error:  # decoders raise whatever comes to their minds
         raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair, convert or remove it") from error
 

@@ -365,7 +365,7 @@ def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -
         raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
     low, high = dataset.images.aminmax()
     if not (low >= -1 and high <= 1):
-        raise ValueError(f"the dataset's images range from {low:.4g} to {high:.4g}; expected [-1, 1]: see diffusion_lib.datasets.to_float")
+        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]: see diffusion_lib.datasets.to_float")
     if denoiser.num_classes is not None:
         for label in (dataset.labels.min(), dataset.labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:

@@ -176,7 +176,39 @@ def test_sub_folders_are_classes(tmp_path):
     folder = dl.load_dataset(f"folder:{tmp_path}", size=8)
     assert folder.images.shape == (3, 3, 8, 8)
     assert folder.class_names == ("cat", "dog")
-    assert folder.labels.tolist() == [0, 0, 1]
+    assert folder.labels.tolist() == [0, 1, 0]
+
+
+def test_the_first_images_of_a_folder_are_of_all_its_classes(tmp_path):
+    for name in ("ant", "bee", "cat"):
+        for k in range(4):
+            save(tmp_path / name / f"{k}.png", colour=(60 * k, 0, 0))
+    (tmp_path / "cat" / "3.png").unlink()
+    whole, first = (dl.load_dataset(f"folder:{tmp_path}", size=8, n=n) for n in (None, 4))
+    assert (first.labels.tolist(), first.class_names) == ([0, 1, 2, 0], ("ant", "bee", "cat"))
+    assert whole.labels.tolist() == [0, 1, 2] * 3 + [0, 1]
+    assert torch.equal(whole.images[:4], first.images)
+
+
+def test_hidden_files_are_no_images_and_links_are_followed_once(tmp_path):
+    save(tmp_path / "elsewhere" / "1.png")
+    save(tmp_path / "data" / "cat" / "1.png")
+    save(tmp_path / "data" / "cat" / ".ipynb_checkpoints" / "1-checkpoint.png")
+    save(tmp_path / "data" / ".thumbnails" / "1.png")
+    (tmp_path / "data" / "cat" / "._1.png").write_bytes(b"what a Mac leaves")
+    (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "cat" / "back").symlink_to(tmp_path / "data")
+    folder = dl.load_dataset(f"folder:{tmp_path / 'data'}", size=8)
+    assert (folder.labels.tolist(), folder.class_names) == ([0, 1], ("cat", "dog"))
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGBA", (8, 8), (0, 0, 0, 255)).save(tmp_path / "b.png")
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "c.gif", transparency=0)
+    assert dl.load_dataset(f"folder:{tmp_path}", size=8).images.amax(dim=(1, 2, 3)).tolist() == [1, -1, 1]
 
 
 def test_images_are_cropped_to_their_centre_and_not_squeezed(tmp_path):
@@ -356,6 +388,18 @@ def test_a_bad_host_is_told_and_leaves_nothing_that_is_taken_for_whole(tmp_path,
         assert_whole(dl.load_dataset("mnist"))
 
 
+@pytest.mark.parametrize("kind", HOSTS)
+def test_when_a_mirror_is_bad_the_next_one_is_asked(mnist_host, monkeypatch, kind):
+    from torchvision.datasets import MNIST
+
+    monkeypatch.setattr("diffusion_lib.datasets.PATIENCE", 0.5)
+    send, _ = HOSTS[kind]
+    with mnist_host(send, chunked="chunk" in kind) as bad, mnist_host() as good:
+        monkeypatch.setattr(MNIST, "mirrors", [f"{bad.address}/", f"{good.address}/"])
+        assert_whole(dl.load_dataset("mnist"))
+    assert bad.asked
+
+
 LOAD = """
 import sys
 from torchvision.datasets import MNIST
@@ -450,6 +494,34 @@ def test_cifar10_is_in_colour_and_the_right_way_up(tmp_path, monkeypatch):
     cifar = dl.load_dataset("cifar10", root=tmp_path)
     assert torch.equal(dl.to_uint8(cifar.images), torch.from_numpy(pixels))
     assert (cifar.labels.tolist(), cifar.num_classes) == ([6, 9], 10)
+
+
+def test_as_many_labels_as_images_are_expected(tmp_path, mnist_host):
+    with mnist_host():
+        dl.load_dataset("mnist")
+    (tmp_path / "other").mkdir()
+    mnist_files(tmp_path / "other", IMAGES, LABELS[:3])
+    for file in (tmp_path / "other").rglob("train-labels*"):
+        content = gzip.decompress(file.read_bytes())
+        (tmp_path / "cache" / "MNIST" / "raw" / "train-labels-idx1-ubyte").write_bytes(content)
+    with pytest.raises(ValueError, match=r"the files of mnist in .+ are damaged \(4 images and 3 labels\); expected whole ones"):
+        dl.load_dataset("mnist")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, mnist_host, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    with mnist_host():
+        assert_whole(dl.load_dataset("mnist", root="~/data"))
+    assert (tmp_path / "home" / "data" / "MNIST").is_dir()
+    monkeypatch.setenv("DIFFUSION_LIB_CACHE", "~/data")
+    assert_whole(dl.load_dataset("mnist"))
+
+
+def test_files_that_vanish_after_the_download_are_named(tmp_path, mnist_host, monkeypatch):
+    monkeypatch.setattr("diffusion_lib.datasets._from_files", lambda *arguments, **options: None)
+    with mnist_host(), pytest.raises(FileNotFoundError, match=r"mnist was downloaded to .+ and is not there; expected a folder"):
+        dl.load_dataset("mnist")
 
 
 def test_the_cache_folder_can_be_moved(monkeypatch, tmp_path):
