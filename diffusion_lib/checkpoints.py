@@ -251,7 +251,8 @@ def _step(path: Path) -> int:
 def _paths(directory: Path) -> list[Path]:
     """The folder's checkpoints, newest first. Raises `OSError` if it cannot be looked into, so that none is overlooked."""
     try:
-        found = [Path(entry) for entry in os.scandir(directory) if re.fullmatch(r"step-[0-9]{8,18}\.pt", entry.name) and entry.is_file()]
+        with os.scandir(directory) as entries:
+            found = [Path(entry) for entry in entries if re.fullmatch(r"step-[0-9]{8,18}\.pt", entry.name) and entry.is_file()]
     except FileNotFoundError:
         return []
     return sorted(found, key=_step, reverse=True)
