@@ -1,4 +1,4 @@
-"""The networks that public courses train on 28x28 images, as denoisers, and the training that their own documentation recommends.
+"""Small networks of two much-used libraries, for 28x28 images, as denoisers, and the training that their documentation recommends.
 
     pip install -e '.[benchmarks]'
 

@@ -34,8 +34,9 @@ def throughput(results: dict) -> str:
     batch_size = results["rows"][0]["batch_size"]
     lines += [
         "",
-        f"Medians of {settings['rounds']} rounds, batches of {batch_size}; where a cell has two numbers, they are of training "
-        f"and of calls. A DDIM chain takes {sampling['overhead']:.1%} more than its network calls; 64 glyphs in 50 steps take "
+        f"Medians of {settings['rounds']} rounds, batches of {batch_size}; where a cell has two numbers, they are of training and of "
+        'calls; "times slower" and the last column are medians of the ratios of each round. A DDIM chain takes '
+        f"{sampling['overhead']:.1%} more than its network calls; 64 glyphs in 50 steps take "
         f"{sampling['seconds_of_64_glyphs_in_50_steps']:.1f} s. Measured on {machine(results)}.",
     ]
     return "\n".join(lines)
@@ -55,7 +56,7 @@ def caption(results: dict) -> str:
 
 def weights(results: dict) -> str:
     """Two rows for each model: its samples, and real images."""
-    lines = ["| model | parameters | images | read right | Frechet distance |", "|---|---|---|---|---|"]
+    lines = ["| model | parameters | images | read right | Fréchet distance |", "|---|---|---|---|---|"]
     for row in results["rows"]:
         for what, name, parameters in (("samples", row["model"], f"{row['parameters'] / 1e6:.2f} million"), ("real", "", "")):
             read, distance = (Estimate(**row[what][score]) for score in ("read_right", "frechet_distance"))

@@ -6,7 +6,7 @@
 The glyphs model that ships is asked for the 36 characters in turn. Its images are compared with as many held-out glyphs, which
 it never saw, and of which it takes as many of each character; the row "real" compares other held-out glyphs, chosen in the same
 way, with the same ones. The equal numbers matter: with 360 images drawn at random, which characters happen to be drawn moves
-the Frechet distance more than any sampler does. There is no kernel distance in the table: it is unbiased for images drawn
+the Fréchet distance more than any sampler does. There is no kernel distance in the table: it is unbiased for images drawn
 independently, and these are not.
 """
 
@@ -65,7 +65,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
     scores = Scores(y)
     dl.sample(model, min(n, batch_size), steps=2, y=y[:batch_size])  # not timed: the first calls are slower
 
-    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'read right':26}{'Frechet distance':26}")
+    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'read right':26}{'Fréchet distance':26}")
     real = scores(scores.other)
     print_row("real", "", "", real)
     runs = []

@@ -167,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
         results["rows"].append(row)
         common.write(options.out, results)
         distance = dl.metrics.Estimate(**row["frechet_distance"])
-        print(f"{name:28} {row['seconds']:6.0f} s {row['images']:8,} images   Frechet distance {distance}", flush=True)
+        print(f"{name:28} {row['seconds']:6.0f} s {row['images']:8,} images   Fréchet distance {distance}", flush=True)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def features(classifier: Classifier, images: Tensor, batch_size: int = 512) -> T
 
 
 def frechet_distance(real: Tensor, fake: Tensor, y: Tensor | None = None, resamples: int = 40, seed: int = 0) -> Estimate:
-    """Frechet distance of the normal distributions fitted to two sets of features (N, F) and (M, F); 0 is the best.
+    """Fréchet distance of the normal distributions fitted to two sets of features (N, F) and (M, F); 0 is the best.
 
     It falls as N and M grow, also between sets of one distribution: compare at equal sizes only. The interval is the value
     plus and minus 1.96 standard deviations over bootstrap resamples of both sets.

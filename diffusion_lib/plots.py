@@ -103,7 +103,7 @@ def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = N
 
 
 def plot_time_to_quality(results: dict, ax: Axes | None = None) -> Axes:
-    """Frechet distance against seconds of training, a curve for each network: `load_results("time_to_quality")`. Bars: 95% intervals."""
+    """Fréchet distance against seconds of training, a curve for each network: `load_results("time_to_quality")`. Bars: 95% intervals."""
     ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")[1] if ax is None else ax
     for name in dict.fromkeys(row["network"] for row in results["rows"]):
         rows = sorted((row for row in results["rows"] if row["network"] == name), key=lambda row: row["seconds"])

@@ -132,6 +132,17 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def one_below_the_other(*pictures: bytes) -> bytes:
+    """PNG pictures as one, as wide as the widest of them, on white."""
+    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    whole = Image.new("RGB", (max(picture.width for picture in opened), sum(picture.height for picture in opened)), "white")
+    top = 0
+    for picture in opened:
+        whole.paste(picture, (0, top))
+        top += picture.height
+    return png(np.array(whole))
+
+
 def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
     """Repeats pixels so that a still picture is about `width` wide where nothing else scales it."""
     factor = max(1, round(width / pixels.shape[1]))

@@ -12,9 +12,9 @@ import torch
 import traitlets
 from torch import Tensor
 
-from diffusion_lib.plots import image_grid
+from diffusion_lib.plots import image_grid, plot_loss
 from diffusion_lib.training import TrainStep
-from diffusion_lib.widgets.base import FrameWidget, filmstrip, fingerprint, front_end, png
+from diffusion_lib.widgets.base import FrameWidget, figure_png, filmstrip, fingerprint, front_end, one_below_the_other, png
 
 UPDATE_EVERY = 0.5  # seconds between two updates of the loss curve
 
@@ -64,12 +64,14 @@ class TrainingWidget(FrameWidget):
             self.panel_names, self.panel_shape = list(grids), shape
             self.steps = [*self.steps, step]
             self.pictures = [*self.pictures, png(row[..., 0] if grey else row, 16 if grey else None)]
-        self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
 
     def _show_last(self) -> None:
         self.frame = max(0, len(self.steps) - 1)
         if self.steps:
             self.step = self.steps[-1]  # which the frame's change sets only if there is one
+            curve = figure_png(plot_loss(np.frombuffer(self.losses, np.float32)).figure) if self.losses else None
+            film = filmstrip(self._films, [f"step {step}" for step in self.steps])
+            self.still = film if curve is None else one_below_the_other(curve, film)
 
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
