@@ -69,7 +69,7 @@ class TrainingWidget(FrameWidget):
         self.frame = max(0, len(self.steps) - 1)
         if self.steps:
             self.step = self.steps[-1]  # which the frame's change sets only if there is one
-            curve = figure_png(plot_loss(np.frombuffer(self.losses, np.float32)).figure) if self.losses else None
+            curve = figure_png(plot_loss(np.frombuffer(self.losses, np.float32), 0.9).figure) if self.losses else None
             film = filmstrip(self._films, [f"step {step}" for step in self.steps])
             self.still = film if curve is None else one_below_the_other(curve, film)
 
