@@ -133,14 +133,16 @@ def figure_png(figure: Figure) -> bytes:
 
 
 def one_below_the_other(*pictures: bytes) -> bytes:
-    """PNG pictures as one, as wide as the widest of them, on white."""
+    """PNG pictures as one, as wide as the widest of them, on white, in 16 colours: enough for grey images and a curve."""
     opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
     whole = Image.new("RGB", (max(picture.width for picture in opened), sum(picture.height for picture in opened)), "white")
     top = 0
     for picture in opened:
         whole.paste(picture, (0, top))
         top += picture.height
-    return png(np.array(whole))
+    buffer = io.BytesIO()
+    whole.quantize(16, dither=Image.Dither.NONE).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
