@@ -69,7 +69,12 @@ def seeded_dropout(denoiser: torch.nn.Module, seed: int) -> Iterator[None]:
     # others may draw without a module that tells so
     draws = not isinstance(denoiser.network, UNet) or denoiser.network.config["dropout"] > 0
     every = range(torch.cuda.device_count()) if draws else ()  # what manual_seed seeds; named, or torch warns if there are several
-    with torch.random.fork_rng(every, enabled=draws):
-        if draws:
-            torch.manual_seed(seed)
-        yield
+    mps = torch.mps.get_rng_state() if draws and torch.backends.mps.is_available() else None  # which fork_rng knows nothing of
+    try:
+        with torch.random.fork_rng(every, enabled=draws):
+            if draws:
+                torch.manual_seed(seed)
+            yield
+    finally:
+        if mps is not None:
+            torch.mps.set_rng_state(mps)

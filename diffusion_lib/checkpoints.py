@@ -6,7 +6,6 @@ weight is not taken for a trained one. What they hold is looked at before any of
 """
 
 import errno
-import io
 import math
 import os
 import pickle
@@ -19,6 +18,7 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, optimizer=dict, scal
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
+SCALE = {"scale", "_growth_tracker"}  # what changes in a loss scaler
 
 
 @dataclass
@@ -44,7 +45,7 @@ class State:
     def restore(self, denoiser, ema_denoiser, optimizer, scaler) -> int:
         """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions.
 
-        The state must fit: see `check_fit`. Of the optimizer it is the moments alone: its settings are those of the code.
+        The state must fit: see `check_fit`. The settings of optimizer and scaler are those of the code.
         """
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
             places = model.state_dict()
@@ -57,27 +58,25 @@ class State:
         }
         optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
-            scaler.load_state_dict(self.content["scaler"])
+            scaler.load_state_dict(scaler.state_dict() | {name: self.content["scaler"][name] for name in SCALE})
         return self.content["step"]
 
 
 def identity(config, denoiser, dataset) -> dict:
-    """What makes two runs the same run: numbers, strings and lists, by name.
-
-    Raises `ValueError` if the network's `config` holds something else: a checkpoint could not be read back.
-    """
+    """What makes two runs the same run: numbers, strings and lists, by name."""
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
     known = getattr(denoiser.network, "config", None)
-    for name, value in known.items() if isinstance(known, Mapping) else ():
-        value = value.item() if isinstance(value, np.generic) else value
-        if not _is_plain(value):
-            raise ValueError(f"the network's config has {name}={value!r}; expected numbers, strings, None, and lists or dicts of them")
-        run[f"network.{name}"] = value
+    run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
         data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
     run["dataset"] = f"{len(dataset)} images of {dataset.image_shape}, digest {data.hexdigest()}"
     return run | dict(prediction=denoiser.prediction, alpha_bar=denoiser.schedule.alpha_bar.tolist())
+
+
+def difference(ours: dict, theirs: dict) -> str | None:
+    """The name of something in which two runs differ, by their `identity`; None if they are the same run."""
+    return next((name for name in sorted(ours.keys() | theirs.keys()) if not _same(ours.get(name), theirs.get(name))), None)
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
@@ -113,24 +112,27 @@ def write(directory: str | Path, content: dict, seen: set[str] | None = None) ->
     if seen is not None and (others := names(directory) - seen):
         raise OSError(f"{directory} holds {min(others)}, which this run has not written; expected a folder that no other run writes to")
     path = directory / f"step-{content['step']:08d}.pt"
-    # not into the file itself: torch would call a Ctrl-C meanwhile a full disk
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
     try:
-        write_whole({path: buffer.getbuffer()})
+        # torch is given the path, not the file: it would call a Ctrl-C meanwhile a full disk
+        write_whole({path: lambda unfinished: torch.save(content, str(unfinished))})
     except OSError as error:
         kept = [old.name for old in _paths(directory) if _step(old) < content["step"]][:1]
         way_out = f"{kept[0]} is still there: the same call goes on from it" if kept else "No checkpoint is there yet"
         raise OSError(f"{error}. {way_out}") from error
     if seen is not None:
         seen.add(path.name)
-    paths = _paths(directory)
-    last = paths.index(path)
-    with suppress(OSError):  # what is in the way may stay
-        for later in paths[:last]:
-            os.replace(later, later.with_suffix(".damaged"))
-        for old in [*paths[last + KEEP :], *directory.glob("step-*.pt.*.tmp")]:  # a .tmp is what a run that was killed left behind
-            old.unlink(missing_ok=True)
+    here = _paths(directory)
+    later = [each for each in here if _step(each) > content["step"]]
+    older = [each for each in here if _step(each) <= content["step"]][KEEP:]
+    for each in later:
+        place = each.with_suffix(".damaged")
+        with suppress(OSError):  # here and below: what is in the way may stay
+            os.replace(each, place if not place.exists() else each.with_suffix(f".{token_hex(4)}.damaged"))
+    # what a run that was killed left behind; the second form is an older version's
+    killed = [each for form in ("step-*.pt.*.tmp", "step-????????.tmp") for each in directory.glob(form)]
+    for each in [*older, *killed]:
+        with suppress(OSError):
+            each.unlink(missing_ok=True)
     return path
 
 
@@ -143,7 +145,7 @@ def newest(directory: str | Path) -> State | None:
     for path, before in zip_longest(paths, paths[1:]):
         try:
             return State(path, _read(path))
-        except (OSError, MemoryError):
+        except (OSError, MemoryError, ImportError):
             raise
         except Exception as error:  # unpickling raises whatever a damaged file leads it to
             # the commonest one's text tells how to execute what a stranger may have sent
@@ -153,18 +155,35 @@ def newest(directory: str | Path) -> State | None:
     return None
 
 
+def check_readable(path: Path) -> None:
+    """Raises `ValueError` if a checkpoint just written cannot be read back: what a network keeps in its state is its own affair."""
+    try:
+        _read(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"{path} was written and cannot be read back; expected a network whose state_dict() holds tensors, numbers, strings, and "
+            "lists and dicts of them alone"
+        ) from error
+
+
 def _read(path: Path) -> dict:
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums it writes
             # compressed data may unpack to any size; of what attributes call a folder, torch reads nothing and leaves the tensor unfilled
             if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in archive.infolist()):
                 raise ValueError("it holds compressed data or file attributes, which torch.save does not write")
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("its parts are larger than the whole")
             if (entry := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {entry} is wrong")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise MemoryError(f"{path} could not be read for want of memory; expected room for it") from error
+        if isinstance(error, TimeoutError):
+            raise
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # what zipfile meets when it follows a damaged number
             raise OSError(f"{path} could not be read ({error.strerror}); expected a file that can be: mend it, or move it away") from error
         raise ValueError(_first_line(error)) from error
@@ -176,6 +195,9 @@ def _read(path: Path) -> dict:
     for name in ("run", "scaler"):
         if not _is_plain(content[name]):
             raise ValueError(f"its {name} holds something other than numbers, strings and lists of them")
+    for name in ("denoiser", "ema"):
+        if not all(isinstance(key, str) for key in content[name]):
+            raise ValueError(f"its {name} holds something other than tensors by name")
     return content
 
 
@@ -183,25 +205,29 @@ def check_fit(state: State, run: dict, denoiser, optimizer, directory: str | Pat
     """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
     this denoiser and its new optimizer."""
     found, weights = state.content, {name: _form(value) for name, value in denoiser.state_dict().items()}
-    theirs = found["run"] | {name: _form(value) for name, value in found["denoiser"].items()}
-    ours = run | weights
-    for name in sorted(ours.keys() | theirs.keys()):
-        if not _same(ours.get(name), theirs.get(name)):
+    pairs = [(run, found["run"]), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
+    for ours, theirs in pairs:
+        if (name := difference(ours, theirs)) is not None:
             hint = " (glyphs are drawn a little differently by other kinds of processors)" if name == "dataset" else ""
             raise ValueError(
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
                 f"expected the same run: use another folder than {directory}, or remove it to start afresh"
             )
-    moments = found["optimizer"].get("state")
+    moments, scaler = found["optimizer"].get("state"), found["scaler"]
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     wrong = [
+        ("step", not 1 <= found["step"] <= run["steps"]),
         ("ema", {name: _form(value) for name, value in found["ema"].items()} != weights),
         ("optimizer", not (isinstance(moments, dict) and moments) or not all(_is_moment_of(parameters, *each) for each in moments.items())),
-        ("scaler", not all(isinstance(value, int | float) and 0 <= value < math.inf for value in found["scaler"].values())),
+        ("scaler", bool(scaler) and not (scaler.keys() >= SCALE and all(_is_scale(scaler[name]) for name in SCALE))),
     ]
     for name, is_wrong in wrong:
         if is_wrong:
             raise ValueError(f"{state.path} holds no state of this run under {name!r}; expected what training wrote: move it away")
+
+
+def _is_scale(value: object) -> bool:
+    return type(value) in (int, float) and 0 <= value < math.inf
 
 
 def _is_moment_of(parameters: list[Tensor], number: object, entry: object) -> bool:
@@ -209,26 +235,42 @@ def _is_moment_of(parameters: list[Tensor], number: object, entry: object) -> bo
     if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(entry, dict) or entry.keys() != MOMENTS:
         return False
     like = dict(step=torch.zeros(()), exp_avg=parameters[number], exp_avg_sq=parameters[number])
-    return all(_form(value) == _form(like[name]) for name, value in entry.items())
+    if not all(_form(value) == _form(like[name]) for name, value in entry.items()):
+        return False
+    return all(value.isfinite().all() for value in entry.values()) and bool((entry["exp_avg_sq"] >= 0).all())
 
 
 def _form(value: object) -> object:
     """What must be the same of a tensor that takes the place of another; None of what is no tensor with its numbers in memory."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+    if not isinstance(value, Tensor) or value.is_nested or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return None
     return tuple(value.shape) if value.dtype == torch.float32 else (tuple(value.shape), str(value.dtype))
 
 
 def _same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):  # alpha_bar: kinds of processors differ by 1e-14
-        return all(map(_same, ours, theirs))
-    if isinstance(ours, float) and isinstance(theirs, float):
-        return math.isclose(ours, theirs, rel_tol=1e-12)
+    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
+        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
+    if isinstance(ours, float) and isinstance(theirs, float):  # alpha_bar: kinds of processors differ by 1e-14
+        return math.isclose(ours, theirs, rel_tol=1e-12) or (math.isnan(ours) and math.isnan(theirs))
     return ours == theirs
 
 
+def _plain(value: object) -> object:
+    """What can be compared with the value, made of numbers, strings, None, lists and dicts alone: `weights_only=True` reads no other."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, Mapping):
+        return {name if isinstance(name, str) else repr(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # where an object lies in memory is another place in each run
+
+
 def _is_plain(value: object) -> bool:
-    """Whether it is made of numbers, strings, None, lists and dicts alone, which `weights_only=True` reads back."""
+    """Whether it is made of numbers, strings, None, lists and dicts alone."""
     if isinstance(value, dict):
         return all(isinstance(name, str) and _is_plain(each) for name, each in value.items())
     return all(map(_is_plain, value)) if isinstance(value, list | tuple) else value is None or type(value) in (bool, int, float, str)

@@ -212,6 +212,7 @@ def _patience(seconds: float) -> Iterator[None]:
 
 
 PATIENCE = 60.0  # seconds
+MOST_FOLDERS = 10_000
 TORCHVISION = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}
 
 
@@ -237,13 +238,16 @@ def _folder(path: Path, size: int, n: int | None) -> ImageDataset:
 
 def _image_files(path: Path) -> list[Path]:
     """The image files in a folder and in those below, through links too, sorted; hidden ones (previews, mostly) left out."""
-    found, seen = [], set()
-    for folder, below, files in os.walk(path, followlinks=True):
-        if (place := os.path.realpath(folder)) in seen:  # a link back
-            below.clear()
-            continue
-        seen.add(place)
-        below[:] = sorted(name for name in below if not name.startswith("."))
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = []
+    for number, (folder, below, files) in enumerate(os.walk(path, onerror=refuse, followlinks=True)):
+        if number == MOST_FOLDERS:  # links from each to each other make of ten folders millions
+            raise ValueError(f"{path} leads to more than {MOST_FOLDERS:,} folders, links followed; expected fewer")
+        above = {os.path.realpath(each) for each in (folder, *Path(folder).parents)}
+        below[:] = sorted(name for name in below if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in above)
         found += [Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
     return sorted(file for file in found if file.is_file())
 

@@ -67,7 +67,7 @@ class TrainConfig:
 
     def __post_init__(self):
         # numpy's numbers, too, and as Python's own: a checkpoint holds no others
-        for field in fields(self):
+        for field in fields(TrainConfig):
             object.__setattr__(self, field.name, _as_plain(type(field.default), field.name, getattr(self, field.name)))
         for name in ("steps", "batch_size", "checkpoint_every", "skip_limit"):
             if getattr(self, name) < 1:
@@ -92,8 +92,10 @@ class TrainConfig:
 
 def _as_plain(kind: type, name: str, value: object) -> int | float | str:
     try:
-        if kind is str and isinstance(value, str):
+        if kind is str and isinstance(value, str | torch.device):
             return str(value)
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
         if kind is not str and not isinstance(value, str | bytes):
             return operator.index(value) if kind is int else float(value)
     except TypeError:
@@ -142,12 +144,13 @@ class Skips:
         self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
         self.longest = torch.zeros((), dtype=torch.long, device=device)  # so that a row that has ended when it is looked at counts too
 
-    def add(self, loss: Tensor, grad_norm: Tensor) -> None:
-        """Counts a step."""
+    def add(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
+        """Counts a step, and tells whether it was skipped."""
         skipped = ~(loss.isfinite() & grad_norm.isfinite())
         self.count += skipped
         self.in_a_row = (self.in_a_row + 1) * skipped
         self.longest = torch.maximum(self.longest, self.in_a_row)
+        return skipped
 
     def check(self, step: int) -> None:
         """Raises `FloatingPointError` if `limit` steps in a row were skipped, `step` being the last one counted. Waits for the device."""
@@ -183,7 +186,8 @@ def train(
     """Trains `denoiser` in place on `dataset`, yielding after every update; the device it is moved to is `config.device`.
 
     checkpoint_dir: a checkpoint is written there every `checkpoint_every` steps and at the end. If one is there already,
-    training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped.
+    training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped. If none is there yet, it starts
+    from the weights that `denoiser` has: after a run that was stopped before its first checkpoint, make a new one.
     accelerator: an `accelerate.Accelerator`, for several processes; each calls `train` with the same arguments, and gets the same
     steps. Device, precision and gradient accumulation are then the accelerator's. All processes must see `checkpoint_dir`.
     If it is set to FSDP (version 2), weights, average and the optimizer's moments are spread over the processes, and stay so: all of
@@ -205,11 +209,12 @@ def train(
     state, run, seen = None, {}, set()
     if checkpoint_dir is not None:
         run, seen = checkpoints.identity(config, denoiser, dataset), checkpoints.names(checkpoint_dir)
-        state = checkpoints.newest(checkpoint_dir)
+        with nullcontext() if accelerator is None else _failing_together():
+            state = checkpoints.newest(checkpoint_dir)
+            if state is not None:
+                checkpoints.check_fit(state, run, denoiser, make_optimizer(denoiser, config), checkpoint_dir)
         if accelerator is not None:
             _check_same_checkpoint(state, checkpoint_dir)
-        if state is not None:
-            checkpoints.check_fit(state, run, denoiser, make_optimizer(denoiser, config), checkpoint_dir)
         Path(checkpoint_dir).mkdir(parents=True, exist_ok=True)
     denoiser.image_shape = dataset.image_shape
     return _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, dtype, accelerator)
@@ -238,7 +243,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, 
     if state is not None:
         first = state.restore(denoiser, ema.denoiser, optimizer, scaler if scales else None) + 1
         state = None  # four times the weights' memory
-    skips, due = Skips(min(config.skip_limit, config.steps), device), False
+    skips, due, written = Skips(min(config.skip_limit, config.steps), device), False, False
     parts = parts_of_batch(config.batch_size, accelerator)
 
     with freed_memory_is_kept():
@@ -247,6 +252,7 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, 
             lr = learning_rate(step, config)
             for group in optimizer.param_groups:
                 group["lr"] = lr
+            before = [buffer.clone() for buffer in denoiser.buffers()]
 
             loss = torch.zeros((), device=device)
             for part in parts:
@@ -265,8 +271,10 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, 
             scaler.step(optimizer)
             scaler.update(None if scales else 1.0)
             optimizer.zero_grad()
+            skipped = skips.add(loss, grad_norm)
+            for buffer, old in zip(denoiser.buffers(), before, strict=True):  # the forward pass has changed running statistics already
+                buffer.copy_(torch.where(skipped, old, buffer))
             ema.update(denoiser, step)
-            skips.add(loss, grad_norm)
             due = due or (checkpoint_dir is not None and step % config.checkpoint_every == 0)
             if device.type == "cpu" or due or step % config.skip_limit == 0 or step == config.steps:  # elsewhere, to look is to wait
                 skips.check(step)
@@ -277,7 +285,10 @@ def _train(denoiser, dataset, config, checkpoint_dir, state, run, seen, device, 
                 content = checkpoints.content(step, run, denoiser, ema.denoiser, optimizer, scaler if scales else None, keep=writes)
                 with nullcontext() if accelerator is None else _failing_together():
                     if writes:
-                        checkpoints.write(checkpoint_dir, content, seen)
+                        path = checkpoints.write(checkpoint_dir, content, seen)
+                        if not written:
+                            checkpoints.check_readable(path)
+                        written = True
                 del content  # whole, where weights are spread
             yield TrainStep(step, loss, grad_norm, lr, denoiser, ema.denoiser, skips.count.clone())
 
@@ -331,17 +342,21 @@ def _check_same_checkpoint(state: checkpoints.State | None, directory: str | Pat
 
 @contextmanager
 def _failing_together() -> Iterator[None]:
-    """Within, the first process does something and the others nothing; afterwards all go on, or all raise its `OSError`."""
-    from accelerate.utils import broadcast_object_list
+    """Within, each process does something; afterwards all go on, or all raise: those that failed their own exception, the others an
+    `OSError` that tells it."""
+    from accelerate.utils import gather_object
 
     failure = None
     try:
         yield
-    except OSError as error:
+    except Exception as error:
         failure = error
-    [said] = broadcast_object_list([failure and str(failure)])
-    if said is not None:
-        raise failure or OSError(f"in the first process: {said}")
+    said = gather_object([None if failure is None else f"{failure}" or type(failure).__name__])
+    if failure is not None:
+        raise failure
+    for process, text in enumerate(said):
+        if text is not None:
+            raise OSError(f"in {f'process {process}' if process else 'the first process'}: {text}")
 
 
 @torch.no_grad()
@@ -385,7 +400,8 @@ def _check_accelerator(accelerator: "Accelerator", config: TrainConfig) -> None:
         raise ValueError(
             f"device={config.device!r} and precision={config.precision!r} with an accelerator; expected 'auto': they are the accelerator's"
         )
-    if (started := int(os.environ.get("WORLD_SIZE") or accelerator.num_processes)) != accelerator.num_processes:
+    started = accelerator.num_processes if "RANK" not in os.environ else int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
         raise ValueError(
             f"accelerate counts {accelerator.num_processes} process where WORLD_SIZE={started} were started, so each would train alone; "
             f"expected {started}: make Accelerator(cpu=True) where there are no GPUs (--device cpu, on the command line)"
@@ -404,7 +420,7 @@ def launched(device: str, precision: str) -> "Accelerator | None":
     Device and precision are the options of the command line; where they say "auto", accelerate's own settings decide.
     Raises `ValueError` for a device other than "auto" and "cpu".
     """
-    if not any(name == "WORLD_SIZE" or name.startswith("ACCELERATE_") for name in os.environ):
+    if not any(name == "RANK" or name.startswith("ACCELERATE_") for name in os.environ):  # WORLD_SIZE alone may be a cluster's word
         return None
     if device not in ("auto", "cpu"):
         raise ValueError(f"device={device!r} in a process that was launched; expected 'auto' or 'cpu': each process has its own GPU")
@@ -416,7 +432,7 @@ def launched(device: str, precision: str) -> "Accelerator | None":
     # accelerate looks for other processes on a CPU only if it is told that there is no GPU
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=None if precision == "auto" else ACCELERATES[precision])
-    if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ:
+    if accelerator.num_processes == 1 and "MASTER_ADDR" in os.environ and "RANK" not in os.environ:
         warnings.warn(
             "accelerate's launcher was asked for several processes and has started one: on CPUs it starts more only through mpirun. "
             "For several, use torchrun",
@@ -443,6 +459,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("base_channels", "norm_groups"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **formatter)
     parser.add_argument("--unconditional", action="store_true", help="do not tell the network the classes")
+    parser.add_argument("--traceback", action="store_true", help="when something goes wrong, show where in the code")
     parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, time that long runs get back")
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **formatter)
@@ -455,7 +472,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _train_and_save(options, config)
     except (OSError, ValueError, FloatingPointError, MemoryError) as error:
-        parser.exit(1, f"{parser.prog}: {error}\n")
+        if options.traceback:
+            raise
+        parser.exit(1, f"{parser.prog}: {str(error) or type(error).__name__}\n")
     except KeyboardInterrupt:
         done = max(checkpoints.names(options.out / "checkpoints"), default=None)
         parser.exit(130, f"\nstopped: the same command goes on {f'after {done}' if done else 'at the first step'}\n")
@@ -496,6 +515,8 @@ def _train_and_save(options: argparse.Namespace, config: TrainConfig) -> None:
                 seen += 1
                 average += (loss - average) * max(0.01, 1 / seen)
         losses.clear()
+        if progress.n == 0:  # or the steps of a run that goes on would seem to have taken no time
+            progress.initial = progress.n = progress.last_print_n = step.step - 1
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()
@@ -503,7 +524,7 @@ def _train_and_save(options: argparse.Namespace, config: TrainConfig) -> None:
         state = checkpoints.newest(options.out / "checkpoints")
         if state is None or state.content["step"] != config.steps:
             raise OSError(f"the last checkpoint in {options.out} does not read back as it was written: look at the disk, and start again")
-        if state.content["run"] != checkpoints.identity(config, denoiser, dataset):
+        if checkpoints.difference(state.content["run"], checkpoints.identity(config, denoiser, dataset)) is not None:
             raise OSError(f"the last checkpoint in {options.out} is another run's; expected a folder that no other run writes to")
         ema.image_shape = dataset.image_shape
         ema.load_state_dict(state.content["ema"])

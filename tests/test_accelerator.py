@@ -90,7 +90,7 @@ def test_gradients_are_averaged_once_a_step_and_losses_too(alone, monkeypatch, t
     config = replace(AUTO, steps=2, warmup_steps=0, checkpoint_every=1)
     losses = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), config, tmp_path, accelerator)]
     one_step = [("apart", "Objective")] * 4 + [("loss", "mean"), "written"]
-    assert done == ["weights taken", "prepared", *one_step, *one_step]
+    assert done == ["written", "weights taken", "prepared", *one_step, *one_step]  # the first: a checkpoint is looked for
 
     done.clear()
     without = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(config, device="cpu", precision="float32"))]
@@ -115,7 +115,7 @@ def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
 
 def test_a_process_that_finds_another_checkpoint_than_the_others_is_refused(alone, tmp_path, monkeypatch):
     process = alone(cpu=True)
-    monkeypatch.setattr("accelerate.utils.gather_object", lambda steps: [*steps, 3])  # the other one's
+    monkeypatch.setattr("accelerate.utils.gather_object", lambda said: [*said, None if said == [None] else 3])  # the other one's
     message = rf"the processes would go on after steps \[0, 3\]; expected the same for all: {tmp_path} must be one folder for all$"
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, tmp_path, process)
@@ -128,7 +128,7 @@ def test_a_process_that_finds_another_checkpoint_than_the_others_is_refused(alon
 @pytest.fixture
 def by_hand(monkeypatch):
     """As in a process that no launcher has started; what accelerate would be made with is returned instead of it."""
-    for name in [name for name in os.environ if name == "WORLD_SIZE" or name.startswith("ACCELERATE_")]:
+    for name in [name for name in os.environ if name in ("RANK", "WORLD_SIZE") or name.startswith("ACCELERATE_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
 
@@ -140,12 +140,12 @@ def by_hand(monkeypatch):
 
 
 def test_a_process_started_by_hand_has_no_accelerator(by_hand):
-    by_hand.setenv("WORLD", "2")
+    by_hand.setenv("WORLD_SIZE", "2")  # which a cluster may say of its machines
     by_hand.setenv("MY_ACCELERATE_SETTING", "1")
     assert launched("auto", "auto") is None
 
 
-@pytest.mark.parametrize("name", ["WORLD_SIZE", "ACCELERATE_USE_CPU"])
+@pytest.mark.parametrize("name", ["RANK", "ACCELERATE_USE_CPU"])
 def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
     by_hand.setenv(name, "1")
     by_hand.setattr("torch.accelerator.is_available", lambda: True)
@@ -158,12 +158,13 @@ def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
 
 def test_without_a_gpu_accelerate_is_told_so(by_hand):
     """Else it does not look for the other processes, and each would train alone."""
-    by_hand.setenv("WORLD_SIZE", "2")
+    by_hand.setenv("RANK", "0")
     by_hand.setattr("torch.accelerator.is_available", lambda: False)
     assert launched("auto", "float32") == dict(cpu=True, mixed_precision="no")
 
 
 def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
@@ -178,6 +179,6 @@ def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
 
 @pytest.mark.parametrize(("fastest", "name"), [(torch.bfloat16, "bf16"), (None, "no")])
 def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, fastest, name):
-    by_hand.setenv("WORLD_SIZE", "2")
+    by_hand.setenv("RANK", "0")
     by_hand.setattr(training, "choose_precision", lambda precision, device: fastest if (precision, device) == ("auto", "cpu") else 0)
     assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)

@@ -202,6 +202,38 @@ def test_hidden_files_are_no_images_and_links_are_followed_once(tmp_path):
     assert (folder.labels.tolist(), folder.class_names) == ([0, 1], ("cat", "dog"))
 
 
+def test_a_folder_that_two_links_lead_to_is_in_both_places(tmp_path):
+    save(tmp_path / "pool" / "1.png")
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "common").symlink_to(tmp_path / "pool")
+    assert dl.load_dataset(f"folder:{tmp_path / 'data'}", size=8).labels.tolist() == [0, 1]
+
+
+def test_folders_that_lead_to_far_too_many_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffusion_lib.datasets.MOST_FOLDERS", 100)
+    for name in "abcdef":  # each with links to all others: some two thousand ways
+        (tmp_path / name).mkdir()
+        for other in "abcdef":
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    with pytest.raises(ValueError, match="leads to more than 100 folders, links followed; expected fewer"):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_not_left_out(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "b" / "1.png")
+
+    def scandir(path, look=os.scandir):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="b'"):
+        dl.load_dataset(f"folder:{tmp_path}", size=8)
+
+
 def test_what_is_transparent_is_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
     Image.new("RGBA", (8, 8), (0, 0, 0, 255)).save(tmp_path / "b.png")

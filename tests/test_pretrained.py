@@ -95,6 +95,28 @@ def test_a_kill_between_the_two_files_leaves_no_mixture_of_two_models(saved, mon
         dl.Denoiser.from_pretrained(saved)
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_model_that_cannot_be_replaced_is_not_lost(saved, monkeypatch, file):
+    """On Windows, for one, somebody may have it open."""
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def replace(source, target, rename=os.replace):
+        if file == source.name or (file == target.name == "model.safetensors"):
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match=rf"{file} could not be written \(Permission denied\); expected a place that can be written to"):
+        tiny_denoiser("eps").save_pretrained(saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_what_a_killed_save_left_behind_is_removed_by_the_next(saved):
+    (saved / "model.safetensors.01234567.tmp").write_bytes(b"half")
+    tiny_denoiser("v").save_pretrained(saved)
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+
+
 def test_weights_that_could_not_be_read_back_are_not_saved(tmp_path):
     denoiser = tiny_denoiser()
     denoiser.network.stem.bias.data[0] = torch.nan

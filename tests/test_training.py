@@ -239,11 +239,11 @@ def test_a_config_that_cannot_be_is_refused(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(steps=10.0), "steps=10.0 is of type float; expected a whole number"),
+        (dict(steps=10.5), "steps=10.5 is of type float; expected a whole number"),
         (dict(seed="0"), "seed='0' is of type str; expected a whole number"),
         (dict(lr="0.1"), "lr='0.1' is of type str; expected a number"),
         (dict(grad_clip=None), "grad_clip=None is of type NoneType; expected a number"),
-        (dict(device=torch.device("cpu")), "is of type device; expected a string"),
+        (dict(device=0), "device=0 is of type int; expected a string"),
     ],
 )
 def test_a_config_of_other_types_is_refused(options, message):
@@ -253,6 +253,7 @@ def test_a_config_of_other_types_is_refused(options, message):
 
 def test_numpys_numbers_are_taken_as_pythons_own():
     config = dl.TrainConfig(steps=np.int64(5), lr=np.float32(0.5), grad_clip=2, seed=torch.tensor(3), precision=np.str_("float32"))
+    assert dl.TrainConfig(device=torch.device("cpu"), steps=1e3) == dl.TrainConfig(device="cpu", steps=1000)
     values = [config.steps, config.lr, config.grad_clip, config.seed, config.precision]
     assert [(value, type(value)) for value in values] == [(5, int), (0.5, float), (2.0, float), (3, int), ("float32", str)]
 
@@ -356,6 +357,27 @@ def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_pat
     assert all(value.isfinite().all() for value in weights(step.ema).values())
     moments = checkpoints.newest(tmp_path).content["optimizer"]["state"].values()
     assert all(float(entry["step"]) == 9 and entry["exp_avg_sq"].isfinite().all() for entry in moments)
+
+
+def test_a_skipped_step_leaves_running_statistics_as_they_were():
+    class Normed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.conv, self.norm = 0, torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1)
+
+        def forward(self, xt, t, y=None):
+            self.calls += 1
+            return self.norm(self.conv(xt * math.inf if self.calls == 3 else xt))
+
+    denoiser = dl.Denoiser(Normed(), dl.linear_schedule(20))
+    states = [
+        {**weights(step.denoiser), "ema": step.ema.network.norm.running_mean.clone(), "skipped": step.skipped}
+        for step in dl.train(denoiser, tiny_dataset(), CONFIG)
+    ]
+    assert states[-1]["skipped"] == 1
+    assert all(torch.equal(states[1][name], states[2][name]) for name in weights(denoiser))
+    assert not torch.equal(states[2]["network.norm.running_mean"], states[3]["network.norm.running_mean"])
+    assert all(value.isfinite().all() for state in states for value in state.values())
 
 
 def test_a_checkpoint_that_was_due_in_a_row_of_skipped_steps_is_written_after_it(dataset, tmp_path):

@@ -49,6 +49,16 @@ def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, caps
     torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), first, rtol=0, atol=0)
 
 
+def test_a_run_that_was_finished_on_another_processor_is_saved(tmp_path):
+    main(["--out", str(tmp_path), *TINY])
+    newest = checkpoints.newest(tmp_path / "checkpoints")
+    newest.content["run"]["alpha_bar"][5] *= 1 + 1e-15
+    torch.save(newest.content, newest.path)
+    (tmp_path / "config.json").unlink()
+    main(["--out", str(tmp_path), *TINY])
+    assert dl.Denoiser.from_pretrained(tmp_path).image_shape == (1, 28, 28)
+
+
 class Begun(Exception):  # noqa: N818 - not an error
     """Raised where training would begin."""
 
@@ -155,7 +165,7 @@ def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
     for line in (
         "--schedule {linear,cosine,sigmoid} default: cosine --T",
         "--prediction {eps,x0,v} default: v --base-channels",
-        "--unconditional do not tell the network the classes --compile",
+        "--unconditional do not tell the network the classes --traceback when something goes wrong, show where in the code --compile",
         "--compile compile the network first: on a GPU, time that long runs get back --steps",
     ):
         assert line in said
@@ -241,6 +251,7 @@ def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(
     lr, means = "1.2e-02", ["4.0000", "4.0000", "2.5000", "2.5000", "3.5000", "4.5000"]
     shown = [dict(loss=mean, lr=lr, **({"skipped": 1} if number else {})) for number, mean in enumerate(means)]
     assert ([*bar.told[:4], *bar.told[-2:]], bar.n, bar.closed) == (shown, 202, True)
+    assert bar.initial == 100
     assert bar.options == dict(total=300, unit="step", smoothing=0.05, disable=True)
     # and of several processes, all but the first say and write nothing
     assert capsys.readouterr().out == ""
@@ -297,6 +308,8 @@ def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, message)
         main(["--out", str(tmp_path), "--images", "8", "--batch-size", "2", *arguments])
     assert ended.value.code == 1
     assert re.fullmatch(rf"python -m diffusion_lib.training: {message}\n", capsys.readouterr().err)
+    with pytest.raises((ValueError, OSError)):
+        main(["--out", str(tmp_path), "--images", "8", "--batch-size", "2", *arguments, "--traceback"])
 
 
 @pytest.mark.parametrize(("checkpoint", "message"), [("step-00000007.pt", "after step-00000007.pt"), ("other", "at the first step")])
