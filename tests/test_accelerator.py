@@ -1,6 +1,7 @@
 """What is asked of accelerate: which settings are taken and which refused, and who computes what. No process is started here."""
 
 import os
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -168,6 +169,8 @@ def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
+    monkeypatch.delenv("WORLD_SIZE")
+    training._check_accelerator(accelerator(1), AUTO)  # one process, as far as anyone has said
 
 
 def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
@@ -175,6 +178,23 @@ def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
     by_hand.setattr("torch.accelerator.is_available", lambda: True)
     assert launched("auto", "auto") == dict(cpu=False, mixed_precision=None)  # accelerate looks for its settings itself
     assert launched("auto", "float32") == dict(cpu=False, mixed_precision="no")
+
+
+def test_a_launcher_that_started_fewer_processes_than_asked_for_is_told_on(by_hand):
+    by_hand.setenv("ACCELERATE_USE_CPU", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        launched("cpu", "float32")  # one was asked for: accelerate names no address then
+        by_hand.setenv("MASTER_ADDR", "127.0.0.1")
+        with pytest.raises(
+            UserWarning, match=r"^accelerate's launcher was asked for several .* only through mpirun\. For several, use torchrun$"
+        ):
+            launched("cpu", "float32")
+        by_hand.setattr("accelerate.Accelerator.num_processes", 2)
+        launched("cpu", "float32")  # by mpirun
+        by_hand.setattr("accelerate.Accelerator.num_processes", 1)
+        by_hand.setenv("RANK", "0")
+        launched("cpu", "float32")  # by torchrun, of one process
 
 
 @pytest.mark.parametrize(("fastest", "name"), [(torch.bfloat16, "bf16"), (None, "no")])
