@@ -76,7 +76,10 @@ def identity(config, denoiser, dataset) -> dict:
 
 def difference(ours: dict, theirs: dict) -> str | None:
     """The name of something in which two runs differ, by their `identity`; None if they are the same run."""
-    return next((name for name in sorted(ours.keys() | theirs.keys()) if not _same(ours.get(name), theirs.get(name))), None)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if (name in ours) != (name in theirs) or not _same(ours.get(name), theirs.get(name)):
+            return name
+    return None
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:

@@ -351,7 +351,7 @@ def _failing_together() -> Iterator[None]:
         yield
     except Exception as error:
         failure = error
-    said = gather_object([None if failure is None else f"{failure}" or type(failure).__name__])
+    said = gather_object([None if failure is None else str(failure) or type(failure).__name__])
     if failure is not None:
         raise failure
     for process, text in enumerate(said):

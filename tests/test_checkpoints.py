@@ -348,6 +348,17 @@ def test_a_weight_that_is_missing_is_not_made_up_for_by_its_name_elsewhere(datas
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
+def test_what_is_no_tensor_is_no_weight_too_many(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    change(path, denoiser=torch.load(path)["denoiser"] | {"more": 1})
+    denoiser = tiny_denoiser(seed=1)
+    before = weights(denoiser)
+    with pytest.raises(ValueError, match=r"of a run with more=None, this one has None; expected the same run"):
+        list(dl.train(denoiser, dataset, CONFIG, tmp_path))
+    torch.testing.assert_close(weights(denoiser), before, rtol=0, atol=0)
+
+
 def test_a_checkpoint_of_a_step_after_the_last_one_is_refused(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     change(tmp_path / "step-00000003.pt", step=99)
