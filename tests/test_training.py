@@ -341,15 +341,20 @@ def broken(bad, value=math.nan):
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, precision, value):
+def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, monkeypatch, precision, value):
+    made, make = [], training.make_optimizer
+    monkeypatch.setattr(training, "make_optimizer", lambda *arguments: made.append(make(*arguments)) or made[-1])
     denoiser = broken({4, 5, 9}, value)
     steps = dl.train(denoiser, dataset, replace(CONFIG, precision=precision, checkpoint_every=1), tmp_path)
-    before, counts = weights(denoiser), []
+    before, moments, counts = weights(denoiser), None, []
     for step in steps:
         now, skipped = weights(denoiser), step.step in {4, 5, 9}
         assert all(torch.equal(before[name], now[name]) for name in now if name != "schedule") == skipped
+        state = {key: entry["exp_avg_sq"].clone() for key, entry in made[0].state_dict()["state"].items()}
+        if skipped:
+            assert all(torch.equal(moments[key], state[key]) for key in state)
         assert step.loss.isfinite() != skipped
-        before = now
+        before, moments = now, state
         # none is written in a row of skipped steps: a run that goes on from one would begin to count anew
         assert checkpoints.newest(tmp_path).content["step"] == {4: 3, 5: 3, 9: 8}.get(step.step, step.step)
         counts.append(int(step.skipped))
