@@ -3,7 +3,7 @@
     python benchmarks/ablation.py                    about a minute on two CPU cores; add --compile for two more
 
 All variants are timed in turns, in the same rounds; a number is the median over the rounds. What is not here: memory that is kept
-between steps (`diffusion_lib.memory`), which is a setting of the whole process.
+between steps (`diffusion_lib.training.memory`), which is a setting of the whole process.
 """
 
 import argparse
@@ -19,7 +19,8 @@ from throughput import training_step
 from torch import Tensor, nn
 
 import diffusion_lib as dl
-from diffusion_lib import devices, training
+from diffusion_lib import devices
+from diffusion_lib.training import loop as training
 from diffusion_lib.unet import AttentionBlock
 
 BASE = "as it is"

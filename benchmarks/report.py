@@ -5,9 +5,9 @@ from pathlib import Path
 
 import matplotlib
 
-from diffusion_lib.metrics import Estimate
+from diffusion_lib.measure.distances import Estimate
+from diffusion_lib.measure.results import FOLDER, load_results
 from diffusion_lib.plots import plot_time_to_quality
-from diffusion_lib.results import FOLDER, load_results
 
 ROOT = Path(__file__).parents[1]
 README, PLOT = ROOT / "README.md", ROOT / "docs" / "time_to_quality.png"

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 import diffusion_lib as dl
+from diffusion_lib.measure.results import FOLDER
 from diffusion_lib.pretrained import WEIGHTS
-from diffusion_lib.results import FOLDER
 from diffusion_lib.sampling import SAMPLERS
 
 HELD_OUT = 4_000
@@ -36,14 +36,14 @@ class Scores:
         held_out = dl.load_dataset(MODEL, train=False, n=HELD_OUT)
         reference, other = choose(held_out.labels, y)
         self.classifier, self.y, self.other = dl.load_classifier(MODEL), y, held_out.images[other]
-        self.reference = dl.metrics.features(self.classifier, held_out.images[reference])
+        self.reference = dl.measure.features(self.classifier, held_out.images[reference])
 
     def __call__(self, images: Tensor) -> dict:
         """The scores of images (n, C, H, W) that were asked to show the classes y, each with its interval."""
-        features = dl.metrics.features(self.classifier, images)
+        features = dl.measure.features(self.classifier, images)
         estimates = dict(
-            read_right=dl.metrics.read_right(self.classifier, images, self.y),
-            frechet_distance=dl.metrics.frechet_distance(self.reference, features, self.y, resamples=200),
+            read_right=dl.measure.read_right(self.classifier, images, self.y),
+            frechet_distance=dl.measure.frechet_distance(self.reference, features, self.y, resamples=200),
         )
         return {name: estimate._asdict() for name, estimate in estimates.items()}
 
@@ -102,7 +102,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
 
 
 def print_row(name: str, steps: int | str, seconds: str, scores: dict) -> None:
-    cells = "".join(f"{dl.metrics.Estimate(**score)!s:26}" for score in scores.values())
+    cells = "".join(f"{dl.measure.Estimate(**score)!s:26}" for score in scores.values())
     print(f"{name:7}{steps:>6}{seconds:>9}   {cells}", flush=True)
 
 

@@ -26,7 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import diffusion_lib as dl
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision
-from diffusion_lib.results import FOLDER
+from diffusion_lib.measure.results import FOLDER
 
 OURS, DIFFUSERS, DDP = "diffusion_lib", "diffusers", "denoising-diffusion-pytorch"
 MODES = ("eager", "default", "reduce-overhead")  # the last one replays CUDA graphs

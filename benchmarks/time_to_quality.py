@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import diffusion_lib as dl
-from diffusion_lib.results import FOLDER
+from diffusion_lib.measure.results import FOLDER
 
 TRIAL_STEPS, WARM_UP = 30, 10  # the first steps of a process are slower
 OURS = "diffusion_lib"
@@ -102,14 +102,14 @@ def kept(folder: Path, name: str, budget: float) -> peers.Moment:
 
 def features(images: Tensor) -> Tensor:
     """What the distance is measured in: the MNIST classifier's features of images (N, 1, 28, 28)."""
-    return dl.metrics.features(dl.load_classifier("mnist").to(images.device), images)
+    return dl.measure.features(dl.load_classifier("mnist").to(images.device), images)
 
 
 def row_of(name: str, budget: float, moment: peers.Moment, reference: Tensor, options: argparse.Namespace) -> dict:
     """What the results file holds of one model."""
     moment.denoiser.to(options.device).network.to(memory_format=torch.channels_last)  # the same samples, some of them sooner
     images = dl.sample(moment.denoiser, options.n, steps=options.steps, seed=options.seed, shape=peers.SHAPE, batch_size=250)
-    distance = dl.metrics.frechet_distance(reference, features(images.clamp(-1, 1)), resamples=100)
+    distance = dl.measure.frechet_distance(reference, features(images.clamp(-1, 1)), resamples=100)
     return dict(
         network=name,
         budget=budget,
@@ -158,15 +158,15 @@ def main(arguments: list[str] | None = None) -> None:
     test = dl.load_dataset("mnist", train=False, root=options.root)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(options.seed))
     reference, other = (features(test.images[part]) for part in (order[: options.n], order[5000 : 5000 + options.n]))
-    results["real"] = dl.metrics.frechet_distance(reference, other, resamples=100)._asdict()
-    print(f"real images: {dl.metrics.Estimate(**results['real'])}", flush=True)
+    results["real"] = dl.measure.frechet_distance(reference, other, resamples=100)._asdict()
+    print(f"real images: {dl.measure.Estimate(**results['real'])}", flush=True)
     train = dl.load_dataset("mnist", root=options.root)
     train_all(train, options.seed, wanted, options.models, options.device)
     for name, budget in wanted:
         row = row_of(name, budget, kept(options.models, name, budget), reference, options)
         results["rows"].append(row)
         common.write(options.out, results)
-        distance = dl.metrics.Estimate(**row["frechet_distance"])
+        distance = dl.measure.Estimate(**row["frechet_distance"])
         print(f"{name:28} {row['seconds']:6.0f} s {row['images']:8,} images   Fréchet distance {distance}", flush=True)
 
 

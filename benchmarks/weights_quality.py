@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 import diffusion_lib as dl
+from diffusion_lib.measure.results import FOLDER
 from diffusion_lib.pretrained import WEIGHTS
-from diffusion_lib.results import FOLDER
 
 MODELS = ("glyphs", "mnist")
 
@@ -37,10 +37,10 @@ def held_out(name: str, n: int, seed: int, root: Path | None) -> tuple[dl.ImageD
 def scores(name: str, images: Tensor, labels: Tensor, reference: dl.ImageDataset) -> dict:
     """What a classifier of the dataset `name` makes of images (n, C, H, W) that show, or should show, the labels (n,)."""
     classifier = dl.load_classifier(name)
-    real, fake = (dl.metrics.features(classifier, each) for each in (reference.images, images))
+    real, fake = (dl.measure.features(classifier, each) for each in (reference.images, images))
     estimates = dict(
-        read_right=dl.metrics.read_right(classifier, images, labels),
-        frechet_distance=dl.metrics.frechet_distance(real, fake, resamples=100),
+        read_right=dl.measure.read_right(classifier, images, labels),
+        frechet_distance=dl.measure.frechet_distance(real, fake, resamples=100),
     )
     return {key: estimate._asdict() for key, estimate in estimates.items()}
 
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         row = row_of(name, options)
         results["rows"] = sorted([*results["rows"], row], key=lambda row: row["model"])
         for what in ("samples", "real"):
-            cells = "   ".join(f"{key} {dl.metrics.Estimate(**value)}" for key, value in row[what].items())
+            cells = "   ".join(f"{key} {dl.measure.Estimate(**value)}" for key, value in row[what].items())
             print(f"{name:8}{what:9}{cells}", flush=True)
     common.write(options.out, results)
     print(f"written to {options.out}")

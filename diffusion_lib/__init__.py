@@ -7,7 +7,7 @@ images = dl.sample(dl.load_pretrained("glyphs"), 16)
 
 from importlib import import_module
 
-from diffusion_lib.datasets import ImageDataset, load_dataset, to_float, to_uint8
+from diffusion_lib.data.datasets import ImageDataset, load_dataset, to_float, to_uint8
 from diffusion_lib.denoiser import Denoiser, Guided, IdealDenoiser, Prediction
 from diffusion_lib.pretrained import load_classifier, load_pretrained
 from diffusion_lib.process import (
@@ -36,7 +36,7 @@ __version__ = "0.1.0"
 
 # imported when first asked for: `python -m diffusion_lib.training` must not find itself imported, the others are slow to import
 _LATER = {"train": "training", "TrainConfig": "training", "TrainStep": "training"}
-_SUBMODULES = ("exercises", "metrics", "plots", "training", "widgets")
+_SUBMODULES = ("exercises", "measure", "plots", "training", "widgets")
 
 __all__ = [  # noqa: RUF022 - in the order in which they build on one another
     "Schedule",

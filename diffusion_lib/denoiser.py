@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion_lib import pretrained_files
-from diffusion_lib.devices import moved
+from diffusion_lib.devices import is_spread, moved
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import (
     at,
@@ -31,7 +31,6 @@ from diffusion_lib.process import (
     x0_from_v,
 )
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.sharding import is_spread
 from diffusion_lib.unet import NO_LABEL, UNet, check_labels
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -125,7 +124,7 @@ class Denoiser(nn.Module):
         if any(map(is_spread, self.parameters())):
             raise ValueError(
                 "the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
-                "denoiser.load_state_dict(diffusion_lib.checkpoints.newest(folder).content['ema'])"
+                "denoiser.load_state_dict(diffusion_lib.training.checkpoints.newest(folder).content['ema'])"
             )
         config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name, network=self.network.config)
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}

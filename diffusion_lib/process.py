@@ -145,7 +145,7 @@ def check_images(**images: Tensor) -> None:
         if len(x) == 0:
             raise ValueError(f"{name} holds no images; expected a batch of one or more")
         if not x.is_floating_point():
-            raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [-1, 1]: use diffusion_lib.datasets.to_float")
+            raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [-1, 1]: use diffusion_lib.to_float")
         for what in ("shape", "dtype", "device"):
             ours, theirs = getattr(x, what), getattr(reference, what)
             if ours != theirs:

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.denoiser import DenoiserProtocol
-from diffusion_lib.devices import like
+from diffusion_lib.devices import is_spread, like
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.sharding import is_spread
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -17,9 +17,9 @@ from helpers import SHARED, noise, serve, tiny_denoiser
 from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
-from diffusion_lib.classifier import Classifier
-from diffusion_lib.classifier import main as train_classifier
-from diffusion_lib.metrics import features, frechet_distance, read_right
+from diffusion_lib.measure.classifier import Classifier
+from diffusion_lib.measure.classifier import main as train_classifier
+from diffusion_lib.measure.distances import features, frechet_distance, read_right
 
 X = noise(3, 1, 8, 8, dtype=torch.float32)
 
@@ -453,7 +453,7 @@ def test_weights_that_are_spread_over_processes_are_not_saved(monkeypatch, tmp_p
     monkeypatch.setattr("diffusion_lib.denoiser.is_spread", lambda parameter: True)
     message = (
         r"^the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
-        r"denoiser.load_state_dict\(diffusion_lib.checkpoints.newest\(folder\).content\['ema'\]\)$"
+        r"denoiser.load_state_dict\(diffusion_lib.training.checkpoints.newest\(folder\).content\['ema'\]\)$"
     )
     with pytest.raises(ValueError, match=message):
         tiny_denoiser().save_pretrained(tmp_path / "model")

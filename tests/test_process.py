@@ -211,7 +211,7 @@ def test_every_function_refuses_what_it_cannot_mean(name):
         call(schedule, X0, 1, EPS.float())
     with pytest.raises(ValueError, match=r"has device meta.*expected the same device"):
         call(schedule, X0, 1, EPS.to("meta"))
-    with pytest.raises(ValueError, match=r"has dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.datasets.to_float"):
+    with pytest.raises(ValueError, match=r"has dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.to_float"):
         call(schedule, X0.to(torch.uint8), 1, EPS.to(torch.uint8))
     with pytest.raises(ValueError, match=r"has shape \(1, 3, 4\); expected \(B, C, H, W\): add a batch dimension"):
         call(schedule, X0[0], 1, EPS[0])

@@ -8,12 +8,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from diffusion_lib.data.glyphs import CHARACTERS
 from diffusion_lib.denoiser import Denoiser, DenoiserProtocol
 from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.forward_noising import check_noised
 from diffusion_lib.exercises.sampling import check_guided, check_levels, check_step
 from diffusion_lib.exercises.training import check_averaged, check_random_timesteps
-from diffusion_lib.glyphs import CHARACTERS
 from diffusion_lib.process import randn_like
 from diffusion_lib.sampling import sample_generators, timestep_subset
 from diffusion_lib.schedules import cosine_schedule, linear_schedule, sigmoid_schedule
@@ -338,5 +338,5 @@ check_exhibit_15 = Exercise(
             "this does not know p; near 0 and 1 there is less to be uncertain about: p (1 - p)",
         ),
     ),
-    praise="(near 0 and 1, Wilson's interval, which dl.metrics.read_right uses, is the better one)",
+    praise="(near 0 and 1, Wilson's interval, which dl.measure.read_right uses, is the better one)",
 )

@@ -2,8 +2,8 @@
 
 import torch
 
+from diffusion_lib.data.glyphs import CHARACTERS
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-from diffusion_lib.glyphs import CHARACTERS
 
 
 def _spell(word):

@@ -13,7 +13,7 @@ import traitlets
 from torch import Tensor
 
 from diffusion_lib.plots import image_grid, plot_loss
-from diffusion_lib.training import TrainStep
+from diffusion_lib.training.loop import TrainStep
 from diffusion_lib.widgets.base import FrameWidget, figure_png, filmstrip, fingerprint, front_end, one_below_the_other, png
 
 UPDATE_EVERY = 0.5  # seconds between two updates of the loss curve

@@ -11,8 +11,8 @@ import torch
 from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
 from diffusion_lib.devices import choose_precision, moved
+from diffusion_lib.training import checkpoints
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 GPU = replace(CONFIG, device="cuda")

@@ -7,8 +7,8 @@ import report
 import weights_quality
 from PIL import Image
 
+from diffusion_lib.measure.results import FOLDER, load_results
 from diffusion_lib.pretrained import WEIGHTS
-from diffusion_lib.results import FOLDER, load_results
 
 
 def test_sampler_quality_is_of_the_weights_that_ship():

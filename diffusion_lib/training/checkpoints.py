@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.files import write_whole
-from diffusion_lib.sharding import gathered, placed_like
+from diffusion_lib.training.sharding import gathered, placed_like
 
 KEEP = 2
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, optimizer=dict, scaler=dict)

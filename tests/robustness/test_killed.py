@@ -13,7 +13,7 @@ import torch
 from helpers import CONFIG, tiny_dataset, tiny_denoiser
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
+from diffusion_lib.training import checkpoints
 
 STEPS_A_KILL = 4  # at most, on the average of many
 

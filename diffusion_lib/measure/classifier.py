@@ -1,6 +1,6 @@
 """A small convolutional classifier: it reads generated characters, and its features are what the quality scores compare.
 
-`python -m diffusion_lib.classifier --dataset glyphs --out DIR` trains it.
+`python -m diffusion_lib.measure.classifier --dataset glyphs --out DIR` trains it.
 """
 
 import argparse
@@ -73,10 +73,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints how many of its test images it reads right."""
     from tqdm import tqdm
 
-    from diffusion_lib.batches import batch_indices
-    from diffusion_lib.datasets import load_dataset
+    from diffusion_lib.data.datasets import load_dataset
+    from diffusion_lib.training.batches import batch_indices
 
-    parser = argparse.ArgumentParser(prog="python -m diffusion_lib.classifier", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure.classifier", description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--dataset", default="glyphs")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept")

@@ -7,8 +7,8 @@ import torch
 from helpers import noise
 
 import diffusion_lib as dl
-from diffusion_lib.classifier import Classifier
-from diffusion_lib.metrics import Estimate, features, frechet_distance, kernel_distance, read_right
+from diffusion_lib.measure.classifier import Classifier
+from diffusion_lib.measure.distances import Estimate, features, frechet_distance, kernel_distance, read_right
 
 
 def normal(n, dim=4, seed=0, scale=1.0, shift=0.0):

@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib import checkpoints
-from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, seeded_dropout, step_seed
-from diffusion_lib.datasets import ImageDataset, load_dataset
+from diffusion_lib.data.datasets import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
-from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, moved
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_spread, moved
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.memory import freed_memory_is_kept
 from diffusion_lib.schedules import SCHEDULES, make_schedule
-from diffusion_lib.sharding import check_settings, is_spread, shard, shards, spread_again, whole
+from diffusion_lib.training import checkpoints
+from diffusion_lib.training.batches import batch_indices, dropout_seed, labels_to_tell, parts_of_batch, seeded_dropout, step_seed
+from diffusion_lib.training.memory import freed_memory_is_kept
+from diffusion_lib.training.sharding import check_settings, shard, shards, spread_again, whole
 from diffusion_lib.unet import NO_LABEL, UNet
 
 if TYPE_CHECKING:
@@ -380,7 +380,7 @@ def _check_fit(denoiser: Denoiser, dataset: ImageDataset, config: TrainConfig) -
         raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
     low, high = dataset.images.aminmax()
     if not (low >= -1 and high <= 1):
-        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]: see diffusion_lib.datasets.to_float")
+        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]: see diffusion_lib.to_float")
     if denoiser.num_classes is not None:
         for label in (dataset.labels.min(), dataset.labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:

@@ -13,8 +13,9 @@ import torch
 from helpers import tiny_dataset, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints, training
-from diffusion_lib.training import TrainConfig, TrainStep, main
+from diffusion_lib.training import checkpoints
+from diffusion_lib.training import loop as training
+from diffusion_lib.training.loop import TrainConfig, TrainStep, main
 
 
 def command(tmp_path, *arguments):

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion_lib.data.glyphs import CHARACTERS, draw_glyphs
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.glyphs import CHARACTERS, draw_glyphs
 from diffusion_lib.unet import NO_LABEL
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")

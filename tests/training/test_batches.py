@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.batches import batch_indices, dropout_seed, labels_to_tell, seeded_dropout, step_seed
+from diffusion_lib.training.batches import batch_indices, dropout_seed, labels_to_tell, seeded_dropout, step_seed
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))

@@ -10,9 +10,9 @@ import torch
 from helpers import tiny_dataset, tiny_denoiser, tiny_unet
 
 import diffusion_lib as dl
-from diffusion_lib.batches import labels_to_tell
 from diffusion_lib.process import randn_like
-from diffusion_lib.training import Skips
+from diffusion_lib.training.batches import labels_to_tell
+from diffusion_lib.training.loop import Skips
 
 META = torch.device("meta")
 SCHEDULE = dl.cosine_schedule(10)  # its tables stay on the CPU

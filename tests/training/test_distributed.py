@@ -14,9 +14,9 @@ import torch
 from helpers import CONFIG, tiny_dataset, tiny_denoiser
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
+from diffusion_lib.training import checkpoints
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 # as on several GPUs; with --cpu, it would start one process alone
 ACCELERATE = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--num_machines=1", "--main_process_port=0"]
@@ -31,7 +31,7 @@ import diffusion_lib as dl
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)  # before anything else of the package is imported
 from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace, threads
-from diffusion_lib import checkpoints
+from diffusion_lib.training import checkpoints
 
 found = {}
 for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
@@ -80,7 +80,7 @@ from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace
 from test_training import broken
 import diffusion_lib as dl
-from diffusion_lib.sharding import gathered, is_spread
+from diffusion_lib.training.sharding import gathered, is_spread
 
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
 # accelerate takes FSDP's settings on GPUs alone, though torch's FSDP runs on CPUs too

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TEXTS = sorted((Path(__file__).parents[1] / "notebooks" / "text").glob("*.md"))
+TEXTS = sorted((Path(__file__).parents[2] / "notebooks" / "text").glob("*.md"))
 GLOSSARY = next(path for path in TEXTS if "glossary" in path.stem)
 SERIES = [path for path in TEXTS if path != GLOSSARY]
 GREEK = re.compile(

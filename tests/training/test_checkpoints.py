@@ -16,7 +16,8 @@ import torch
 from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints, files
+from diffusion_lib import files
+from diffusion_lib.training import checkpoints
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -289,7 +290,7 @@ except KeyboardInterrupt:
 
 def child(code, *arguments):
     line = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parent))
+    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1]))
     return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from diffusion_lib.devices import is_spread
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -59,11 +61,6 @@ def spread_again(network: torch.nn.Module) -> None:
     for module in network.modules():
         if hasattr(module, "reshard"):
             module.reshard()
-
-
-def is_spread(value: object) -> bool:
-    """Whether this is a tensor of which each process holds a part."""
-    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from helpers import CONFIG, tiny_dataset, tiny_denoiser
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
-from diffusion_lib import training
-from diffusion_lib.batches import parts_of_batch
-from diffusion_lib.training import launched
+from diffusion_lib.training import loop as training
+from diffusion_lib.training.batches import parts_of_batch
+from diffusion_lib.training.loop import launched
 
 AUTO = replace(CONFIG, device="auto", precision="auto")
 

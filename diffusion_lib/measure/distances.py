@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.classifier import Classifier
+from diffusion_lib.measure.classifier import Classifier
 
 
 class Estimate(NamedTuple):

@@ -10,9 +10,10 @@ import torch
 from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints, training
-from diffusion_lib.batches import batch_indices
-from diffusion_lib.training import EMA, Skips, learning_rate, make_optimizer
+from diffusion_lib.training import checkpoints
+from diffusion_lib.training import loop as training
+from diffusion_lib.training.batches import batch_indices
+from diffusion_lib.training.loop import EMA, Skips, learning_rate, make_optimizer
 
 # ---------------------------------------------------------------------------------------------------------------------- the loop
 
@@ -278,7 +279,7 @@ def other(images=None, labels=None):
         (
             other(tiny_dataset().images / 2 + 1),
             CONFIG,
-            r"images range from 0.\d+ to 1.\d+; expected \[-1, 1\]: see diffusion_lib.datasets.to_float",
+            r"images range from 0.\d+ to 1.\d+; expected \[-1, 1\]: see diffusion_lib.to_float",
         ),
         (
             other(tiny_dataset().images.index_fill(0, torch.tensor([3]), torch.nan)),
@@ -311,7 +312,7 @@ def test_images_that_the_network_cannot_halve_raise_at_the_call():
 
 def test_the_average_takes_over_running_statistics():
     denoiser = dl.Denoiser(torch.nn.BatchNorm2d(1), dl.linear_schedule(10))
-    ema = dl.training.EMA(denoiser, 0.9)
+    ema = training.EMA(denoiser, 0.9)
     denoiser.network(torch.full((2, 1, 2, 2), 3.0))
     ema.update(denoiser, 1)
     assert torch.equal(ema.denoiser.network.running_mean, denoiser.network.running_mean)

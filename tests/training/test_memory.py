@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from diffusion_lib import memory
+from diffusion_lib.training import memory
 
 # one process each, since glibc's settings are the process's: page faults and resident megabytes, round by round
 SCRIPT = """
 import resource, torch
 from contextlib import nullcontext
-from diffusion_lib.memory import freed_memory_is_kept
+from diffusion_lib.training.memory import freed_memory_is_kept
 
 def faults_of_a_round():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -15,7 +15,7 @@ from helpers import CONFIG, run, tiny_dataset, tiny_denoiser
 from PIL import Image
 
 import diffusion_lib as dl
-from diffusion_lib import checkpoints
+from diffusion_lib.training import checkpoints
 
 STRANGE = [
     None,

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import diffusion_lib as dl
-from diffusion_lib.datasets import cache_folder
-from diffusion_lib.glyphs import CHARACTERS, FONTS, _masters
+from diffusion_lib.data.datasets import cache_folder
+from diffusion_lib.data.glyphs import CHARACTERS, FONTS, _masters
 
 # ---------------------------------------------------------------------------------------------------------------- the data range
 
@@ -211,7 +211,7 @@ def test_a_folder_that_two_links_lead_to_is_in_both_places(tmp_path):
 
 
 def test_folders_that_lead_to_far_too_many_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("diffusion_lib.datasets.MOST_FOLDERS", 100)
+    monkeypatch.setattr("diffusion_lib.data.datasets.MOST_FOLDERS", 100)
     for name in "abcdef":  # each with links to all others: some two thousand ways
         (tmp_path / name).mkdir()
         for other in "abcdef":
@@ -410,7 +410,7 @@ HOSTS = {
 @pytest.mark.parametrize("kind", HOSTS)
 def test_a_bad_host_is_told_and_leaves_nothing_that_is_taken_for_whole(tmp_path, mnist_host, monkeypatch, kind):
     send, reason = HOSTS[kind]
-    monkeypatch.setattr("diffusion_lib.datasets.PATIENCE", 0.5)
+    monkeypatch.setattr("diffusion_lib.data.datasets.PATIENCE", 0.5)
     message = rf"(?is)mnist is not in .*({reason}).*'glyphs' dataset needs neither"
     with mnist_host(send, chunked="chunk" in kind), pytest.raises(FileNotFoundError, match=message):
         dl.load_dataset("mnist")
@@ -424,7 +424,7 @@ def test_a_bad_host_is_told_and_leaves_nothing_that_is_taken_for_whole(tmp_path,
 def test_when_a_mirror_is_bad_the_next_one_is_asked(mnist_host, monkeypatch, kind):
     from torchvision.datasets import MNIST
 
-    monkeypatch.setattr("diffusion_lib.datasets.PATIENCE", 0.5)
+    monkeypatch.setattr("diffusion_lib.data.datasets.PATIENCE", 0.5)
     send, _ = HOSTS[kind]
     with mnist_host(send, chunked="chunk" in kind) as bad, mnist_host() as good:
         monkeypatch.setattr(MNIST, "mirrors", [f"{bad.address}/", f"{good.address}/"])
@@ -551,7 +551,7 @@ def test_a_tilde_is_the_home_folder(tmp_path, mnist_host, monkeypatch):
 
 
 def test_files_that_vanish_after_the_download_are_named(tmp_path, mnist_host, monkeypatch):
-    monkeypatch.setattr("diffusion_lib.datasets._from_files", lambda *arguments, **options: None)
+    monkeypatch.setattr("diffusion_lib.data.datasets._from_files", lambda *arguments, **options: None)
     with mnist_host(), pytest.raises(FileNotFoundError, match=r"mnist was downloaded to .+ and is not there; expected a folder"):
         dl.load_dataset("mnist")
 

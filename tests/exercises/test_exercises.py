@@ -10,9 +10,9 @@ import torch.nn.functional as F
 
 import diffusion_lib as dl
 from diffusion_lib import exercises
+from diffusion_lib.data.glyphs import CHARACTERS
 from diffusion_lib.exercises import museum
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
-from diffusion_lib.glyphs import CHARACTERS
 
 CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
 FUNCTIONS = {name: check for name, check in CHECKS.items() if isinstance(check, Exercise)}
@@ -165,7 +165,7 @@ def test_the_variance_of_a_wrong_xt_is_told():
 
 # -------------------------------------------------------------------------------------------------------------- in the notebooks
 
-ALL_TEXTS = sorted((Path(__file__).parents[1] / "notebooks" / "text").glob("*.md"))
+ALL_TEXTS = sorted((Path(__file__).parents[2] / "notebooks" / "text").glob("*.md"))
 TEXTS = [path for path in ALL_TEXTS if "museum" not in path.stem and "glossary" not in path.stem]
 MUSEUM = next(path for path in ALL_TEXTS if "museum" in path.stem)
 CELL = re.compile(r"```\{code-cell\} ipython3\n((?:(?!```).)*?dl\.exercises\.(check_\w+)\((\w+)\))\n```", re.DOTALL)
