@@ -7,8 +7,10 @@ images = dl.sample(dl.load_pretrained("glyphs"), 16)
 
 from importlib import import_module
 
-from diffusion_lib.data.datasets import ImageDataset, load_dataset, to_float, to_uint8
-from diffusion_lib.denoiser import Denoiser, Guided, IdealDenoiser, Prediction
+from diffusion_lib.checks import NO_LABEL
+from diffusion_lib.data import ImageDataset, load_dataset, to_float, to_uint8
+from diffusion_lib.denoiser import Denoiser, IdealDenoiser, Prediction
+from diffusion_lib.guidance import Guided
 from diffusion_lib.pretrained import load_classifier, load_pretrained
 from diffusion_lib.process import (
     Gaussian,
@@ -29,20 +31,27 @@ from diffusion_lib.sampling import (
     sample_generators,
     timestep_subset,
 )
-from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, make_schedule, sigmoid_schedule
-from diffusion_lib.unet import NO_LABEL, UNet
+from diffusion_lib.schedules import (
+    Schedule,
+    cosine_schedule,
+    linear_schedule,
+    make_schedule,
+    sigmoid_schedule,
+    straight_schedule,
+)
+from diffusion_lib.training import TrainConfig, TrainStep, train
+from diffusion_lib.unet import UNet
 
 __version__ = "0.1.0"
 
-# imported when first asked for: `python -m diffusion_lib.training` must not find itself imported, the others are slow to import
-_LATER = {"train": "training", "TrainConfig": "training", "TrainStep": "training"}
-_SUBMODULES = ("exercises", "measure", "plots", "training", "widgets")
+_SUBMODULES = ("exercises", "measure", "plots", "widgets")  # imported when first asked for: they are slow to import
 
 __all__ = [  # noqa: RUF022 - in the order in which they build on one another
     "Schedule",
     "linear_schedule",
     "cosine_schedule",
     "sigmoid_schedule",
+    "straight_schedule",
     "make_schedule",
     "Gaussian",
     "q_sample",
@@ -78,12 +87,10 @@ __all__ = [  # noqa: RUF022 - in the order in which they build on one another
 
 
 def __getattr__(name: str):
-    if name in _LATER:
-        return getattr(import_module(f"diffusion_lib.{_LATER[name]}"), name)
     if name in _SUBMODULES:
         return import_module(f"diffusion_lib.{name}")
     raise AttributeError(f"module 'diffusion_lib' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_LATER, *_SUBMODULES])
+    return sorted([*globals(), *_SUBMODULES])

@@ -5,7 +5,7 @@
     denoiser.image_shape -> (C, H, W), or None where it is not known
 
 A trained network is one (`Denoiser`), and so are the exact optimum of a finite dataset (`IdealDenoiser`) and a denoiser pushed
-harder towards its class (`Guided`).
+harder towards its class (`Guided`, in `guidance`).
 """
 
 from pathlib import Path
@@ -15,39 +15,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion_lib import pretrained_files
-from diffusion_lib.devices import is_spread, moved
+from diffusion_lib.checks import NO_LABEL, check_images, check_labels, check_t
+from diffusion_lib.devices import to_device
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.process import (
-    at,
-    check_images,
-    check_t,
-    eps_from_v,
-    eps_from_x0,
-    q_sample,
-    randn_like,
-    v_from,
-    x0_from_eps,
-    x0_from_v,
-)
+from diffusion_lib.process import TARGETS, at, noised, randn_like, solve, target_of
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.unet import NO_LABEL, UNet, check_labels
-
-PREDICTIONS = ("eps", "x0", "v")
 
 
 class Prediction(NamedTuple):
-    """What a denoiser believes about xt. The two agree: xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps."""
+    """A denoiser's estimate of what xt is made of: xt = signal_t x0 + noise_t eps."""
 
     x0: Tensor  # (B, C, H, W) estimate of the clean image, not clipped
     eps: Tensor  # (B, C, H, W) estimate of the noise in it
+    variance_mix: Tensor | None = None  # (B, C, H, W), where the network learnt a variance: 0 is log beta_tilde, 1 is log beta
 
 
 class DenoiserProtocol(Protocol):
     """What a sampler asks for."""
 
-    schedule: Schedule
-    image_shape: tuple[int, int, int] | None
+    @property
+    def schedule(self) -> Schedule: ...
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None: ...
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction: ...
 
@@ -55,8 +45,11 @@ class DenoiserProtocol(Protocol):
 class Denoiser(nn.Module):
     """A network, the schedule it is trained for, and the quantity it predicts: the three that make no sense apart.
 
-    network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: "eps" (Ho et al. 2020), "x0" or
-    "v" (Salimans & Ho 2022). image_shape: (C, H, W) of the images it is for; `train` fills it in from the dataset.
+    network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it answers, a key of `TARGETS`: "eps" (Ho et
+    al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of the images it is for; `train`
+    fills it in from the dataset.
+
+    Raises `ValueError` for another prediction, or for "eps" on a schedule that ends without any image, where eps determines no x0.
     """
 
     def __init__(
@@ -67,8 +60,13 @@ class Denoiser(nn.Module):
         image_shape: tuple[int, int, int] | None = None,
     ):
         super().__init__()
-        if prediction not in PREDICTIONS:
-            raise unknown_name("prediction", prediction, PREDICTIONS)
+        if prediction not in TARGETS:
+            raise unknown_name("prediction", prediction, TARGETS)
+        if prediction == "eps" and schedule.signal[-1] == 0:
+            raise ValueError(
+                f"prediction='eps' with the schedule {schedule.name!r}, whose signal[T] is 0; expected 'v', 'x0' or 'flow': "
+                "xT = noise eps holds no image that eps could tell"
+            )
         self.network, self.schedule, self.prediction = network, schedule, prediction
         self.image_shape = None if image_shape is None else tuple(image_shape)
 
@@ -78,13 +76,9 @@ class Denoiser(nn.Module):
         return getattr(self.network, "num_classes", None)
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
-        """What the network believes about xt: (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
-        answer = self._network_answer(xt, t, y)
-        if self.prediction == "eps":
-            return Prediction(x0_from_eps(self.schedule, xt, t, answer), answer)
-        if self.prediction == "x0":
-            return Prediction(answer, eps_from_x0(self.schedule, xt, t, answer))
-        return Prediction(x0_from_v(self.schedule, xt, t, answer), eps_from_v(self.schedule, xt, t, answer))
+        """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
+        self._check(t, y, xt=xt)
+        return Prediction(*solve(self.schedule, self.prediction, xt, self._answer(xt, t, y), t))
 
     def loss(
         self,
@@ -100,76 +94,66 @@ class Denoiser(nn.Module):
         eps: (B, C, H, W), drawn from N(0, I) if left out. For "eps" this is L_simple: Ho et al. 2020, equation 14.
         """
         check_images(x0=x0)
-        if t is None:
-            t = random_timesteps(self.schedule.T, len(x0), generator)
+        t = random_timesteps(self.schedule.T, len(x0), generator) if t is None else t
         eps = randn_like(x0, generator) if eps is None else eps
-        xt = q_sample(self.schedule, x0, t, eps)
-        answer = self._network_answer(xt, t, y)
-        if self.prediction == "eps":
-            target = eps
-        elif self.prediction == "x0":
-            target = x0
-        else:
-            target = v_from(self.schedule, x0, eps, t)
+        self._check(t, y, x0=x0, eps=eps)
+        answer = self._answer(noised(self.schedule, x0, t, eps), t, y)
+        target = target_of(self.schedule, self.prediction, x0, eps, t)
         # L_simple = E_{t, x0, eps} || eps - eps_hat(xt, t) ||^2, as a mean over pixels              Ho et al. 2020, equation 14
         return F.mse_loss(answer, target, reduction="none").mean(dim=(1, 2, 3))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Writes weights (safetensors), schedule and config (JSON) into `directory`, for `from_pretrained`.
 
-        Raises `ValueError` for a network other than a `UNet`, and for weights that are spread over processes.
+        Raises `ValueError` for a network of a kind that `diffusion_lib.pretrained.NETWORKS` does not list, and for weights that are
+        sharded over processes.
         """
-        if not isinstance(self.network, UNet):
-            raise ValueError(f"the network is a {type(self.network).__name__}; expected a UNet, whose config can be stored")
-        if any(map(is_spread, self.parameters())):
-            raise ValueError(
-                "the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
-                "denoiser.load_state_dict(diffusion_lib.training.checkpoints.newest(folder).content['ema'])"
-            )
-        config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name, network=self.network.config)
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        pretrained_files.write(directory, config, tensors | {"schedule.alpha_bar": self.schedule.alpha_bar})
+        from diffusion_lib import pretrained
+
+        pretrained.save_denoiser(self, directory)
 
     @classmethod
     def from_pretrained(cls, directory_or_hub_id: str | Path) -> "Denoiser":
-        """The denoiser that `save_pretrained` wrote into a folder, or into a repository "owner/name" of the Hugging Face hub.
+        """The denoiser that `save_pretrained` wrote into a folder, or into a repository "owner/name" of the Hugging Face hub; of a
+        training run that is not done, the average in its newest checkpoint.
 
         Returned in eval mode, on the CPU. Raises `FileNotFoundError` if there is no such model and `ValueError` if it is damaged.
         """
-        config, tensors = pretrained_files.read(directory_or_hub_id)
-        with pretrained_files.blame(directory_or_hub_id):
-            pretrained_files.expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
-            schedule = Schedule(tensors.pop("schedule.alpha_bar"), str(config["schedule"]))
-            if strange := [name for name in tensors if not name.startswith("network.")]:
-                raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and 'schedule.alpha_bar'")
-            weights = {name.removeprefix("network."): value for name, value in tensors.items()}
-            network = pretrained_files.built(lambda: UNet(**config["network"]), weights)
-            if config["image_shape"] is not None:
-                network.check_image_shape(config["image_shape"])
-            denoiser = cls(network, schedule, config["prediction"], config["image_shape"])
-        return denoiser.eval()
+        from diffusion_lib import pretrained
 
-    def _network_answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
-        """The bare network's answer, in xt's dtype also under autocast, after checking what it is given."""
-        check_images(xt=xt)
-        t = moved(check_t(t, self.schedule.T, len(xt)), xt.device).expand(len(xt))
+        return pretrained.load_denoiser(directory_or_hub_id, cls)
+
+    def _check(self, t: int | Tensor, y: Tensor | None, **images: Tensor) -> None:
+        """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""
+        check_images(**images)
+        x = next(iter(images.values()))
+        check_t(t, self.schedule.T, len(x))
         if y is not None:
-            check_labels(y, self.num_classes, len(xt))
-            y = moved(y, xt.device)
-        parameter = next(self.network.parameters(), xt)
+            check_labels(y, self.num_classes, len(x))
+        parameter = next(self.network.parameters(), x)
         for what in ("device", "dtype"):
-            if getattr(xt, what) != getattr(parameter, what):
+            if getattr(x, what) != getattr(parameter, what):
                 raise ValueError(
-                    f"images have {what} {getattr(xt, what)} but the network {getattr(parameter, what)}; expected the same: "
+                    f"images have {what} {getattr(x, what)} but the network {getattr(parameter, what)}; expected the same: "
                     "move one of them with .to(…)"
                 )
-        return self.network(xt, t, y).to(xt.dtype)
+
+    def _answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
+        """What the bare network answers, in xt's dtype also under autocast."""
+        t = to_device(torch.as_tensor(t), xt.device).expand(len(xt))
+        answer = self.network(xt, t, None if y is None else to_device(y, xt.device)).to(xt.dtype)
+        if answer.shape != xt.shape:
+            raise ValueError(
+                f"the network answers with shape {tuple(answer.shape)}; expected {tuple(xt.shape)}, as it was given: one value of "
+                f"{self.prediction!r} for each value of an image"
+            )
+        return answer
 
 
 class IdealDenoiser:
-    """The exact posterior mean over a finite set of images: what a network would answer that had learnt it by heart.
+    """The exact posterior mean over a finite set of images: what a network would answer that has memorised it.
 
-    x0_dataset: (N, C, H, W) in [-1, 1], or an `ImageDataset`, whose labels are then used where y is given.
+    x0_dataset: (N, C, H, W) in [-1, 1], or a dataset with `.images` and `.labels`, which are then used where y is given.
     """
 
     def __init__(self, x0_dataset, schedule: Schedule):
@@ -184,13 +168,14 @@ class IdealDenoiser:
     def weights(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Tensor:
         """The probability that xt came from each image of the dataset: float64 (B, N), rows summing to 1."""
         check_images(xt=xt)
+        check_t(t, self.schedule.T, len(xt))
         if xt.shape[1:] != self.image_shape:
             raise ValueError(f"images have shape {tuple(xt.shape[1:])}; expected {self.image_shape}, that of the dataset")
         x = self.images.to(xt.device, torch.float64).flatten(1)  # (N, D)
-        alpha_bar = at(self.schedule.alpha_bar, t, xt.double(), lowest=1).flatten(1)  # (B or 1, 1)
-        # log q(xt | x0 = x_i) = -|xt - sqrt(alpha_bar_t) x_i|^2 / (2 (1 - alpha_bar_t)) + const; |xt|^2 is const too
-        overlap = alpha_bar.sqrt() * (xt.double().flatten(1) @ x.T) - alpha_bar / 2 * x.square().sum(dim=1)
-        log_likelihood = overlap / (1 - alpha_bar)
+        signal, noise = (at(table, t, xt.double()).flatten(1) for table in (self.schedule.signal, self.schedule.noise))  # (B or 1, 1)
+        # log q(xt | x0 = x_i) = -|xt - signal_t x_i|^2 / (2 noise_t^2) + const; |xt|^2 is const too
+        overlap = signal * (xt.double().flatten(1) @ x.T) - signal**2 / 2 * x.square().sum(dim=1)
+        log_likelihood = overlap / noise**2
         if y is not None:
             log_likelihood = log_likelihood.masked_fill(~self._is_of_class(y, xt), -torch.inf)
         return torch.softmax(log_likelihood, dim=1)
@@ -199,10 +184,10 @@ class IdealDenoiser:
         # E[x0 | xt] = sum_i p(x_i | xt) x_i
         mean = self.weights(xt, t, y) @ self.images.to(xt.device, torch.float64).flatten(1)
         x0 = mean.unflatten(1, self.image_shape).to(xt.dtype)
-        return Prediction(x0, eps_from_x0(self.schedule, xt, t, x0))
+        return Prediction(*solve(self.schedule, "x0", xt, x0, t))
 
     def _is_of_class(self, y: Tensor, xt: Tensor) -> Tensor:
-        """Which image has which label asked for: bool (B, N)."""
+        """Which image has the label asked for: bool (B, N)."""
         if self.labels is None:
             raise ValueError("y was given to an IdealDenoiser without labels; expected y=None, or build it from an ImageDataset")
         check_labels(y, int(self.labels.max()) + 1, len(xt))
@@ -211,35 +196,6 @@ class IdealDenoiser:
         if len(missing):
             raise ValueError(f"y={missing[0].item()}: no image of the dataset has that label; expected one of those it holds")
         return matches.to(xt.device)
-
-
-class Guided:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): a denoiser wrapped around a class-conditional denoiser.
-
-    scale: 0 ignores the class, 1 is the plain conditional answer, more pushes further towards the class. (The paper's w is
-    scale - 1.)
-    """
-
-    def __init__(self, denoiser: DenoiserProtocol, scale: float):
-        self.denoiser, self.scale = denoiser, scale
-
-    @property
-    def schedule(self) -> Schedule:
-        """The wrapped denoiser's."""
-        return self.denoiser.schedule
-
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """The wrapped denoiser's."""
-        return self.denoiser.image_shape
-
-    def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
-        if y is None:
-            raise ValueError("guidance needs the class to guide to; expected y, a LongTensor of one class for each image")
-        told, untold = self.denoiser(xt, t, y), self.denoiser(xt, t, None)
-        # eps = eps(xt) + scale (eps(xt, y) - eps(xt))                                     Ho & Salimans 2022, equation 6, w = scale - 1
-        eps = untold.eps + self.scale * (told.eps - untold.eps)
-        return Prediction(x0_from_eps(self.schedule, xt, t, eps), eps)
 
 
 def random_timesteps(T: int, n: int, generator: torch.Generator | None = None) -> Tensor:

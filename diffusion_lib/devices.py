@@ -18,7 +18,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def moved(x: Tensor, device: torch.device) -> Tensor:
+def to_device(x: Tensor, device: torch.device) -> Tensor:
     """x on `device`; from the CPU to a GPU without waiting for what that has still to do."""
     if device.type == "cuda" and x.device.type == "cpu" and not torch.compiler.is_compiling():  # which knows nothing of pinned memory
         x = x.clone() if x.is_pinned() else x.contiguous()  # the caller may write into its own before the GPU has read it
@@ -27,13 +27,8 @@ def moved(x: Tensor, device: torch.device) -> Tensor:
 
 
 def like(x: Tensor, other: Tensor) -> Tensor:
-    """x in the other's dtype and on its device; see `moved`."""
-    return moved(x.to(other.dtype), other.device)
-
-
-def is_spread(value: object) -> bool:
-    """Whether this is a tensor of which each process holds a part."""
-    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
+    """x in the other's dtype and on its device; see `to_device`."""
+    return to_device(x.to(other.dtype), other.device)
 
 
 def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | None:

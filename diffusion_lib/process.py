@@ -1,9 +1,11 @@
-"""The forward process in closed form, its exact posterior, and the conversions between eps, x0 and v.
+"""The forward process in closed form, its exact posterior, and what a network may predict.
 
-With ab = alpha_bar, and for images of shape (B, C, H, W):
+For images of shape (B, C, H, W), on any schedule:
 
-    q(xt | x0)  = N(sqrt(ab_t) x0, (1 - ab_t) I)                            Ho, Jain & Abbeel 2020 (arXiv:2006.11239), equation 4
-    v           = sqrt(ab_t) eps - sqrt(1 - ab_t) x0                        Salimans & Ho 2022 (arXiv:2202.00512), section 4
+    q(xt | x0) = N(signal_t x0, noise_t^2 I)                                Ho, Jain & Abbeel 2020 (arXiv:2006.11239), equation 4
+
+where signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) on the variance-preserving schedules of that paper. The named functions
+check what they are given; those further down are what samplers and denoisers call once that is done.
 
 Everywhere, t is an int (one noise level for the batch) or a LongTensor (B,) (one for each image). Results have the images'
 dtype and device; the coefficients are taken from the float64 tables, so float64 images give float64 answers.
@@ -12,13 +14,13 @@ Raises, everywhere: `ValueError` for a t outside its range, images that are not 
 whose shapes, dtypes or devices differ.
 """
 
-from collections.abc import Sequence
-from numbers import Integral
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from diffusion_lib.checks import check_images, check_t
 from diffusion_lib.devices import like
 from diffusion_lib.schedules import Schedule
 
@@ -32,18 +34,24 @@ class Gaussian(NamedTuple):
     variance: Tensor  # (1, 1, 1, 1) or (B, 1, 1, 1): not the standard deviation
 
 
+# What a network may predict: target = a x0 + b eps, with (a, b) of the image's and the noise's factors at t
+TARGETS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor | float, Tensor | float]]] = {
+    "eps": lambda signal, noise: (0.0, 1.0),  # Ho et al. 2020, equation 14
+    "x0": lambda signal, noise: (1.0, 0.0),
+    "v": lambda signal, noise: (-noise, signal),  # Salimans & Ho 2022 (arXiv:2202.00512), section 4
+    "flow": lambda signal, noise: (-1.0, 1.0),  # d xt / du on the straight path: Lipman et al. 2022 (arXiv:2210.02747), section 4.1
+}
+
+
 def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None = None, generator: Generator | None = None) -> Tensor:
     """A draw of xt from q(xt | x0), for t in 0..T (at t = 0 it is x0 itself).
 
     x0: (B, C, H, W) in [-1, 1]. eps: the noise to use, same shape, standard normal; drawn from `generator` if left out.
     Returns xt: (B, C, H, W).
     """
-    if eps is None:
-        check_images(x0=x0)
-        eps = randn_like(x0, generator)
-    check_images(x0=x0, eps=eps)
-    # xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps                                            Ho et al. 2020, equation 4
-    return at(schedule.alpha_bar.sqrt(), t, x0) * x0 + at(schedule.sigma, t, x0) * eps
+    check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))
+    check_t(t, schedule.T, len(x0), lowest=0)
+    return noised(schedule, x0, t, randn_like(x0, generator) if eps is None else eps)
 
 
 def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor | None = None) -> Gaussian:
@@ -53,104 +61,96 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     The variance at s = t - 1 is the paper's beta_tilde_t, not beta_t.
     """
     check_images(x0=x0, xt=xt)
-    # in float64 until the last moment: 1 - ab_t / ab_s is as small as 1e-4, where float32 keeps three digits
-    ab_t = pick(schedule.alpha_bar, t, len(xt), lowest=1)
+    check_t(t, schedule.T, len(xt))
     s = t - 1 if s is None else s
-    ab_s = pick(schedule.alpha_bar, s, len(xt))
-    if not (ab_s > ab_t).all():
-        raise ValueError(f"s={_say(s)} with t={_say(t)}; expected s < t: the posterior is about a less noisy image")
-    # mean     = sqrt(ab_s) (1 - ab_t / ab_s) / (1 - ab_t) x0 + sqrt(ab_t / ab_s) (1 - ab_s) / (1 - ab_t) xt     Ho et al. 2020, eq. 7
-    # variance = (1 - ab_s) / (1 - ab_t) (1 - ab_t / ab_s)
-    from_x0 = ab_s.sqrt() * (1 - ab_t / ab_s) / (1 - ab_t)
-    from_xt = (ab_t / ab_s).sqrt() * (1 - ab_s) / (1 - ab_t)
-    variance = (1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)
-    return Gaussian(like(from_x0, xt) * x0 + like(from_xt, xt) * xt, like(variance, xt))
+    check_t(s, schedule.T, len(xt), lowest=0)
+    if not torch.as_tensor(s < t).all():
+        s, t = (each.tolist() if isinstance(each, Tensor) else each for each in (s, t))
+        raise ValueError(f"s={s} with t={t}; expected s < t: the posterior is about a less noisy image")
+    return posterior(schedule, x0, xt, t, s)
 
 
 def eps_from_x0(schedule: Schedule, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
-    """The noise that leads from x0 to xt; t in 1..T (at t = 0 there is none to tell)."""
-    check_images(xt=xt, x0=x0)
-    # eps = (xt - sqrt(alpha_bar_t) x0) / sqrt(1 - alpha_bar_t)
-    return (xt - at(schedule.alpha_bar.sqrt(), t, xt, lowest=1) * x0) / at(schedule.sigma, t, xt, lowest=1)
+    """The noise that leads from x0 to xt; t in 1..T (at t = 0 there is none to identify)."""
+    return _solved(schedule, t, 1, "x0", xt=xt, x0=x0)[1]
 
 
 def x0_from_eps(schedule: Schedule, xt: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
-    """The clean image that `eps` turned into xt; t in 0..T."""
-    check_images(xt=xt, eps=eps)
-    # x0 = (xt - sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_bar_t)                                       Ho et al. 2020, equation 15
-    return (xt - at(schedule.sigma, t, xt) * eps) / at(schedule.alpha_bar.sqrt(), t, xt)
+    """The clean image that `eps` turned into xt (Ho et al. 2020, equation 15); t in 0..T."""
+    return _solved(schedule, t, 0, "eps", xt=xt, eps=eps)[0]
 
 
 def v_from(schedule: Schedule, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
-    """The velocity of x0 and eps; t in 0..T."""
+    """The velocity of x0 and eps (Salimans & Ho 2022, section 4); t in 0..T."""
     check_images(x0=x0, eps=eps)
-    # v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0                                         Salimans & Ho 2022, section 4
-    return at(schedule.alpha_bar.sqrt(), t, x0) * eps - at(schedule.sigma, t, x0) * x0
+    check_t(t, schedule.T, len(x0), lowest=0)
+    return target_of(schedule, "v", x0, eps, t)
 
 
 def x0_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Tensor:
     """The clean image in xt, given its velocity; t in 0..T."""
-    check_images(xt=xt, v=v)
-    # x0 = sqrt(alpha_bar_t) xt - sqrt(1 - alpha_bar_t) v                                          Salimans & Ho 2022, section 4
-    return at(schedule.alpha_bar.sqrt(), t, xt) * xt - at(schedule.sigma, t, xt) * v
+    return _solved(schedule, t, 0, "v", xt=xt, v=v)[0]
 
 
 def eps_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Tensor:
     """The noise in xt, given its velocity; t in 0..T."""
-    check_images(xt=xt, v=v)
-    # eps = sqrt(1 - alpha_bar_t) xt + sqrt(alpha_bar_t) v
-    return at(schedule.sigma, t, xt) * xt + at(schedule.alpha_bar.sqrt(), t, xt) * v
+    return _solved(schedule, t, 0, "v", xt=xt, v=v)[1]
 
 
-def at(table: Tensor, t: int | Tensor, x: Tensor, lowest: int = 0) -> Tensor:
+def noised(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
+    """`q_sample` of known noise."""
+    # xt = signal_t x0 + noise_t eps                                                                   Ho et al. 2020, equation 4
+    return at(schedule.signal, t, x0) * x0 + at(schedule.noise, t, x0) * eps
+
+
+def added_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Tensor:
+    """The variance of q(xt | xs), s < t: beta_t at s = t - 1, and what takes its place in a longer stride. Float64."""
+    # noise_t^2 - (signal_t / signal_s)^2 noise_s^2  =  1 - alpha_bar_t / alpha_bar_s where variance is preserved
+    return pick(schedule.noise, t) ** 2 - (pick(schedule.signal, t) / pick(schedule.signal, s) * pick(schedule.noise, s)) ** 2
+
+
+def posterior_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Tensor:
+    """The variance of q(xs | xt, x0), s < t: beta_tilde_t at s = t - 1. Float64."""
+    # beta_tilde = noise_s^2 / noise_t^2 beta                                                          Ho et al. 2020, equation 7
+    return (pick(schedule.noise, s) / pick(schedule.noise, t)) ** 2 * added_variance(schedule, t, s)
+
+
+def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor) -> Gaussian:
+    """`q_posterior`, s < t."""
+    # in float64 until the last moment: the added variance is as small as 1e-4, where float32 keeps three digits
+    signal_t, noise_t = pick(schedule.signal, t), pick(schedule.noise, t)
+    signal_s, noise_s = pick(schedule.signal, s), pick(schedule.noise, s)
+    # mean = signal_s beta / noise_t^2 x0 + (signal_t / signal_s) noise_s^2 / noise_t^2 xt             Ho et al. 2020, equation 7
+    from_x0 = signal_s * added_variance(schedule, t, s) / noise_t**2
+    from_xt = signal_t / signal_s * noise_s**2 / noise_t**2
+    return Gaussian(like(from_x0, xt) * x0 + like(from_xt, xt) * xt, like(posterior_variance(schedule, t, s), xt))
+
+
+def target_of(schedule: Schedule, prediction: str, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
+    """What a network that predicts `prediction` (a key of `TARGETS`) should answer."""
+    a, b = (torch.as_tensor(each, dtype=torch.float64) for each in _factors(schedule, prediction, t))
+    # target = a_t x0 + b_t eps
+    return like(a, x0) * x0 + like(b, x0) * eps
+
+
+def solve(schedule: Schedule, prediction: str, xt: Tensor, answer: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
+    """x0 and eps of which xt is made, given the network's `answer`, whatever it predicts."""
+    signal, noise = pick(schedule.signal, t), pick(schedule.noise, t)
+    a, b = _factors(schedule, prediction, t)
+    # xt     = signal x0 + noise eps
+    # answer =      a x0 +     b eps        two equations with two unknowns: Cramer's rule
+    determinant = signal * b - noise * a
+    return _quotient(b, xt, -noise, answer, determinant), _quotient(signal, answer, -a, xt, determinant)
+
+
+def at(table: Tensor, t: int | Tensor, x: Tensor) -> Tensor:
     """table[t] in x's dtype and on its device, shaped to broadcast against x; see `pick`."""
-    return like(pick(table, t, len(x), lowest), x)
+    return like(pick(table, t), x)
 
 
-def pick(table: Tensor, t: int | Tensor, batch: int, lowest: int = 0) -> Tensor:
-    """table[t], shaped to broadcast against a batch of images: (1, 1, 1, 1) for an int t, (batch, 1, 1, 1) for a tensor.
-
-    table: (T + 1,), on the CPU. t: int or LongTensor (batch,), each in lowest..T; otherwise `ValueError`.
-    """
-    return table[check_t(t, len(table) - 1, batch, lowest).cpu()].view(-1, 1, 1, 1)
-
-
-def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> Tensor:
-    """t as a LongTensor of shape (1,) or (batch,), after checking that each entry is in lowest..T."""
-    if isinstance(t, bool) or not isinstance(t, Integral | Tensor):
-        raise ValueError(f"t is a {type(t).__name__}; expected an int or a LongTensor of shape ({batch},)")
-    if isinstance(t, Tensor):
-        if t.dtype != torch.long:
-            raise ValueError(f"t has dtype {t.dtype}; expected torch.long: timesteps are whole numbers, use t.long()")
-        if t.shape not in {(), (batch,)}:
-            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({batch},): one timestep for each image in the batch")
-        t = t.reshape(-1)
-        outside = t[(t < lowest) | (t > T)].tolist()
-    else:  # what samplers ask for, ten times a step: no tensor arithmetic for one number
-        outside = [] if lowest <= t <= T else [t]
-        t = torch.tensor([int(t)])
-    if outside:
-        raise ValueError(f"t={outside[0]} is out of range; expected {lowest}..{T} for this schedule of T={T}")
-    return t
-
-
-def check_images(**images: Tensor) -> None:
-    """Raises `ValueError` unless each is a floating-point (B, C, H, W) tensor, B > 0, and all agree in shape, dtype and device."""
-    (first, reference), *_ = images.items()
-    for name, x in images.items():
-        if not isinstance(x, Tensor):
-            raise ValueError(f"{name} is a {type(x).__name__}; expected a tensor of shape (B, C, H, W)")
-        if x.ndim != 4:
-            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, C, H, W): add a batch dimension with x[None]")
-        if len(x) == 0:
-            raise ValueError(f"{name} holds no images; expected a batch of one or more")
-        if not x.is_floating_point():
-            raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [-1, 1]: use diffusion_lib.to_float")
-        for what in ("shape", "dtype", "device"):
-            ours, theirs = getattr(x, what), getattr(reference, what)
-            if ours != theirs:
-                say = (lambda v: str(tuple(v))) if what == "shape" else str
-                raise ValueError(f"{name} has {what} {say(ours)} but {first} has {say(theirs)}; expected the same {what}")
+def pick(table: Tensor, t: int | Tensor) -> Tensor:
+    """table[t], shaped to broadcast against images: (1, 1, 1, 1) for one t, (B, 1, 1, 1) for t (B,). table: (T + 1,), on the CPU."""
+    return table[t.cpu() if isinstance(t, Tensor) else t].view(-1, 1, 1, 1)
 
 
 def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
@@ -168,5 +168,19 @@ def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
     return like(torch.stack([torch.randn(x.shape[1:], generator=g, device=g.device) for g in generator]), x)
 
 
-def _say(t: int | Tensor) -> str:
-    return str(t.tolist() if isinstance(t, Tensor) else t)
+def _solved(schedule: Schedule, t: int | Tensor, lowest: int, prediction: str, **images: Tensor) -> tuple[Tensor, Tensor]:
+    check_images(**images)
+    xt, answer = images.values()
+    check_t(t, schedule.T, len(xt), lowest)
+    return solve(schedule, prediction, xt, answer, t)
+
+
+def _factors(schedule: Schedule, prediction: str, t: int | Tensor) -> tuple[Tensor | float, Tensor | float]:
+    return TARGETS[prediction](pick(schedule.signal, t), pick(schedule.noise, t))
+
+
+def _quotient(p: Tensor | float, x: Tensor, q: Tensor | float, y: Tensor, divisor: Tensor) -> Tensor:
+    """(p x + q y) / divisor, the three scaled so that the largest is 1: half precision could not hold 1 / signal."""
+    row = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(each, dtype=torch.float64) for each in (p, q, divisor))))
+    p, q, divisor = like(row / row.abs().amax(dim=0), x)
+    return (p * x + q * y) / divisor

@@ -10,23 +10,20 @@ Salimans & Ho 2022 (arXiv:2202.00512).
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffusion_lib.denoiser import DenoiserProtocol
-from diffusion_lib.devices import is_spread, like
+from diffusion_lib.checks import as_labels, check_images
+from diffusion_lib.denoiser import DenoiserProtocol, Prediction
+from diffusion_lib.devices import like
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.process import Gaussian, Generator, check_images, eps_from_x0, pick, q_posterior, randn_like, v_from
+from diffusion_lib.process import Gaussian, Generator, added_variance, at, pick, posterior, posterior_variance, randn_like, solve
 from diffusion_lib.schedules import Schedule
 
-if TYPE_CHECKING:
-    from accelerate import Accelerator
-
 VARIANCES = ("small", "large")
-SAMPLERS = ("ddim", "ddpm")
 
 
 class Step(NamedTuple):
@@ -34,8 +31,8 @@ class Step(NamedTuple):
 
     t: int  # the timestep at which xt now stands
     xt: Tensor  # (B, C, H, W)
-    x0_hat: Tensor  # (B, C, H, W) the clean image that was believed in when the step was taken
-    eps_hat: Tensor  # (B, C, H, W) the noise that goes with it
+    x0_hat: Tensor  # (B, C, H, W) the x0 predicted at this step
+    eps_hat: Tensor  # (B, C, H, W) the eps predicted at this step
 
 
 def timestep_subset(T: int, steps: int) -> list[int]:
@@ -67,8 +64,8 @@ def ddpm_steps(
     if variance not in VARIANCES:
         raise unknown_name("variance", variance, VARIANCES)
 
-    def transition(xt, x0_hat, eps_hat, t, s):
-        return ddpm_transition(denoiser.schedule, xt, x0_hat, t, s, variance)
+    def transition(xt: Tensor, prediction: Prediction, t: int, s: int) -> Gaussian:
+        return ddpm_transition(denoiser.schedule, xt, prediction, t, s, variance)
 
     return _walk(denoiser, xT, denoiser.schedule.T if steps is None else steps, transition, True, clip, y, generator)
 
@@ -92,30 +89,28 @@ def ddim_steps(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta={eta!r}; expected 0 (deterministic) to 1 (as noisy as DDPM)")
 
-    def transition(xt, x0_hat, eps_hat, t, s):
-        return ddim_transition(denoiser.schedule, x0_hat, eps_hat, t, s, eta)
+    def transition(xt: Tensor, prediction: Prediction, t: int, s: int) -> Gaussian:
+        return ddim_transition(denoiser.schedule, prediction, t, s, eta)
 
     return _walk(denoiser, xT, steps, transition, eta > 0, clip, y, generator)
 
 
-def ddpm_transition(schedule: Schedule, xt: Tensor, x0_hat: Tensor, t: int, s: int, variance: str = "small") -> Gaussian:
-    """p(xs | xt) of DDPM: the posterior q(xs | xt, x0) with x0_hat in the place of x0."""
-    posterior = q_posterior(schedule, x0_hat, xt, t, s)
+def ddpm_transition(schedule: Schedule, xt: Tensor, prediction: Prediction, t: int, s: int, variance: str = "small") -> Gaussian:
+    """p(xs | xt) of DDPM, s < t: the posterior q(xs | xt, x0) with the predicted x0 in the place of x0."""
+    mean, small = posterior(schedule, prediction.x0, xt, t, s)
     if variance == "small" or s == 0:  # the last step gives its mean, with either variance: z = 0 in Ho et al. 2020, algorithm 2
-        return posterior
-    # beta_{t|s} = 1 - alpha_bar_t / alpha_bar_s
-    beta = 1 - pick(schedule.alpha_bar, t, len(xt)) / pick(schedule.alpha_bar, s, len(xt))
-    return Gaussian(posterior.mean, like(beta, xt))
+        return Gaussian(mean, small)
+    return Gaussian(mean, like(added_variance(schedule, t, s), xt))
 
 
-def ddim_transition(schedule: Schedule, x0_hat: Tensor, eps_hat: Tensor, t: int, s: int, eta: float = 0.0) -> Gaussian:
-    """p(xs | xt) of DDIM: back to noise level s with a part sigma of the noise drawn afresh and the rest along eps_hat."""
-    ab_t, ab_s = pick(schedule.alpha_bar, t, len(x0_hat)), pick(schedule.alpha_bar, s, len(x0_hat))
-    # sigma^2 = eta^2 (1 - ab_s) / (1 - ab_t) (1 - ab_t / ab_s)                                      Song et al. 2021, equation 16
-    variance = eta**2 * (1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s)
-    # xs ~ N(sqrt(ab_s) x0_hat + sqrt(1 - ab_s - sigma^2) eps_hat, sigma^2 I)                        Song et al. 2021, equation 12
-    along_eps = (1 - ab_s - variance).sqrt()
-    return Gaussian(like(ab_s.sqrt(), x0_hat) * x0_hat + like(along_eps, x0_hat) * eps_hat, like(variance, x0_hat))
+def ddim_transition(schedule: Schedule, prediction: Prediction, t: int, s: int, eta: float = 0.0) -> Gaussian:
+    """p(xs | xt) of DDIM, s < t: back to noise level s with a fraction of the noise drawn afresh and the rest along eps."""
+    x0, eps = prediction.x0, prediction.eps
+    # sigma^2 = eta^2 noise_s^2 / noise_t^2 (1 - alpha_bar_t / alpha_bar_s)                          Song et al. 2021, equation 16
+    variance = eta**2 * posterior_variance(schedule, t, s)
+    # xs ~ N(signal_s x0 + sqrt(noise_s^2 - sigma^2) eps, sigma^2 I)                                 Song et al. 2021, equation 12
+    along_eps = (pick(schedule.noise, s) ** 2 - variance).sqrt()
+    return Gaussian(at(schedule.signal, s, x0) * x0 + like(along_eps, x0) * eps, like(variance, x0))
 
 
 def ddim_encode_steps(
@@ -132,78 +127,71 @@ def ddim_encode_steps(
     if iterations < 1:
         raise ValueError(f"iterations={iterations}; expected 1 or more network calls for each step")
     timesteps = timestep_subset(denoiser.schedule.T, steps)[::-1]
+    # with signal = r cos(phi), noise = r sin(phi), where r = 1 if variance is preserved:   v = cos(phi) eps - sin(phi) x0
+    phi, r = torch.atan2(denoiser.schedule.noise, denoiser.schedule.signal), torch.hypot(denoiser.schedule.noise, denoiser.schedule.signal)
 
     def walk():
         xs = x0
         for s, t in pairwise(timesteps):
             with torch.no_grad():
-                ab_t, ab_s = (pick(denoiser.schedule.alpha_bar, u, len(x0)) for u in (t, s))
-                # with sqrt(ab) = cos(phi), sqrt(1 - ab) = sin(phi):  d = phi_t - phi_s             Salimans & Ho 2022, appendix D
-                cos_d = (ab_s * ab_t).sqrt() + ((1 - ab_s) * (1 - ab_t)).sqrt()
-                sin_d = (ab_s * (1 - ab_t)).sqrt() - (ab_t * (1 - ab_s)).sqrt()
+                # xt / r_t = (xs / r_s + sin(d) v) / cos(d),  d = phi_t - phi_s                          Salimans & Ho 2022, appendix D
+                d = pick(phi, t) - pick(phi, s)
+                from_xs, from_v = (like(each, xs) for each in (pick(r, t) / pick(r, s) / d.cos(), pick(r, t) * d.tan()))
                 xt = xs
                 for _ in range(iterations):
-                    x0_hat, eps_hat = denoiser(xt, t, y)
-                    xt = (xs + like(sin_d, xs) * v_from(denoiser.schedule, x0_hat, eps_hat, t)) / like(cos_d, xs)
+                    prediction = denoiser(xt, t, y)
+                    v = at(phi.cos(), t, xs) * prediction.eps - at(phi.sin(), t, xs) * prediction.x0
+                    xt = from_xs * xs + from_v * v
                 xs = xt
-            yield Step(t, xs, x0_hat, eps_hat)
+            yield Step(t, xs, prediction.x0, prediction.eps)
 
     return walk()
+
+
+SAMPLERS = {"ddim": ddim_steps, "ddpm": ddpm_steps}  # what `sample` may call by a name
 
 
 def sample(
     denoiser: DenoiserProtocol,
     n: int,
     *,
-    sampler: str = "ddim",
+    sampler: str | Callable[..., Iterator[Step]] = ddim_steps,
     steps: int = 50,
-    eta: float = 0.0,
     y: int | Sequence[int] | Tensor | None = None,
     seed: int = 0,
+    first: int = 0,
     device: str | torch.device | None = None,
     shape: tuple[int, int, int] | None = None,
     batch_size: int = 256,
-    accelerator: "Accelerator | None" = None,
+    **options,
 ) -> Tensor:
     """n images (n, C, H, W) in about [-1, 1], on `device` (the denoiser's own when left out).
 
-    sampler: "ddim" (with `eta`) or "ddpm" (small variance). y: a class for all, one for each image, or None. seed: sample k
-    depends on the seed and k alone, not on n or batch_size (to float rounding).
-    shape: (C, H, W), for a denoiser that does not know its own. accelerator: an `accelerate.Accelerator`, to share the work among its
-    processes: each calls `sample` with the same arguments, and gets all n images.
+    sampler: `ddim_steps`, `ddpm_steps` or another function like them, or its name in `SAMPLERS`; `options` are passed on to it, such as
+    eta=0.5. y: a class for all, one for each image, or None. seed: sample k depends on the seed and k alone, not on n or batch_size
+    (to float rounding). first: the number of the first sample, so that `first=n` gives the next ones. shape: (C, H, W), for a denoiser
+    that does not know its own.
     """
-    if sampler not in SAMPLERS:
-        raise unknown_name("sampler", sampler, SAMPLERS)
+    if isinstance(sampler, str):
+        if sampler not in SAMPLERS:
+            raise unknown_name("sampler", sampler, SAMPLERS)
+        sampler = SAMPLERS[sampler]
     if isinstance(n, bool) or not isinstance(n, int) or n < 1 or batch_size < 1:
         raise ValueError(f"n={n!r}, batch_size={batch_size!r}; expected whole numbers, 1 or more")
     shape = denoiser.image_shape if shape is None else shape
     if shape is None:
         raise ValueError("this denoiser does not know the shape of its images; expected shape=(C, H, W)")
-    if accelerator is not None and any(map(is_spread, _parameters(denoiser))):
-        raise ValueError(
-            "the denoiser's weights are spread over the processes, which must then all draw the same images; "
-            "expected accelerator=None, or a denoiser with whole weights, such as from_pretrained gives"
-        )
     device = device_of(denoiser) if device is None else torch.device(device)
-    y = None if y is None else _labels(y, n).to(device)
+    y = None if y is None else as_labels(y, n).to(device)
 
-    share, first, end = n, 0, n  # of this process: images first..end-1
-    if accelerator is not None:
-        share = -(-n // accelerator.num_processes)  # rounded up
-        first, end = (min(n, share * (accelerator.process_index + more)) for more in (0, 1))
-    batches = [torch.empty(0, *shape, device=device)]
-    for start in range(first, end, batch_size):
-        stop = min(start + batch_size, end)
-        generators = sample_generators(seed, range(start, stop))
+    samples = []
+    for start in range(0, n, batch_size):
+        stop = min(start + batch_size, n)
+        generators = sample_generators(seed, range(first + start, first + stop))
         xT = randn_like(torch.empty(stop - start, *shape, device=device), generators)
-        options = dict(steps=steps, y=None if y is None else y[start:stop], generator=generators)
-        chain = ddim_steps(denoiser, xT, eta=eta, **options) if sampler == "ddim" else ddpm_steps(denoiser, xT, **options)
-        last = deque(chain, maxlen=1).pop()  # walks the chain and keeps its end
-        batches.append(last.xt)
-    if accelerator is None:
-        return torch.cat(batches)
-    missing = torch.empty(share - (end - first), *shape, device=device)  # gathering wants as many of each process
-    return accelerator.gather(torch.cat([*batches, missing]))[:n]
+        chain = sampler(denoiser, xT, steps=steps, y=None if y is None else y[start:stop], generator=generators, **options)
+        samples.append(deque(chain, maxlen=1).pop().xt)  # walks the chain and keeps its end
+    return torch.cat(samples)
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
@@ -218,19 +206,20 @@ def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator
 
 def device_of(denoiser: DenoiserProtocol) -> torch.device:
     """Where the denoiser's weights are; the CPU for one that has none."""
-    return next((p.device for p in _parameters(denoiser)), torch.device("cpu"))
+    return next((p.device for p in parameters_of(denoiser)), torch.device("cpu"))
 
 
-def _parameters(denoiser: DenoiserProtocol) -> Iterator[Tensor]:
+def parameters_of(denoiser: DenoiserProtocol) -> Iterator[Tensor]:
+    """The weights of the denoiser, or of the one that it wraps; none for one that has none."""
     inner = getattr(denoiser, "denoiser", denoiser)
-    return inner.parameters() if isinstance(inner, torch.nn.Module) else iter(())
+    return inner.parameters() if isinstance(inner, nn.Module) else iter(())
 
 
 def _walk(
     denoiser: DenoiserProtocol,
     xT: Tensor,
     steps: int,
-    transition: Callable[[Tensor, Tensor, Tensor, int, int], Gaussian],
+    transition: Callable[[Tensor, Prediction, int, int], Gaussian],
     noisy: bool,
     clip: bool,
     y: Tensor | None,
@@ -247,22 +236,13 @@ def _walk(
         xt = xT
         for t, s in pairwise(timesteps):
             with torch.no_grad():  # not around the yield, which would switch the caller's gradients off too
-                x0_hat, eps_hat = denoiser(xt, t, y)
+                prediction = denoiser(xt, t, y)
                 if clip:
-                    x0_hat = x0_hat.clamp(-1, 1)
-                    eps_hat = eps_from_x0(denoiser.schedule, xt, t, x0_hat)
-                mean, variance = transition(xt, x0_hat, eps_hat, t, s)
+                    x0, eps = solve(denoiser.schedule, "x0", xt, prediction.x0.clamp(-1, 1), t)
+                    prediction = prediction._replace(x0=x0, eps=eps)
+                mean, variance = transition(xt, prediction, t, s)
                 # the last step's variance is 0; to look at it would make the processor wait for the device
                 xt = mean + variance.sqrt() * randn_like(mean, generator) if noisy and s > 0 else mean
-            yield Step(s, xt, x0_hat, eps_hat)
+            yield Step(s, xt, prediction.x0, prediction.eps)
 
     return walk()
-
-
-def _labels(y: int | Sequence[int] | Tensor, n: int) -> Tensor:
-    labels = torch.as_tensor(y)
-    if labels.is_floating_point() or labels.shape not in {(), (n,)}:
-        raise ValueError(
-            f"y has shape {tuple(labels.shape)} and dtype {labels.dtype}; expected one class, or {n} of them, as whole numbers"
-        )
-    return labels.long().expand(n)

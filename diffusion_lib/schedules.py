@@ -1,10 +1,11 @@
-"""Noise schedules: how much of the image is left at each timestep.
+"""Noise schedules: how much of the image is left, and how much noise has come, at each timestep.
 
-A `Schedule` is the only owner of `alpha_bar`. Timesteps are those of the DDPM paper: t = 1..T are noise levels and t = 0
-is clean data, so `alpha_bar[0] == 1` and nobody has to ask "is this the last step?". All tables are float64.
+A `Schedule` is the only owner of both. Timesteps are those of the DDPM paper: t = 1..T are noise levels and t = 0 is clean data,
+so `alpha_bar[0] == 1` and nobody has to ask "is this the last step?". All tables are float64.
 
 Sources: linear, Ho, Jain & Abbeel 2020 (arXiv:2006.11239), section 4; cosine, Nichol & Dhariwal 2021 (arXiv:2102.09672),
-equation 17; sigmoid, Jabri, Fleet & Chen 2022 (arXiv:2212.11972), with the parameters as in Chen 2023 (arXiv:2301.10972), algorithm 1.
+equation 17; sigmoid, Jabri, Fleet & Chen 2022 (arXiv:2212.11972), with the parameters as in Chen 2023 (arXiv:2301.10972), algorithm 1;
+straight, Liu, Gong & Liu 2022 (arXiv:2209.03003), equation 1, and Lipman et al. 2022 (arXiv:2210.02747), section 4.1.
 """
 
 import math
@@ -17,26 +18,47 @@ from torch import Tensor
 
 from diffusion_lib.errors import unknown_name
 
-MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - sigma eps) / sqrt(alpha_bar) is defined at every t
+MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / signal is defined at every t
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """A noise schedule, given by `alpha_bar`: xt = sqrt(alpha_bar[t]) x0 + sqrt(1 - alpha_bar[t]) eps.
+    """A noise schedule: xt = signal[t] x0 + noise[t] eps.
 
-    alpha_bar: float64 (T + 1,), strictly decreasing from alpha_bar[0] == 1 to alpha_bar[T] > 0.
-    name: what to call it in plots and configs.
+    signal: float64 (T + 1,), the factor of the image: falls from signal[0] == 1 to signal[T] >= 0. noise: float64 (T + 1,), the
+    standard deviation of the noise: noise[0] == 0, and at each step noise / signal rises. name: what to call it in plots and configs.
 
-    Raises `ValueError` if `alpha_bar` is not of that form.
+    Raises `ValueError` if the tables are not of that form. `from_alpha_bar` and `from_beta` make a variance-preserving one.
     """
 
-    alpha_bar: Tensor
+    signal: Tensor
+    noise: Tensor
     name: str = "custom"
 
     def __post_init__(self):
-        alpha_bar = torch.as_tensor(self.alpha_bar).detach().to("cpu", torch.float64).clone()
-        if alpha_bar.ndim != 1 or len(alpha_bar) < 2:
-            raise ValueError(f"alpha_bar has shape {tuple(alpha_bar.shape)}; expected (T + 1,) with T >= 1: one entry per t = 0..T")
+        signal, noise = (_table(name, getattr(self, name)) for name in ("signal", "noise"))
+        if signal.shape != noise.shape:
+            raise ValueError(f"signal has {len(signal)} entries and noise {len(noise)}; expected T + 1 of each")
+        if (signal[0], noise[0]) != (1, 0):
+            raise ValueError(f"at t = 0 signal is {signal[0]:.6g} and noise {noise[0]:.6g}; expected 1 and 0: clean data")
+        less_image = (signal[1:] >= 0) & (noise[1:] > 0) & noise[1:].isfinite()  # False also where an entry is nan
+        less_image &= noise[1:] * signal[:-1] > noise[:-1] * signal[1:]
+        if not less_image.all():
+            t = int((~less_image).nonzero()[0]) + 1
+            raise ValueError(
+                f"at t = {t} signal is {signal[t]:.6g} and noise {noise[t]:.6g}, after {signal[t - 1]:.6g} and {noise[t - 1]:.6g}; "
+                "expected signal >= 0, noise > 0 and a rising ratio noise / signal: every step must add noise"
+            )
+        object.__setattr__(self, "signal", signal)
+        object.__setattr__(self, "noise", noise)
+
+    @classmethod
+    def from_alpha_bar(cls, alpha_bar: Tensor, name: str = "custom") -> "Schedule":
+        """The variance-preserving schedule signal = sqrt(alpha_bar), noise = sqrt(1 - alpha_bar).
+
+        alpha_bar: (T + 1,), strictly decreasing from alpha_bar[0] == 1 to alpha_bar[T] >= 0, else `ValueError`.
+        """
+        alpha_bar = _table("alpha_bar", alpha_bar)
         if alpha_bar[0] != 1:
             raise ValueError(f"alpha_bar[0] is {alpha_bar[0]:.6g}; expected exactly 1: t = 0 is clean data, so put a 1 in front")
         not_falling = ~(alpha_bar[1:] < alpha_bar[:-1])  # also True where an entry is nan
@@ -46,24 +68,29 @@ class Schedule:
                 f"alpha_bar[{t}] = {alpha_bar[t]:.6g} after alpha_bar[{t - 1}] = {alpha_bar[t - 1]:.6g}; "
                 "expected a strictly decreasing schedule: every step must add noise"
             )
-        if alpha_bar[-1] <= 0:
-            raise ValueError(f"alpha_bar[T] is {alpha_bar[-1]:.6g}; expected more than 0: cap the last betas at {MAX_BETA}")
-        object.__setattr__(self, "alpha_bar", alpha_bar)
+        if alpha_bar[-1] < 0:
+            raise ValueError(f"alpha_bar[T] is {alpha_bar[-1]:.6g}; expected 0 or more: cap the last betas at {MAX_BETA}")
+        return cls(alpha_bar.sqrt(), (1 - alpha_bar).sqrt(), name)
 
     @classmethod
     def from_beta(cls, beta: Tensor, name: str = "custom") -> "Schedule":
-        """The schedule whose step t adds noise of variance beta[t - 1]: beta float64 (T,), each in (0, 1)."""
+        """The schedule whose step t adds noise of variance beta[t - 1]: beta float64 (T,), each in (0, 1), else `ValueError`."""
         beta = torch.as_tensor(beta, dtype=torch.float64)
         if not ((beta > 0) & (beta < 1)).all():
             raise ValueError(f"betas range from {beta.min():.6g} to {beta.max():.6g}; expected each above 0 and below 1")
         # alpha_bar_t = prod_{s=1..t} (1 - beta_s)                                              Ho et al. 2020, below equation 3
         alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0)])
-        return cls(alpha_bar, name)
+        return cls.from_alpha_bar(alpha_bar, name)
 
     @property
     def T(self) -> int:
         """Number of noise levels."""
-        return len(self.alpha_bar) - 1
+        return len(self.signal) - 1
+
+    @cached_property
+    def alpha_bar(self) -> Tensor:
+        """alpha_bar_t = signal_t^2 / (signal_t^2 + noise_t^2): the image's part of the variance. (T + 1,), 1 at t = 0."""
+        return self.signal**2 / (self.signal**2 + self.noise**2)
 
     @cached_property
     def alpha(self) -> Tensor:
@@ -76,14 +103,9 @@ class Schedule:
         return 1 - self.alpha
 
     @cached_property
-    def sigma(self) -> Tensor:
-        """sigma_t = sqrt(1 - alpha_bar_t): the standard deviation of all the noise in xt. (T + 1,), 0 at t = 0."""
-        return (1 - self.alpha_bar).sqrt()
-
-    @cached_property
     def snr(self) -> Tensor:
-        """snr_t = alpha_bar_t / (1 - alpha_bar_t): signal-to-noise ratio of variances. (T + 1,), inf at t = 0."""
-        return self.alpha_bar / (1 - self.alpha_bar)
+        """snr_t = signal_t^2 / noise_t^2: signal-to-noise ratio of variances. (T + 1,), inf at t = 0."""
+        return (self.signal / self.noise) ** 2
 
     @cached_property
     def log_snr(self) -> Tensor:
@@ -133,6 +155,17 @@ def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: 
     return _from_curve(lambda u: (last - torch.sigmoid((start + u * (end - start)) / tau)) / (last - first), T, "sigmoid")
 
 
+def straight_schedule(T: int = 1000) -> Schedule:
+    """The straight line from the image to the noise (Liu et al. 2022, equation 1), flow matching's path; xT holds no image at all.
+
+    With it, predict "flow", "v" or "x0": at t = T no x0 can be computed from eps.
+    """
+    _check_T(T)
+    # xt = (1 - u) x0 + u eps,  u = t / T
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    return Schedule(1 - u, u, "straight")
+
+
 def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
     """The schedule that follows alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], wherever its betas stay below the cap."""
     f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64)).clamp(min=0)  # rounding can leave -1e-33 at u = 1
@@ -141,14 +174,27 @@ def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
     return Schedule.from_beta(beta, name)
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cosine": cosine_schedule, "sigmoid": sigmoid_schedule}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "linear": linear_schedule,
+    "cosine": cosine_schedule,
+    "sigmoid": sigmoid_schedule,
+    "straight": straight_schedule,
+}
 
 
 def make_schedule(name: str, T: int = 1000) -> Schedule:
-    """The schedule called `name` ("linear", "cosine" or "sigmoid") with its paper's parameters."""
+    """The schedule called `name` (a key of `SCHEDULES`) with its paper's parameters."""
     if name not in SCHEDULES:
         raise unknown_name("schedule", name, SCHEDULES)
     return SCHEDULES[name](T)
+
+
+def _table(name: str, values: Tensor) -> Tensor:
+    """A float64 copy on the CPU, which nobody else can change."""
+    table = torch.as_tensor(values).detach().to("cpu", torch.float64).clone()
+    if table.ndim != 1 or len(table) < 2:
+        raise ValueError(f"{name} has shape {tuple(table.shape)}; expected (T + 1,) with T >= 1: one entry per t = 0..T")
+    return table
 
 
 def _check_T(T: int) -> None:

@@ -1,4 +1,4 @@
-"""The network: a U-Net that works on patches of pixels and is told the timestep and, if asked, the class.
+"""The network: a U-Net that works on patches of pixels, given the timestep and, if it is conditional, the class.
 
 Every block takes (h, emb) and returns the new h: h (B, C, H, W) feature maps, emb (B, E) what is known of t and y.
 So a notebook can call each one on its own, and `UNet.forward` is a walk down, across and up.
@@ -14,9 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NO_LABEL = -1  # the label of an image whose class is not told
-# far beyond any network that this package is for; a config from a stranger may ask for anything
-MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 8, 16, 16_384
+from diffusion_lib.checks import NO_LABEL, check_image_shape, check_label_shape, check_labels, check_unet_config
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -139,19 +137,20 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """network(xt, t, y=None) -> (B, C, H, W): the U-Net that is trained to tell noise from image.
+    """network(xt, t, y=None) -> (B, out_channels, H, W): the U-Net that is trained to tell noise from image.
 
     in_channels: channels of the images, C. base_channels: feature maps on the finest level, even and a multiple of norm_groups; level i
     has base_channels * channel_mults[i]. blocks_per_level: residual blocks on each level, on the way down and again on the way up.
     attention_levels: the levels (0 is the finest) with self-attention. patch_size: pixels of p x p patches become channels
     first, which makes everything p^2 times cheaper. num_classes: how many classes y can name; None for a network without.
     dropout: probability in the residual blocks. norm_groups: each image's features are normalised in so many groups of channels
-    (Wu & He 2018, arXiv:1803.08494); with 8 channels or more to a group, CPUs are several times faster at it.
+    (Wu & He 2018, arXiv:1803.08494); with 8 channels or more to a group, CPUs are several times faster at it. out_channels: channels
+    of the answer, C if left out.
 
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """
 
-    _no_split_modules = ("Stage",)  # accelerate asks for it: what to spread over processes one by one, if weights are spread
+    _no_split_modules = ("Stage",)  # accelerate asks for it: what to shard over processes one by one
 
     def __init__(
         self,
@@ -164,8 +163,10 @@ class UNet(nn.Module):
         num_classes: int | None = None,
         dropout: float = 0.0,
         norm_groups: int = 4,
+        out_channels: int | None = None,
     ):
         super().__init__()
+        out_channels = in_channels if out_channels is None else out_channels
         self.config = dict(
             in_channels=in_channels,
             base_channels=base_channels,
@@ -176,8 +177,9 @@ class UNet(nn.Module):
             num_classes=num_classes,
             dropout=dropout,
             norm_groups=norm_groups,
+            out_channels=out_channels,
         )
-        check_config(**self.config)
+        check_unet_config(**self.config)
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
         self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
         widths = [base_channels * m for m in channel_mults]
@@ -196,13 +198,13 @@ class UNet(nn.Module):
         self.upsample = nn.ModuleList([Upsample(widths[i + 1], widths[i]) for i in levels[:-1]])
         self.up = nn.ModuleList([nn.ModuleList([stage(i, 2 * widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.head = nn.Sequential(
-            nn.GroupNorm(norm_groups, widths[0]), nn.SiLU(), zero_init(nn.Conv2d(widths[0], in_channels * patch_size**2, 3, padding=1))
+            nn.GroupNorm(norm_groups, widths[0]), nn.SiLU(), zero_init(nn.Conv2d(widths[0], out_channels * patch_size**2, 3, padding=1))
         )
         # the layout that convolutions compute in, on CPUs and on GPUs: what they are given is not rearranged for them and back
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is told; None: nowhere."""
+        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is given; None: nowhere."""
         self.check_input(x, t, y)
         emb = self.embed(t, y)  # (B, E)
         h = self.stem(F.pixel_unshuffle(x, self.patch_size))  # (B, widths[0], H / p, W / p)
@@ -223,24 +225,32 @@ class UNet(nn.Module):
             if level > 0:
                 h = self.upsample[level - 1](h, emb)
 
-        return F.pixel_shuffle(self.head(h), self.patch_size)  # (B, C, H, W)
+        return F.pixel_shuffle(self.head(h), self.patch_size)  # (B, out_channels, H, W)
 
     def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """What every block is told: emb (B, E), of the timestep and, in a class-conditional network, of the class."""
+        """What every block is given: emb (B, E), of the timestep and, in a class-conditional network, of the class."""
         emb = self.time_embedding(t)
         if self.class_embedding is None:
             return emb
         y = torch.full_like(t, NO_LABEL) if y is None else y
-        return emb + self.class_embedding(y - NO_LABEL)
+        try:
+            return emb + self.class_embedding(y - NO_LABEL)
+        except IndexError:  # on a CPU; for a GPU, which would have to be waited for, `Denoiser` has looked at them before
+            check_labels(y, self.num_classes, len(t))
+            raise
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether a call in training draws random numbers."""
+        return self.config["dropout"] > 0
 
     def check_image_shape(self, shape: tuple[int, int, int]) -> None:
-        """Raises `ValueError` unless images of shape (C, H, W) fit this network; sides of more than `MAX_SIDE` pixels do not."""
-        if len(shape) != 3 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in shape):
-            raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}")
+        """Raises `ValueError` unless images of shape (C, H, W) fit this network."""
+        check_image_shape(shape)
         self.check_input(torch.empty(1, *shape, device="meta"), torch.ones(1, dtype=torch.long), None)  # no memory is taken
 
     def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
-        """Raises `ValueError` for images, timesteps or labels that this network cannot take."""
+        """Raises `ValueError` for images, timesteps or labels whose shapes or types this network cannot take."""
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"images have shape {tuple(x.shape)}; expected (B, {self.in_channels}, H, W)")
         height, width = x.shape[2:]
@@ -252,46 +262,7 @@ class UNet(nn.Module):
         if t.shape != x.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep for each image")
         if y is not None:
-            # a GPU would have to be waited for, and compiled code cannot look; `Denoiser` looks wherever they are
-            check_labels(y, self.num_classes, len(x), look=y.device.type == "cpu" and not torch.compiler.is_compiling())
-
-
-def check_labels(y: Tensor, num_classes: int | None, batch: int, look: bool = True) -> None:
-    """Raises `ValueError` unless y is a LongTensor (batch,) of classes 0..num_classes-1 or `NO_LABEL`. look: at the values too."""
-    if num_classes is None:
-        raise ValueError("y was given to a network without classes; expected y=None, or build it with num_classes")
-    if y.dtype != torch.long or y.shape != (batch,):
-        raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class for each image")
-    outside = y[(y < NO_LABEL) | (y >= num_classes)] if look else ()
-    if len(outside):
-        raise ValueError(f"y={outside[0].item()} is out of range; expected classes 0..{num_classes - 1}, or {NO_LABEL} for no class")
-
-
-def check_config(
-    in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, patch_size, num_classes, dropout, norm_groups
-) -> None:
-    """Raises `ValueError` for sizes that make no network."""
-    positive = dict(in_channels=in_channels, base_channels=base_channels, blocks_per_level=blocks_per_level, patch_size=patch_size)
-    positive |= dict(norm_groups=norm_groups) | {f"channel_mults[{i}]": m for i, m in enumerate(channel_mults)}
-    positive |= {} if num_classes is None else dict(num_classes=num_classes)
-    for name, value in positive.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}; expected a whole number, 1 or more")
-    if base_channels % 2:
-        raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine of each frequency of t")
-    if base_channels % norm_groups:
-        raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: as many channels in each group")
-    if not 1 <= len(channel_mults) <= MAX_LEVELS:
-        raise ValueError(
-            f"channel_mults has {len(channel_mults)} entries; expected 1..{MAX_LEVELS}, a factor for each level, such as (1, 2)"
-        )
-    if blocks_per_level > MAX_BLOCKS:
-        raise ValueError(f"blocks_per_level={blocks_per_level}; expected at most {MAX_BLOCKS}")
-    for level in attention_levels:
-        if level not in range(len(channel_mults)):
-            raise ValueError(f"attention_levels names level {level!r}; expected levels 0..{len(channel_mults) - 1}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout!r}; expected a probability, 0 <= dropout < 1")
+            check_label_shape(y, self.num_classes, len(x))
 
 
 def zero_init(layer: nn.Module) -> nn.Module:

@@ -37,7 +37,7 @@ def truth(prediction, t):
 def test_a_network_that_knows_gives_the_true_image_and_noise(prediction, t):
     denoiser = dl.Denoiser(Fixed(truth(prediction, t)), SCHEDULE, prediction)
     xt = dl.q_sample(SCHEDULE, X0, t, EPS)
-    x0, eps = denoiser(xt, t)
+    x0, eps, _ = denoiser(xt, t)
     torch.testing.assert_close(x0, X0, rtol=0, atol=1e-9)
     torch.testing.assert_close(eps, EPS, rtol=0, atol=1e-9)
     ((asked_x, asked_t, _),) = denoiser.network.asked
@@ -51,7 +51,7 @@ def test_x0_and_eps_make_up_xt_also_where_the_network_errs(prediction):
     xt = noise(3, 1, 8, 8)
     t = torch.tensor([1, 9, 20])
     with torch.no_grad():
-        x0, eps = denoiser(xt, t, torch.tensor([0, 1, -1]))
+        x0, eps, _ = denoiser(xt, t, torch.tensor([0, 1, -1]))
     torch.testing.assert_close(dl.q_sample(denoiser.schedule, x0, t, eps), xt, **EXACT)
 
 
@@ -95,7 +95,7 @@ def test_the_timestep_told_is_the_noise_level_made():
     ((xt, t, _),) = network.asked
     for level in range(1, 6):
         # about 2500 pixels a level: 1.4 % each; neighbouring levels differ by more than 8 %
-        assert xt[t == level].std().item() == pytest.approx(schedule.sigma[level].item(), rel=0.06)
+        assert xt[t == level].std().item() == pytest.approx(schedule.noise[level].item(), rel=0.06)
 
 
 def test_loss_draws_from_its_generator_alone():
@@ -120,7 +120,7 @@ def test_loss_tells_the_network_the_class():
 def test_answers_keep_the_images_dtype_under_autocast():
     denoiser = tiny_denoiser().eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        x0, eps = denoiser(noise(2, 1, 8, 8, dtype=torch.float32), 3)
+        x0, eps, _ = denoiser(noise(2, 1, 8, 8, dtype=torch.float32), 3)
     assert (x0.dtype, eps.dtype) == (torch.float32, torch.float32)
 
 
@@ -184,7 +184,7 @@ def test_ideal_denoiser_is_the_posterior_mean(t):
     images = noise(6, 1, 3, 4, seed=7).clamp(-1, 1)
     ideal = dl.IdealDenoiser(images, SCHEDULE)
     xt = dl.q_sample(SCHEDULE, images[:4], t, EPS)
-    x0, eps = ideal(xt, t)
+    x0, eps, _ = ideal(xt, t)
     for i in range(4):
         mean, weights = brute_force(images, xt[i], SCHEDULE.alpha_bar[t].item())
         torch.testing.assert_close(x0[i], mean, **EXACT)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diffusion_lib.devices import choose_device, choose_precision, like, moved
+from diffusion_lib.devices import choose_device, choose_precision, like, to_device
 
 
 def test_device_and_precision_can_be_chosen():
@@ -71,9 +71,9 @@ def test_an_unknown_device_is_named():
 
 def test_what_is_where_it_should_be_is_not_copied():
     x = torch.ones(2)
-    assert moved(x, torch.device("cpu")) is x
+    assert to_device(x, torch.device("cpu")) is x
     assert like(x, torch.zeros(3)) is x
-    assert moved(x, torch.device("meta")).is_meta
+    assert to_device(x, torch.device("meta")).is_meta
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned_alr
         setattr(tensor, name, lambda name=name: done.append(name) or tensor)
     device = torch.device(there)
     tensor.to = lambda where, **how: done.append(how) or where == device
-    assert moved(tensor, device)
+    assert to_device(tensor, device)
     assert done == steps
 
 

@@ -51,7 +51,7 @@ def test_q_sample_draws_noise_of_the_right_standard_deviation():
     xt = dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(0))
     # 16384 draws: the mean is good to sigma / 128, the standard deviation to 0.6 %
     assert xt.mean().item() == pytest.approx(0.5 * schedule.alpha_bar[10].sqrt().item(), abs=0.02)
-    assert xt.std().item() == pytest.approx(schedule.sigma[10].item(), rel=0.03)
+    assert xt.std().item() == pytest.approx(schedule.noise[10].item(), rel=0.03)
     assert torch.equal(xt, dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(0)))
     assert not torch.equal(xt, dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(1)))
 

@@ -55,7 +55,7 @@ def written_out(kind, name, denoise, steps, clip, eta=None):
     for i in range(steps):
         t, s = T * (steps - i) // steps, T * (steps - i - 1) // steps
         at, as_ = alpha_bar[t], alpha_bar[s]
-        x0, eps = denoise(x, t)
+        x0, eps, _ = denoise(x, t)
         if clip:
             x0 = x0.clamp(-1, 1)
             eps = (x - math.sqrt(at) * x0) / math.sqrt(1 - at)
@@ -198,7 +198,7 @@ def test_ddim_at_eta_1_is_the_posterior(name):
     x0 = noise(3, 1, 2, 2, seed=11).clamp(-1, 1)
     for t in range(1, T + 1):
         eps = dl.eps_from_x0(schedule, XT, t, x0)
-        posterior, ddim = dl.q_posterior(schedule, x0, XT, t), ddim_transition(schedule, x0, eps, t, t - 1, eta=1.0)
+        posterior, ddim = dl.q_posterior(schedule, x0, XT, t), ddim_transition(schedule, dl.Prediction(x0, eps), t, t - 1, eta=1.0)
         torch.testing.assert_close(ddim, posterior, rtol=1e-12, atol=1e-12)
     chains = (
         dl.ddim_steps(Curved(schedule), XT, steps=T, eta=1.0, generator=generator()),
@@ -211,7 +211,7 @@ def test_ddim_at_eta_1_is_the_posterior(name):
 def test_ddpms_two_variances_are_beta_tilde_and_beta():
     schedule = dl.linear_schedule(T)
     for t in range(2, T + 1):
-        small, large = (ddpm_transition(schedule, XT, XT, t, t - 1, v) for v in ("small", "large"))
+        small, large = (ddpm_transition(schedule, XT, dl.Prediction(XT, XT), t, t - 1, v) for v in ("small", "large"))
         torch.testing.assert_close(large.variance.squeeze(), schedule.beta[t], rtol=1e-10, atol=0)
         ratio = (1 - schedule.alpha_bar[t - 1]) / (1 - schedule.alpha_bar[t])
         torch.testing.assert_close(small.variance.squeeze(), ratio * schedule.beta[t], rtol=1e-10, atol=0)
@@ -572,7 +572,7 @@ def test_encoding_tells_the_class_and_what_was_believed():
     ideal = dl.IdealDenoiser(dataset, schedule)
     steps = list(dl.ddim_encode_steps(ideal, x0, steps=5, iterations=1, y=y))
     for before, step in pairwise(steps):  # one iteration: what was believed about the level before, at its noise
-        x0_hat, eps_hat = ideal(before.xt, step.t, y)
+        x0_hat, eps_hat, _ = ideal(before.xt, step.t, y)
         torch.testing.assert_close(step.x0_hat, x0_hat, **EXACT)
         torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
     told, untold = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))

@@ -17,14 +17,15 @@ from functools import lru_cache
 from http.client import HTTPException
 from itertools import zip_longest
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.data.glyphs import CHARACTERS, draw_glyphs
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.unet import NO_LABEL
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # what they may hold: some of Pillow's other decoders start programs
@@ -42,6 +43,11 @@ def to_uint8(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}; expected floats in [-1, 1]")
     return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+class DatasetProtocol(Protocol):
+    images: Tensor
+    labels: Tensor
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,11 @@
-"""Training: `loop` is the algorithm, everything else here carries it."""
+"""Training. `loop` is the algorithm, to be read; `run` and what else stands here carries it.
 
-from diffusion_lib.training.loop import EMA, TrainConfig, TrainStep, learning_rate, make_optimizer, train
+From a shell: `python -m diffusion_lib.training --dataset glyphs --steps 2000 --out runs/glyphs` (see `--help`), and the same command
+under `torchrun` or `accelerate launch` for several processes.
+"""
 
-__all__ = ["EMA", "TrainConfig", "TrainStep", "learning_rate", "make_optimizer", "train"]
+from diffusion_lib.training.config import TrainConfig
+from diffusion_lib.training.loop import EMA, TrainStep, learning_rate, make_optimizer, train
+from diffusion_lib.training.processes import sample_over_processes
+
+__all__ = ["EMA", "TrainConfig", "TrainStep", "learning_rate", "make_optimizer", "sample_over_processes", "train"]

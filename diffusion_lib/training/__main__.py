@@ -1,4 +1,147 @@
-from diffusion_lib.training.loop import main
+"""`python -m diffusion_lib.training`: trains a U-Net on a dataset, and saves the averaged weights with `save_pretrained`.
+
+The same command goes on with a run that was interrupted, and works under `torchrun` and `accelerate launch` for several processes.
+"""
+
+import argparse
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from diffusion_lib.data import ImageDataset, load_dataset
+from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.devices import choose_device
+from diffusion_lib.pretrained import load_checkpoint
+from diffusion_lib.process import TARGETS
+from diffusion_lib.schedules import SCHEDULES, make_schedule
+from diffusion_lib.training import TrainConfig, TrainStep, checkpoints, train
+from diffusion_lib.training.processes import launched
+from diffusion_lib.unet import UNet
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+LOOK_EVERY = 0.1  # seconds: to look at a loss is to wait for the GPU
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Trains a U-Net on a dataset and saves the averaged weights with `save_pretrained`."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        run(options, config)
+    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
+        if options.traceback:
+            raise
+        parser.exit(1, f"{parser.prog}: {str(error) or type(error).__name__}\n")
+    except KeyboardInterrupt:
+        done = max(checkpoints.names(options.out / "checkpoints"), default=None)
+        parser.exit(130, f"\nstopped: the same command goes on {f'after {done}' if done else 'at the first step'}\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options: those of the dataset and of the model, and every field of `TrainConfig`."""
+    parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
+    shown = dict(help="default: %(default)s")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
+    )
+    parser.add_argument("--dataset", default="glyphs", help="glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs")
+    parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
+    parser.add_argument("--images", type=int, help="how many images to train on; default: all")
+    parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
+    parser.add_argument("--size", type=int, help="height and width of photo and folder images")
+    parser.add_argument("--schedule", default="cosine", choices=SCHEDULES, **shown)
+    parser.add_argument("--T", type=int, default=1000, **shown)
+    parser.add_argument("--prediction", default="v", choices=TARGETS, **shown)
+    for name in ("base_channels", "norm_groups"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **shown)
+    parser.add_argument("--unconditional", action="store_true", help="do not give the network the classes")
+    parser.add_argument("--traceback", action="store_true", help="when something goes wrong, show where in the code")
+    parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, time that long runs get back")
+    for field in fields(TrainConfig):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **shown)
+    return parser
+
+
+def run(options: argparse.Namespace, config: TrainConfig) -> None:
+    """Trains as the options say, and saves the average that the last checkpoint holds."""
+    accelerator = launched(config.device, config.precision)
+    is_main = accelerator is None or accelerator.is_main_process
+    if accelerator is not None:
+        config = replace(config, device="auto", precision="auto")
+        if is_main:
+            processes = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
+            print(f"{processes} on {accelerator.device.type}, mixed precision: {accelerator.mixed_precision}", flush=True)
+    dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root)
+    denoiser = make_denoiser(options, config, dataset)
+    if options.compile:
+        compile_network(denoiser, accelerator, options.device)
+    show_progress(train(denoiser, dataset, config, options.out / "checkpoints", accelerator), config.steps, is_main)
+    if is_main:
+        save(options.out, checkpoints.identity(config, denoiser, dataset))
+    if accelerator is not None:
+        accelerator.end_training()
+
+
+def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: ImageDataset) -> Denoiser:
+    """The denoiser to train; its first weights are the seed's."""
+    torch.manual_seed(config.seed)
+    num_classes = None if options.unconditional else dataset.num_classes
+    network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
+    return Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
+
+
+def compile_network(denoiser: Denoiser, accelerator: "Accelerator | None", device: str) -> None:
+    """Compiles the network, in place."""
+    # a small network leaves a GPU waiting for the processor, unless its kernels are replayed as one graph; but a replay writes
+    # over the gradients of the one before, which may be those of another part of the batch
+    alone_on_gpu = accelerator is None and choose_device(device).type == "cuda"
+    denoiser.network.compile(mode="reduce-overhead" if alone_on_gpu else "default", dynamic=False)
+
+
+def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> None:
+    """Walks through the run, with a bar that shows a running mean of the loss."""
+    from tqdm import tqdm
+
+    progress = tqdm(total=total, unit="step", smoothing=0.05, disable=not visible)
+    average, seen, losses, look_at = 0.0, 0, [], 0.0
+    for step in steps:
+        losses.append(step.loss)
+        if time.monotonic() < look_at and step.step < total:
+            continue
+        look_at = time.monotonic() + LOOK_EVERY
+        for loss in torch.stack(losses).tolist():
+            if math.isfinite(loss):
+                seen += 1
+                average += (loss - average) * max(0.01, 1 / seen)
+        losses.clear()
+        if progress.n == 0:  # or the steps of a run that goes on would seem to have taken no time
+            progress.initial = progress.n = progress.last_print_n = step.step - 1
+        progress.update(step.step - progress.n)
+        progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
+    progress.close()
+
+
+def save(out: Path, identity: dict) -> None:
+    """Saves the average in the last checkpoint of the run with this identity. Raises `OSError` if there is none such."""
+    state = checkpoints.newest(out / "checkpoints")
+    if state is None or state.content["step"] != identity["steps"]:
+        raise OSError(f"the last checkpoint in {out} does not read back as it was written: look at the disk, and start again")
+    if checkpoints.difference(state.content["run"], identity) is not None:
+        raise OSError(f"the last checkpoint in {out} is another run's; expected a folder that no other run writes to")
+    load_checkpoint(state).save_pretrained(out)
+    print(f"saved to {out}: use diffusion_lib.Denoiser.from_pretrained({str(out)!r})")
+
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Which images a training step learns from, which labels it is told, and the seeds of all else that it draws.
+"""What a training step learns from: images, labels, timesteps and noise.
 
 All of it depends on the run's seed and the step's number alone. So a run that goes on from a checkpoint draws what it would have
 drawn, and several processes draw what one would, without telling each other (but for dropout, of which each part of a batch has
@@ -8,16 +8,38 @@ its own).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from diffusion_lib.unet import NO_LABEL, UNet
+from diffusion_lib.checks import NO_LABEL
+from diffusion_lib.denoiser import Denoiser, random_timesteps
+from diffusion_lib.devices import to_device
+from diffusion_lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+class Batch(NamedTuple):
+    """The arguments of `Denoiser.loss`. Labels and timesteps are on the CPU: there, they can be looked at without waiting for a GPU."""
+
+    x0: Tensor  # (B, C, H, W), where the dataset's images are
+    y: Tensor | None  # LongTensor (B,), NO_LABEL where none is given
+    t: Tensor  # LongTensor (B,), uniform on 1..T
+    eps: Tensor  # (B, C, H, W)
+
+
+def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: TrainConfig, step: int) -> Batch:
+    """The batch of update number `step`. Each process draws all of it, and uses its own part: so they need not tell each other."""
+    index = batch_indices(len(images), config.batch_size, step, config.seed)
+    random = torch.Generator().manual_seed(step_seed(config.seed, step))
+    y = drop_labels(labels[index], config.cond_drop_prob, random) if denoiser.num_classes is not None else None
+    t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
+    eps = torch.randn(config.batch_size, *images.shape[1:], generator=random)
+    return Batch(images[to_device(index, images.device)], y, t, eps)
 
 
 def step_seed(seed: int, step: int) -> int:
@@ -56,18 +78,17 @@ def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch))
 
 
-def labels_to_tell(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """The labels, each replaced by `NO_LABEL` with probability `dropout`: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
-    dropped = torch.rand(len(labels), generator=generator) < dropout
+def drop_labels(labels: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """The labels, each replaced by `NO_LABEL` with this probability: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
+    dropped = torch.rand(len(labels), generator=generator) < probability
     return labels.masked_fill(dropped.to(labels.device), NO_LABEL)
 
 
 @contextmanager
-def seeded_dropout(denoiser: torch.nn.Module, seed: int) -> Iterator[None]:
+def seeded_dropout(network: nn.Module, seed: int) -> Iterator[None]:
     """Dropout, and whatever else is random in a network, draws from torch's global random state: within, that state is `seed`'s;
     afterwards it is the caller's again."""
-    # others may draw without a module that tells so
-    draws = not isinstance(denoiser.network, UNet) or denoiser.network.config["dropout"] > 0
+    draws = getattr(network, "draws_noise", True)  # one that does not say so may draw: functional dropout shows in no module
     every = range(torch.cuda.device_count()) if draws else ()  # what manual_seed seeds; named, or torch warns if there are several
     mps = torch.mps.get_rng_state() if draws and torch.backends.mps.is_available() else None  # which fork_rng knows nothing of
     try:

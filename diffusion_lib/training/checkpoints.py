@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.files import write_whole
-from diffusion_lib.training.sharding import gathered, placed_like
+from diffusion_lib.training.sharding import gather_state, placed_like
 
 KEEP = 2
-CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, optimizer=dict, scaler=dict)
+CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, moments=dict, scaler=dict)
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
@@ -51,11 +51,10 @@ class State:
             places = model.state_dict()
             model.load_state_dict({key: placed_like(value, places.get(key, value)) for key, value in self.content[name].items()})
         # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        moments = {
-            number: {name: placed_like(value, parameters[number]) for name, value in entry.items()}
-            for number, entry in self.content["optimizer"]["state"].items()
-        }
+        moments = {}
+        for number, (name, parameter) in enumerate(_by_name(denoiser, optimizer)):
+            if name in self.content["moments"]:  # a parameter that has had no gradient has none
+                moments[number] = {key: placed_like(value, parameter) for key, value in self.content["moments"][name].items()}
         optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(scaler.state_dict() | {name: self.content["scaler"][name] for name in SCALE})
@@ -64,14 +63,18 @@ class State:
 
 def identity(config, denoiser, dataset) -> dict:
     """What makes two runs the same run: numbers, strings and lists, by name."""
+    network, schedule = denoiser.network, denoiser.schedule
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    known = getattr(denoiser.network, "config", None)
+    known = getattr(network, "config", None)
     run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
         data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
-    run["dataset"] = f"{len(dataset)} images of {dataset.image_shape}, digest {data.hexdigest()}"
-    return run | dict(prediction=denoiser.prediction, alpha_bar=denoiser.schedule.alpha_bar.tolist())
+    shape = tuple(dataset.images.shape[1:])
+    run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
+    run |= {"denoiser": type(denoiser).__qualname__, "network.kind": type(network).__qualname__, "image_shape": list(shape)}
+    run |= dict(schedule=schedule.name, signal=schedule.signal.tolist(), noise=schedule.noise.tolist())
+    return run | dict(prediction=denoiser.prediction)
 
 
 def difference(ours: dict, theirs: dict) -> str | None:
@@ -83,18 +86,24 @@ def difference(ours: dict, theirs: dict) -> str | None:
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
-    """The state after update number `step` of the run with this `identity`. Where weights are spread over processes, all must call it.
+    """The state after update number `step` of the run with this `identity`. Where weights are sharded over processes, all must call it.
 
     keep: False in a process that does not write it, so that it need not hold all weights; `write` takes none that was made so.
     """
     return dict(
         step=step,
         run=run,
-        denoiser=gathered(denoiser.state_dict(), keep),
-        ema=gathered(ema_denoiser.state_dict(), keep),
-        optimizer=gathered(optimizer.state_dict(), keep),
+        denoiser=gather_state(denoiser.state_dict(), keep),
+        ema=gather_state(ema_denoiser.state_dict(), keep),
+        moments=gather_state({name: optimizer.state[p] for name, p in _by_name(denoiser, optimizer) if p in optimizer.state}, keep),
         scaler={} if scaler is None else scaler.state_dict(),
     )
+
+
+def _by_name(denoiser, optimizer) -> list[tuple[str, Tensor]]:
+    """The optimizer's parameters, in its order, with their names."""
+    names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
+    return [(names[id(parameter)], parameter) for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def names(directory: str | Path) -> set[str]:
@@ -131,8 +140,7 @@ def write(directory: str | Path, content: dict, seen: set[str] | None = None) ->
         place = each.with_suffix(".damaged")
         with suppress(OSError):  # here and below: what is in the way may stay
             os.replace(each, place if not place.exists() else each.with_suffix(f".{token_hex(4)}.damaged"))
-    # what a run that was killed left behind; the second form is an older version's
-    killed = [each for form in ("step-*.pt.*.tmp", "step-????????.tmp") for each in directory.glob(form)]
+    killed = directory.glob("step-*.pt.*.tmp")  # what a run that was killed left behind
     for each in [*older, *killed]:
         with suppress(OSError):
             each.unlink(missing_ok=True)
@@ -204,9 +212,9 @@ def _read(path: Path) -> dict:
     return content
 
 
-def check_fit(state: State, run: dict, denoiser, optimizer, directory: str | Path) -> None:
+def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
-    this denoiser and its new optimizer."""
+    this denoiser and of an optimizer of all its parameters."""
     found, weights = state.content, {name: _form(value) for name, value in denoiser.state_dict().items()}
     pairs = [(run, found["run"]), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:
@@ -216,12 +224,11 @@ def check_fit(state: State, run: dict, denoiser, optimizer, directory: str | Pat
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
                 f"expected the same run: use another folder than {directory}, or remove it to start afresh"
             )
-    moments, scaler = found["optimizer"].get("state"), found["scaler"]
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    parameters, moments, scaler = dict(denoiser.named_parameters()), found["moments"], found["scaler"]
     wrong = [
         ("step", not 1 <= found["step"] <= run["steps"]),
         ("ema", {name: _form(value) for name, value in found["ema"].items()} != weights),
-        ("optimizer", not (isinstance(moments, dict) and moments) or not all(_is_moment_of(parameters, *each) for each in moments.items())),
+        ("moments", not moments or not all(_are_moments_of(parameters.get(name), entry) for name, entry in moments.items())),
         ("scaler", bool(scaler) and not (scaler.keys() >= SCALE and all(_is_scale(scaler[name]) for name in SCALE))),
     ]
     for name, is_wrong in wrong:
@@ -233,11 +240,11 @@ def _is_scale(value: object) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 
-def _is_moment_of(parameters: list[Tensor], number: object, entry: object) -> bool:
-    """Whether this is what AdamW keeps of parameter `number`."""
-    if type(number) is not int or not 0 <= number < len(parameters) or not isinstance(entry, dict) or entry.keys() != MOMENTS:
+def _are_moments_of(parameter: Tensor | None, entry: object) -> bool:
+    """Whether this is what AdamW keeps of the parameter."""
+    if parameter is None or not isinstance(entry, dict) or entry.keys() != MOMENTS:
         return False
-    like = dict(step=torch.zeros(()), exp_avg=parameters[number], exp_avg_sq=parameters[number])
+    like = dict(step=torch.zeros(()), exp_avg=parameter, exp_avg_sq=parameter)
     if not all(_form(value) == _form(like[name]) for name, value in entry.items()):
         return False
     return all(value.isfinite().all() for value in entry.values()) and bool((entry["exp_avg_sq"] >= 0).all())

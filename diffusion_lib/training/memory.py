@@ -10,7 +10,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 
 @contextmanager
-def freed_memory_is_kept() -> Iterator[None]:
+def keep_freed_memory() -> Iterator[None]:
     """Within, memory that is freed stays with the process, to be used again; afterwards it goes back to the system.
 
     A training step allocates and frees the same few hundred megabytes of feature maps as the step before. Left to itself, glibc

@@ -1,6 +1,6 @@
-"""Weights spread over processes (FSDP2: Zhao et al. 2023, arXiv:2304.11277), as accelerate is set up to do it.
+"""Weights sharded over processes (FSDP2: Zhao et al. 2023, arXiv:2304.11277), as accelerate is set up to do it.
 
-Of a tensor that is spread (torch's `DTensor`) each process holds one part. What asks for the whole tensor, or calls the network,
+Of a tensor that is sharded (torch's `DTensor`) each process holds one part. What asks for the whole tensor, or calls the network,
 makes the processes talk: all of them must do it, in the same order.
 """
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-from diffusion_lib.devices import is_spread
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -21,7 +19,7 @@ if torch.distributed.is_available():
 
 
 def shards(accelerator: "Accelerator | None") -> bool:
-    """Whether the accelerator is set to spread weights."""
+    """Whether the accelerator is set to shard weights."""
     return accelerator is not None and str(accelerator.distributed_type).endswith("FSDP")
 
 
@@ -45,7 +43,7 @@ def check_settings(accelerator: "Accelerator") -> None:
 
 
 def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
-    """Spreads the weights over the processes, in place; the modules that are spread one by one are accelerate's choice."""
+    """Shards the weights over the processes, in place; the modules that are sharded one by one are accelerate's choice."""
     from accelerate.utils import fsdp2_prepare_model
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
@@ -56,39 +54,44 @@ def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
     fsdp2_prepare_model(accelerator, network)
 
 
-def spread_again(network: torch.nn.Module) -> None:
-    """Spreads weights that are still gathered: a call without gradients leaves those of the outermost module so."""
+def reshard(network: torch.nn.Module) -> None:
+    """Shards weights that are still gathered: a call without gradients leaves those of the outermost module so."""
     for module in network.modules():
         if hasattr(module, "reshard"):
             module.reshard()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def is_sharded(value: object) -> bool:
+    """Whether this is a tensor of which each process holds a part."""
+    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
+
+
+def gather(tensor: Tensor) -> Tensor:
     """The whole tensor, where each process may hold a part of it."""
-    return tensor.full_tensor() if is_spread(tensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def gathered(state, keep: bool = True):
-    """A dict of any depth, with whole tensors in the place of the spread ones; all processes must call it.
+def gather_state(state, keep: bool = True):
+    """A dict of any depth, with whole tensors in the place of the sharded ones; all processes must call it.
 
     They are put together one at a time and kept in the CPU's memory, where `keep` is true; elsewhere None takes their place.
     """
     if isinstance(state, dict):
-        return {name: gathered(value, keep) for name, value in state.items()}
-    if not is_spread(state):
+        return {name: gather_state(value, keep) for name, value in state.items()}
+    if not is_sharded(state):
         return state
     tensor = state.full_tensor()
     return tensor.cpu() if keep else None
 
 
 def placed_like(tensor, like):
-    """The whole `tensor`, which all processes have, on the device of `like`, spread and laid out in memory as `like` is.
+    """The whole `tensor`, which all processes have, on the device of `like`, sharded and laid out in memory as `like` is.
 
     One of another shape, or what is no tensor, is returned as it is.
     """
     if not (isinstance(tensor, Tensor) and isinstance(like, Tensor) and tensor.shape == like.shape):
         return tensor
-    if not is_spread(like):
+    if not is_sharded(like):
         return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
     from torch.distributed.tensor import distribute_tensor
 

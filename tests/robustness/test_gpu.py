@@ -11,7 +11,7 @@ import torch
 from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
-from diffusion_lib.devices import choose_precision, moved
+from diffusion_lib.devices import choose_precision, to_device
 from diffusion_lib.training import checkpoints
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
@@ -61,7 +61,7 @@ def test_a_chain_waits_for_nothing_but_labels_that_lie_on_the_gpu(waiting_raises
 def test_what_the_caller_pinned_is_read_before_it_can_change():
     pinned = torch.ones(1000).pin_memory()
     torch.cuda._sleep(10**8)  # what the GPU has still to do: some 50 ms
-    there = moved(pinned, torch.device("cuda"))
+    there = to_device(pinned, torch.device("cuda"))
     pinned.zero_()
     assert (there == 1).all()
 

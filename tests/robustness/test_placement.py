@@ -11,8 +11,8 @@ from helpers import tiny_dataset, tiny_denoiser, tiny_unet
 
 import diffusion_lib as dl
 from diffusion_lib.process import randn_like
-from diffusion_lib.training.batches import labels_to_tell
-from diffusion_lib.training.loop import Skips
+from diffusion_lib.training.batches import drop_labels
+from diffusion_lib.training.run import Skips
 
 META = torch.device("meta")
 SCHEDULE = dl.cosine_schedule(10)  # its tables stay on the CPU
@@ -49,7 +49,7 @@ class Recorder:
         lambda: dl.IdealDenoiser(tiny_dataset(), SCHEDULE)(XT, 5).eps,
         lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2),
         lambda: dl.sample(tiny_denoiser().to(META), 3, steps=2, sampler="ddpm", batch_size=2),
-        lambda: labels_to_tell(torch.empty(3, dtype=torch.long, device=META), 0.5, torch.Generator()),
+        lambda: drop_labels(torch.empty(3, dtype=torch.long, device=META), 0.5, torch.Generator()),
         lambda: Skips(3, META).count,
         lambda: Skips(3, META).in_a_row,
         lambda: dl.sample(Recorder(), 3, steps=2, device=META),

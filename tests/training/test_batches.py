@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.training.batches import batch_indices, dropout_seed, labels_to_tell, seeded_dropout, step_seed
+from diffusion_lib.training.batches import batch_indices, drop_labels, dropout_seed, seeded_dropout, step_seed
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
@@ -44,12 +44,12 @@ def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
     assert len({tuple(order) for order in orders}) == len(orders)
 
 
-def test_label_dropout_untells_its_part_of_the_labels():
+def test_cond_drop_prob_untells_its_part_of_the_labels():
     labels = torch.arange(10_000) % 3
-    told = labels_to_tell(labels, 0.2, torch.Generator().manual_seed(0))
+    told = drop_labels(labels, 0.2, torch.Generator().manual_seed(0))
     assert ((told == labels) | (told == -1)).all()
     assert (told == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
-    assert torch.equal(labels_to_tell(labels, 0.0, torch.Generator()), labels)
+    assert torch.equal(drop_labels(labels, 0.0, torch.Generator()), labels)
     assert torch.equal(labels, torch.arange(10_000) % 3)
 
 

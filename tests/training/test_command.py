@@ -96,7 +96,7 @@ def test_without_options_the_defaults_count(begun):
 
 
 def test_each_option_reaches_what_it_is_for(begun):
-    asked = dict(steps=7, batch_size=3, lr=0.5, weight_decay=0.25, warmup_steps=2, grad_clip=2.0, ema_decay=0.5, label_dropout=0.75)
+    asked = dict(steps=7, batch_size=3, lr=0.5, weight_decay=0.25, warmup_steps=2, grad_clip=2.0, ema_decay=0.5, cond_drop_prob=0.75)
     asked |= dict(checkpoint_every=4, skip_limit=5, seed=6, device="cpu", precision="bfloat16")
     assert asked.keys() == TrainConfig.__dataclass_fields__.keys()
     options = dict(out="model", dataset="photo", root="files", images=9, dataset_seed=8, size=16, schedule="linear", T=50)

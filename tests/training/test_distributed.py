@@ -80,7 +80,7 @@ from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace
 from test_training import broken
 import diffusion_lib as dl
-from diffusion_lib.training.sharding import gathered, is_spread
+from diffusion_lib.training.sharding import gather_state, is_sharded
 
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
 # accelerate takes FSDP's settings on GPUs alone, though torch's FSDP runs on CPUs too
@@ -97,13 +97,13 @@ for name, options in dict(plain={}, accumulated={}, resumed={}, loaded=dict(cpu_
         for model in (step.ema, step.denoiser):  # looking at them while they are trained disturbs nothing
             dl.sample(model, 1, steps=1)
     models = dict(ema=step.ema, denoiser=denoiser)
-    found[name] = dict(taken=taken, **{key: gathered(model.state_dict()) for key, model in models.items()})
+    found[name] = dict(taken=taken, **{key: gather_state(model.state_dict()) for key, model in models.items()})
     for model in models.values():
         units = [path for path, module in model.named_modules() if isinstance(module, FSDPModule)]
         assert "network" in units and "network.middle" in units and len(units) == 6, units
-        assert all(is_spread(p) and p.to_local().numel() < p.numel() for p in model.parameters() if len(p) > 1)
+        assert all(is_sharded(p) and p.to_local().numel() < p.numel() for p in model.parameters() if len(p) > 1)
 found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2)
-found["kept"] = [value is not None for value in gathered(step.ema.state_dict(), keep=accelerator.is_main_process).values()]
+found["kept"] = [value is not None for value in gather_state(step.ema.state_dict(), keep=accelerator.is_main_process).values()]
 found["refused"] = {}
 for name, action in dict(
     sample=lambda: dl.sample(step.ema, 5, steps=3, accelerator=accelerator),
@@ -115,7 +115,7 @@ for name, action in dict(
     except ValueError as error:
         found["refused"][name] = str(error)
 denoiser = broken({2} if accelerator.process_index == 1 else ())  # one process alone meets a loss that is not finite
-weights = [gathered(denoiser.state_dict()) for _ in dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator)]
+weights = [gather_state(denoiser.state_dict()) for _ in dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator)]
 found["unchanged"] = [all(torch.equal(a[key], b[key]) for key in a) for a, b in pairwise(weights)]
 torch.save(found, folder / f"process-{accelerator.process_index}.pt")
 accelerator.end_training()
@@ -165,8 +165,8 @@ def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name
     torch.testing.assert_close(found[0][name]["taken"], taken, rtol=1e-5, atol=1e-6)
     # Adam's first moment after one step is a tenth of the gradient
     whole_run(tmp_path / "one", steps=1)
-    theirs = torch.load(folder / f"{name}.pt", weights_only=True)["optimizer"]["state"]
-    ours = checkpoints.newest(tmp_path / "one").content["optimizer"]["state"]
+    theirs = torch.load(folder / f"{name}.pt", weights_only=True)["moments"]
+    ours = checkpoints.newest(tmp_path / "one").content["moments"]
     for k in ours:
         torch.testing.assert_close(theirs[k]["exp_avg"], ours[k]["exp_avg"], rtol=1e-4, atol=1e-8)
     torch.testing.assert_close(found[0][name]["denoiser"], step.denoiser.state_dict(), rtol=1e-3, atol=1e-4)

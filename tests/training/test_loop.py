@@ -13,7 +13,8 @@ import diffusion_lib as dl
 from diffusion_lib.training import checkpoints
 from diffusion_lib.training import loop as training
 from diffusion_lib.training.batches import batch_indices
-from diffusion_lib.training.loop import EMA, Skips, learning_rate, make_optimizer
+from diffusion_lib.training.loop import EMA, learning_rate, make_optimizer
+from diffusion_lib.training.run import Skips
 
 # ---------------------------------------------------------------------------------------------------------------------- the loop
 
@@ -67,7 +68,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(dataset, tmp_path):
     step = next(dl.train(tiny_denoiser(), dataset, config, tmp_path))
     assert step.grad_norm > 0.02  # told before clipping
     # Adam's first moment after one step is (1 - 0.9) times the gradient it was given
-    moments = checkpoints.newest(tmp_path).content["optimizer"]["state"].values()
+    moments = checkpoints.newest(tmp_path).content["moments"].values()
     norm = torch.stack([m["exp_avg"].square().sum() for m in moments]).sum().sqrt()
     assert norm.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
 
@@ -198,10 +199,10 @@ def test_weight_decay_is_for_matrices_and_convolutions_only():
 
 def test_training_tells_the_network_the_labels_it_should(dataset):
     # the class embedding's rows that get a gradient are those told: row 0 is "no class"
-    def rows(label_dropout):
+    def rows(cond_drop_prob):
         denoiser = tiny_denoiser()
         before = denoiser.network.class_embedding.weight.clone()
-        config = replace(CONFIG, steps=5, warmup_steps=0, label_dropout=label_dropout)
+        config = replace(CONFIG, steps=5, warmup_steps=0, cond_drop_prob=cond_drop_prob)
         for _ in dl.train(denoiser, dataset, config):
             pass
         return (denoiser.network.class_embedding.weight - before).abs().amax(dim=1) > 0
@@ -228,7 +229,7 @@ def test_training_tells_the_network_the_labels_it_should(dataset):
         (dict(warmup_steps=-1), r"warmup_steps=-1"),
         (dict(seed=2**32), r"seed=4294967296; expected less than 2\^32"),
         (dict(ema_decay=1.0), r"ema_decay=1.0; expected 0 or more and less than 1"),
-        (dict(label_dropout=1.0), r"label_dropout=1.0"),
+        (dict(cond_drop_prob=1.0), r"cond_drop_prob=1.0"),
         (dict(precision="float31"), r"unknown precision 'float31'; expected one of 'auto', 'float32'.*Did you mean 'float32'"),
     ],
 )
@@ -361,7 +362,7 @@ def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_pat
         counts.append(int(step.skipped))
     assert counts == [0, 0, 0, 1, 2, 2, 2, 2, 3, 3, 3, 3]
     assert all(value.isfinite().all() for value in weights(step.ema).values())
-    moments = checkpoints.newest(tmp_path).content["optimizer"]["state"].values()
+    moments = checkpoints.newest(tmp_path).content["moments"].values()
     assert all(float(entry["step"]) == 9 and entry["exp_avg_sq"].isfinite().all() for entry in moments)
 
 
@@ -477,15 +478,15 @@ def test_images_without_a_label_can_be_trained_on():
 
 
 def test_weights_that_are_spread_over_processes_are_refused(monkeypatch, dataset):
-    monkeypatch.setattr(training, "is_spread", lambda parameter: True)
-    message = "^the denoiser's weights are spread over processes; expected a new one, which goes on from the checkpoint$"
+    monkeypatch.setattr("diffusion_lib.training.run.is_sharded", lambda parameter: True)
+    message = "^the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint$"
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), dataset, CONFIG)
 
 
 def test_the_precision_is_that_of_the_device_asked_for(monkeypatch, dataset):
     asked = []
-    monkeypatch.setattr(training, "choose_precision", lambda *names: asked.append(names))
+    monkeypatch.setattr("diffusion_lib.training.run.choose_precision", lambda *names: asked.append(names))
     dl.train(tiny_denoiser(), dataset, replace(CONFIG, precision="auto"))
     assert asked == [("auto", "cpu")]
 

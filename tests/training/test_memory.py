@@ -13,7 +13,7 @@ from diffusion_lib.training import memory
 SCRIPT = """
 import resource, torch
 from contextlib import nullcontext
-from diffusion_lib.training.memory import freed_memory_is_kept
+from diffusion_lib.training.memory import keep_freed_memory
 
 def faults_of_a_round():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -45,7 +45,7 @@ def measure(context):
 def test_freed_memory_is_used_again_and_given_back_at_the_end():
     fewest, _, _ = measure("nullcontext")
     assert fewest > 10_000
-    _, most, given_back = measure("freed_memory_is_kept")
+    _, most, given_back = measure("keep_freed_memory")
     assert most < fewest / 10
     assert given_back > 100  # of the 130 MB
 
@@ -53,5 +53,5 @@ def test_freed_memory_is_used_again_and_given_back_at_the_end():
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", None)  # calling it would fail
-    with memory.freed_memory_is_kept():
+    with memory.keep_freed_memory():
         pass

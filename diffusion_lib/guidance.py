@@ -1,0 +1,40 @@
+"""Classifier-free guidance: a denoiser pushed harder towards its class."""
+
+from torch import Tensor
+
+from diffusion_lib.denoiser import DenoiserProtocol, Prediction
+from diffusion_lib.schedules import Schedule
+
+
+class Guided:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): a denoiser wrapped around a class-conditional denoiser.
+
+    scale: 0 ignores the class, 1 is the plain conditional prediction, more pushes further towards the class. (The paper's w is
+    scale - 1.)
+    """
+
+    def __init__(self, denoiser: DenoiserProtocol, scale: float):
+        self.denoiser, self.scale = denoiser, scale
+
+    @property
+    def schedule(self) -> Schedule:
+        """The wrapped denoiser's."""
+        return self.denoiser.schedule
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """The wrapped denoiser's."""
+        return self.denoiser.image_shape
+
+    def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
+        if y is None:
+            raise ValueError("guidance needs the class to guide to; expected y, a LongTensor of one class for each image")
+        conditional, unconditional = self.denoiser(xt, t, y), self.denoiser(xt, t, None)
+
+        # eps = eps(xt) + scale (eps(xt, y) - eps(xt))                                     Ho & Salimans 2022, equation 6, w = scale - 1
+        def guide(without: Tensor, with_class: Tensor) -> Tensor:
+            return without + self.scale * (with_class - without)
+
+        # x0 by the same rule, since it is eps on a line: computed from eps, it would be divided by signal, which is nearly 0 at T
+        x0, eps = guide(unconditional.x0, conditional.x0), guide(unconditional.eps, conditional.eps)
+        return conditional._replace(x0=x0, eps=eps)

@@ -1,0 +1,70 @@
+"""How to train, and what of it cannot be."""
+
+import math
+import operator
+from dataclasses import dataclass, fields
+
+import torch
+
+from diffusion_lib.devices import PRECISIONS
+from diffusion_lib.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. The defaults write readable glyphs after two to four minutes on two CPU cores.
+
+    Raises `TypeError` and `ValueError` for what cannot be. Numbers are kept as Python's own.
+    """
+
+    steps: int = 2000  # parameter updates in all
+    batch_size: int = 32  # of all processes together
+    lr: float = 2e-3  # the highest learning rate
+    weight_decay: float = 0.01  # AdamW's, on matrices and convolutions; not on biases, norms and embeddings
+    warmup_steps: int = 100  # the learning rate rises linearly over these, then falls to 0 on a cosine
+    grad_clip: float = 1.0  # the largest norm of the gradient; a larger one is scaled down to it
+    ema_decay: float = 0.999  # of the averaged weights, which are the ones to sample from
+    cond_drop_prob: float = 0.1  # the probability that an image's class is not given to the network, so that y=None works too
+    checkpoint_every: int = 500  # steps, if there is a checkpoint_dir
+    skip_limit: int = 30  # steps in a row that may be skipped because loss or gradient is not finite; then training stops
+    seed: int = 0
+    device: str = "auto"  # "auto": CUDA, else MPS, else CPU
+    precision: str = "auto"  # of the network's arithmetic: "float32", "bfloat16", "float16"; "auto": the fastest the device has
+
+    def __post_init__(self):
+        # numpy's numbers, too, and as Python's own: a checkpoint holds no others
+        for field in fields(TrainConfig):
+            object.__setattr__(self, field.name, _as_plain(type(field.default), field.name, getattr(self, field.name)))
+        for name in ("steps", "batch_size", "checkpoint_every", "skip_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected 1 or more")
+        for name in ("lr", "grad_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected a number above 0")
+        for name in ("lr", "weight_decay"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected a finite number")
+        for name in ("weight_decay", "warmup_steps", "seed"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed={self.seed}; expected less than 2^32: torch's generators look at no more")
+        for name in ("ema_decay", "cond_drop_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
+        if self.precision not in ("auto", *PRECISIONS):
+            raise unknown_name("precision", self.precision, ("auto", *PRECISIONS))
+
+
+def _as_plain(kind: type, name: str, value: object) -> int | float | str:
+    try:
+        if kind is str and isinstance(value, str | torch.device):
+            return str(value)
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+        if kind is not str and not isinstance(value, str | bytes):
+            return operator.index(value) if kind is int else float(value)
+    except TypeError:
+        pass
+    expected = {int: "a whole number", float: "a number", str: "a string"}[kind]
+    raise TypeError(f"{name}={value!r} is of type {type(value).__name__}; expected {expected}")

@@ -1,0 +1,220 @@
+"""The engine of a training run: precision, gradients in parts and over processes, steps to skip, checkpoints.
+
+`loop` calls it once for each of these, and is the place to read what training does.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.checks import NO_LABEL
+from diffusion_lib.data import DatasetProtocol
+from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, to_device
+from diffusion_lib.training import checkpoints, processes
+from diffusion_lib.training.batches import Batch, draw_batch, dropout_seed, parts_of_batch, seeded_dropout
+from diffusion_lib.training.config import TrainConfig
+from diffusion_lib.training.memory import keep_freed_memory
+from diffusion_lib.training.sharding import gather, is_sharded, reshard, shard, shards
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Run:
+    """A training run. The arguments are those of `train`, and what cannot be trained raises here; nothing has been changed by then."""
+
+    loss: Tensor  # () of the step being made
+    grad_norm: Tensor  # () of the step just made
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        dataset: DatasetProtocol,
+        config: TrainConfig,
+        checkpoint_dir: str | Path | None = None,
+        accelerator: "Accelerator | None" = None,
+    ):
+        check_fit(denoiser, dataset, config)
+        self.denoiser, self.dataset, self.config, self.accelerator = denoiser, dataset, config, accelerator
+        if accelerator is None:
+            self.device, self.dtype = choose_device(config.device), choose_precision(config.precision, config.device)
+        else:
+            processes.check_accelerator(accelerator, config)
+            self.device, self.dtype = accelerator.device, PRECISIONS[processes.precision_of(accelerator)]
+        self.directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+        self.state, self.seen, self.read_back = None, set(), False
+        if self.directory is not None:
+            self.identity, self.seen = checkpoints.identity(config, denoiser, dataset), checkpoints.names(self.directory)
+            with self._together():
+                self.state = checkpoints.newest(self.directory)
+                if self.state is not None:
+                    checkpoints.check_fit(self.state, self.identity, denoiser, self.directory)
+            if accelerator is not None:
+                processes.check_same_step(0 if self.state is None else self.state.content["step"], self.directory)
+            self.directory.mkdir(parents=True, exist_ok=True)
+        denoiser.image_shape = tuple(dataset.images.shape[1:])
+
+    def place(self) -> None:
+        """Denoiser and images on the device, and in every process the first one's weights."""
+        self.denoiser.to(self.device).train()
+        self.images, self.labels = self.dataset.images.to(self.device), self.dataset.labels.cpu()
+        if self.accelerator is not None:
+            processes.take_weights_of_first(self.denoiser)
+
+    def distribute(self, ema: Denoiser) -> None:
+        """Over several processes, gradients are averaged, or weights sharded: torch's data parallelism wraps the network."""
+        self.ema, self.network = ema, self.denoiser.network
+        if shards(self.accelerator):
+            for network in (self.network, ema.network):
+                shard(network, self.accelerator)
+        elif self.accelerator is not None:
+            self.network = processes.averaging_gradients(self.network, self.accelerator)
+
+    @contextmanager
+    def resumed(self, ema: Denoiser, optimizer: torch.optim.Optimizer) -> Iterator[int]:
+        """Within, training goes on after so many updates; the newest checkpoint, if there is one, is in place."""
+        self.optimizer = optimizer
+        # float16 needs the loss scaled up; in the other precisions the scale stays 1, and what the scaler does is to skip a step whose
+        # gradient is not finite, on the device, without making the processor wait for it
+        scales = self.dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**16 if scales else 1.0)
+        self.kept_scaler = self.scaler if scales else None
+        done = 0 if self.state is None else self.state.restore(self.denoiser, ema, optimizer, self.kept_scaler)
+        self.state = None  # four times the weights' memory
+        self.skips, self.due = Skips(min(self.config.skip_limit, self.config.steps), self.device), False
+        self.parts = parts_of_batch(self.config.batch_size, self.accelerator)
+        with keep_freed_memory():
+            yield done
+
+    def draw(self, step: int) -> Iterator[Batch]:
+        """What update number `step` learns from, in as many parts as gradients are accumulated over."""
+        batch = draw_batch(self.images, self.labels, self.denoiser, self.config, step)
+        self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
+        self.loss = torch.zeros((), device=self.device)
+        for part in self.parts:
+            x0, y, t, eps = (None if each is None else each[part] for each in batch)
+            self.dropout_seed = dropout_seed(self.config.seed, step, part.start)
+            # gradients are averaged over the processes once, after the last part
+            with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.network):
+                yield Batch(x0, y, t, to_device(eps, self.device))
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within, the denoiser computes in the run's precision, by the network that the processes share."""
+        own = self.denoiser.network
+        with ExitStack() as stack:
+            stack.enter_context(seeded_dropout(own, self.dropout_seed))
+            stack.enter_context(torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None))
+            stack.callback(setattr, self.denoiser, "network", own)
+            self.denoiser.network = self.network
+            yield
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of this part's mean loss to the others'."""
+        loss = loss / len(self.parts)
+        # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
+        self.scaler.scale(loss * (1 + 0 * loss.detach())).backward()
+        self.loss += loss.detach()
+
+    def update(self, lr: float) -> None:
+        """The optimizer's step with the clipped gradient; none if loss or gradient is not finite."""
+        if self.accelerator is not None:
+            self.loss = self.accelerator.reduce(self.loss, "mean")
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.unscale_(self.optimizer)
+        self.grad_norm = gather(torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), self.config.grad_clip))
+        self.scaler.step(self.optimizer)
+        self.scaler.update(None if self.kept_scaler else 1.0)
+        self.optimizer.zero_grad()
+        skipped = self.skips.add(self.loss, self.grad_norm)
+        for buffer, old in zip(self.denoiser.buffers(), self.before, strict=True):  # running statistics, changed by the forward pass
+            buffer.copy_(torch.where(skipped, old, buffer))
+        reshard(self.ema.network)  # the caller may have sampled from it
+
+    def checkpoint(self, step: int) -> None:
+        """Writes a checkpoint if one is due. Raises `FloatingPointError` if too many steps in a row were skipped."""
+        last = step == self.config.steps
+        self.due = self.due or (self.directory is not None and step % self.config.checkpoint_every == 0)
+        if self.device.type == "cpu" or self.due or last or step % self.config.skip_limit == 0:  # elsewhere, to look is to wait
+            self.skips.check(step)
+        # none in a row of skipped steps, which a run that went on from it would have to count anew: the next good step writes it
+        if self.directory is None or not (last or (self.due and not self.skips.in_a_row)):
+            return
+        self.due = False
+        writes = self.accelerator is None or self.accelerator.is_main_process
+        content = checkpoints.content(step, self.identity, self.denoiser, self.ema, self.optimizer, self.kept_scaler, keep=writes)
+        with self._together():
+            if writes:
+                path = checkpoints.write(self.directory, content, self.seen)
+                if not self.read_back:
+                    checkpoints.check_readable(path)
+                self.read_back = True
+
+    @property
+    def skipped(self) -> Tensor:
+        """() how many steps of this call were skipped so far."""
+        return self.skips.count.clone()
+
+    def _together(self):
+        return nullcontext() if self.accelerator is None else processes.failing_together()
+
+
+class Skips:
+    """Counts the steps whose loss or gradient norm is not finite, and stops training after `limit` of them in a row."""
+
+    def __init__(self, limit: int, device: torch.device):
+        self.limit = limit
+        self.count = torch.zeros((), dtype=torch.long, device=device)
+        self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
+        self.longest = torch.zeros((), dtype=torch.long, device=device)  # so that a row that has ended when it is looked at counts too
+
+    def add(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
+        """Counts a step, and returns whether it was skipped."""
+        skipped = ~(loss.isfinite() & grad_norm.isfinite())
+        self.count += skipped
+        self.in_a_row = (self.in_a_row + 1) * skipped
+        self.longest = torch.maximum(self.longest, self.in_a_row)
+        return skipped
+
+    def check(self, step: int) -> None:
+        """Raises `FloatingPointError` if `limit` steps in a row were skipped, `step` being the last one counted. Waits for the device."""
+        if int(self.longest) >= self.limit:
+            skipped = int(self.in_a_row)
+            which = f"in the {skipped} steps up to {step}, which were skipped; the weights are still those of step {step - skipped}"
+            if skipped < self.limit:
+                which = f"in {int(self.longest)} steps in a row before step {step}, which were skipped"
+            raise FloatingPointError(
+                f"loss or gradient was not finite {which}. Expected finite numbers: look for damaged images, lower lr, or use "
+                "precision='float32'"
+            )
+
+
+def check_fit(denoiser: Denoiser, dataset: DatasetProtocol, config: TrainConfig) -> None:
+    """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way."""
+    images, labels, shape = dataset.images, dataset.labels, tuple(dataset.images.shape[1:])
+    if any(map(is_sharded, denoiser.parameters())):
+        raise ValueError("the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint")
+    if images.numel() == 0:
+        raise ValueError(f"the dataset's images have shape {tuple(images.shape)}; expected one or more, of one pixel or more")
+    if images.dtype != torch.float32:
+        raise ValueError(f"the dataset's images are {images.dtype}; expected torch.float32")
+    if denoiser.image_shape is not None and denoiser.image_shape != shape:
+        raise ValueError(f"the dataset's images are {shape}; expected {denoiser.image_shape}, those of this denoiser")
+    if config.warmup_steps >= config.steps and config.warmup_steps > 0:
+        raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
+    low, high = images.aminmax()
+    if not (low >= -1 and high <= 1):
+        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]: see diffusion_lib.to_float")
+    if denoiser.num_classes is not None:
+        for label in (labels.min(), labels.max()):
+            if not NO_LABEL <= label < denoiser.num_classes:
+                raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
+    if hasattr(denoiser.network, "check_input"):
+        y = None if denoiser.num_classes is None else labels[:1]
+        denoiser.network.check_input(images[:1], torch.ones(1, dtype=torch.long), y)
