@@ -132,7 +132,10 @@ def test_a_denoiser_that_knows_no_image_shape_can_be_saved(tmp_path):
 
 def test_only_networks_whose_config_is_known_are_saved(tmp_path):
     denoiser = dl.Denoiser(torch.nn.Identity(), dl.linear_schedule(20))
-    with pytest.raises(ValueError, match=r"the network is a Identity; expected a UNet, whose config can be stored"):
+    with pytest.raises(
+        ValueError,
+        match=r"the network is a Identity; expected one of UNet, whose config can be stored: ",
+    ):
         denoiser.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
 
@@ -243,10 +246,10 @@ DAMAGES = {
     "a tensor missing": (lambda f: edit_tensors(f, lambda t: t.pop("network.stem.bias")), r"Missing key\(s\).*stem\.bias"),
     "a tensor of wrong shape": (lambda f: edit_tensors(f, lambda t: t.update({"network.stem.bias": X})), r"size mismatch for stem\.bias"),
     "a tensor too many": (lambda f: edit_tensors(f, lambda t: t.update({"network.other": X})), r"Unexpected key\(s\).*other"),
-    "no schedule": (lambda f: edit_tensors(f, lambda t: t.pop("schedule.alpha_bar")), r"'schedule\.alpha_bar' is missing"),
+    "no schedule": (lambda f: edit_tensors(f, lambda t: t.pop("schedule.signal")), r"'schedule\.signal' is missing"),
     "a rising schedule": (
-        lambda f: edit_tensors(f, lambda t: t.update({"schedule.alpha_bar": torch.tensor([1.0, 0.5, 0.6])})),
-        r"strictly decreasing",
+        lambda f: edit_tensors(f, lambda t: t["schedule.signal"][5:].mul_(2.0)),
+        r"every step must add noise",
     ),
 }
 
@@ -449,11 +452,11 @@ def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
         Classifier.from_pretrained(tmp_path)
 
 
-def test_weights_that_are_spread_over_processes_are_not_saved(monkeypatch, tmp_path):
-    monkeypatch.setattr("diffusion_lib.denoiser.is_spread", lambda parameter: True)
+def test_weights_that_are_sharded_over_processes_are_not_saved(monkeypatch, tmp_path):
+    monkeypatch.setattr("diffusion_lib.pretrained.is_sharded", lambda parameter: True)
     message = (
-        r"^the weights are spread over processes; expected whole ones: load those of a checkpoint into a new denoiser, "
-        r"denoiser.load_state_dict\(diffusion_lib.training.checkpoints.newest\(folder\).content\['ema'\]\)$"
+        r"^the weights are sharded over processes; expected whole ones: Denoiser\.from_pretrained\(folder\) loads the average in the "
+        r"newest checkpoint of the run$"
     )
     with pytest.raises(ValueError, match=message):
         tiny_denoiser().save_pretrained(tmp_path / "model")

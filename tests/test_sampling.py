@@ -5,7 +5,6 @@ import weakref
 from collections import deque
 from inspect import signature
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -518,28 +517,6 @@ def test_the_generators_are_numpys_seed_sequences():
         assert dl.sample_generators(seed, [k])[0].initial_seed() == first // 2
 
 
-@pytest.mark.parametrize(("n", "processes"), [(5, 2), (6, 3), (1, 2), (4, 3)])
-def test_each_process_samples_a_share_of_its_own(denoiser, n, processes):
-    shares = []
-    for index in range(processes):
-        accelerator = SimpleNamespace(num_processes=processes, process_index=index, gather=lambda part: shares.append(part) or part)
-        dl.sample(denoiser, n, steps=2, y=[k % 3 for k in range(n)], accelerator=accelerator)
-    assert len({share.shape for share in shares}) == 1  # what gathering wants
-    assert len(shares[0]) == math.ceil(n / processes)
-    alone = dl.sample(denoiser, n, steps=2, y=[k % 3 for k in range(n)])
-    torch.testing.assert_close(torch.cat(shares)[:n], alone, rtol=0, atol=1e-4)
-
-
-def test_spread_weights_sample_together_or_not_at_all(denoiser, monkeypatch):
-    monkeypatch.setattr(dl.sampling, "is_spread", lambda weight: isinstance(weight, torch.nn.Parameter))
-    accelerator = SimpleNamespace(num_processes=2, process_index=0, gather=lambda part: part)
-    for spread in (denoiser, dl.Guided(denoiser, 2.0)):
-        with pytest.raises(ValueError, match=r"^the denoiser's weights are spread over the processes, .*or a denoiser with whole weights"):
-            dl.sample(spread, 2, steps=2, accelerator=accelerator)
-    assert dl.sample(denoiser, 2, steps=2).shape == (2, 1, 8, 8)
-    assert dl.sample(Curved(dl.cosine_schedule(T)), 2, steps=2, accelerator=accelerator).shape == (1, 1, 2, 2)  # no weights, none spread
-
-
 def test_sampling_keeps_no_step_that_it_is_past():
     class Watching(Curved):
         seen, most = (), 0
@@ -558,7 +535,7 @@ def test_the_defaults_are_those_that_the_readme_and_the_notebooks_speak_of():
     def defaults(function, *names):
         return tuple(signature(function).parameters[name].default for name in names)
 
-    assert defaults(dl.sample, "sampler", "steps", "eta", "seed", "batch_size") == ("ddim", 50, 0.0, 0, 256)
+    assert defaults(dl.sample, "sampler", "steps", "seed", "first", "batch_size") == (dl.ddim_steps, 50, 0, 0, 256)
     assert defaults(dl.ddim_steps, "steps", "eta", "clip") == (50, 0.0, True)
     assert defaults(dl.ddpm_steps, "steps", "variance", "clip") == (None, "small", True)
     assert defaults(dl.ddim_encode_steps, "steps", "iterations") == (50, 3)
@@ -577,13 +554,3 @@ def test_encoding_tells_the_class_and_what_was_believed():
         torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
     told, untold = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
     assert (told - untold).abs().max() > 1e-3
-
-
-def test_weights_that_are_spread_over_processes_are_not_asked_to_share_the_work(monkeypatch):
-    monkeypatch.setattr("diffusion_lib.sampling.is_spread", lambda parameter: True)
-    message = (
-        r"^the denoiser's weights are spread over the processes, which must then all draw the same images; "
-        r"expected accelerator=None, or a denoiser with whole weights, such as from_pretrained gives$"
-    )
-    with pytest.raises(ValueError, match=message):
-        dl.sample(tiny_denoiser(), 2, steps=1, accelerator=object())

@@ -70,7 +70,7 @@ def test_seeded_dropout_gives_the_callers_random_state_back(denoiser):
     x = noise(32, 1, 8, 8, dtype=torch.float32)
 
     def draw(seed):
-        with seeded_dropout(denoiser, seed), torch.no_grad():
+        with seeded_dropout(denoiser.network, seed), torch.no_grad():
             return denoiser(x, 3).eps
 
     before = torch.get_rng_state()

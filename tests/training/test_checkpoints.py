@@ -113,7 +113,7 @@ DAMAGES = {
     "empty": (lambda path: path.write_bytes(b""), "not a zip file"),
     "text": (lambda path: path.write_bytes(b"not a checkpoint"), "not a zip file"),
     "a bit": (flip_a_bit_of_a_weight, "the checksum of .+ is wrong"),
-    "something else": (save_something_else, "run, denoiser, ema, optimizer, scaler missing"),
+    "something else": (save_something_else, "run, denoiser, ema, moments, scaler missing"),
     "other types": (save_other_types, "step, run missing"),
     "another step": (lambda path: change(path, step=10), "it is of step 10"),
     "a tensor in run": (lambda path: change(path, run=dict(lr=torch.zeros(2))), "its run holds something other than numbers"),
@@ -300,26 +300,28 @@ def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
 
 
+NAME = "network.stem.weight"  # of a parameter
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
         lambda content: content["ema"].popitem(),
         lambda content: content["ema"].update({"network.head.2.bias": torch.zeros(2)}),
-        lambda content: content["optimizer"].pop("state"),
-        lambda content: content["optimizer"].update(state=[]),
         lambda content: content["moments"].clear(),
-        lambda content: content["moments"].update({99: content["moments"][0]}),
-        lambda content: content["moments"].update({0: None}),
-        lambda content: content["moments"][0].pop("exp_avg"),
-        lambda content: content["moments"][0].update(exp_avg=torch.zeros(1)),
-        lambda content: content["moments"][0].update(exp_avg_sq=content["moments"][0]["exp_avg_sq"].to(torch.int8)),
+        lambda content: content["moments"].update({"network.nothing": content["moments"][NAME]}),
+        lambda content: content["moments"].update({NAME: None}),
+        lambda content: content["moments"].update({0: content["moments"][NAME]}),
+        lambda content: content["moments"][NAME].pop("exp_avg"),
+        lambda content: content["moments"][NAME].update(exp_avg=torch.zeros(1)),
+        lambda content: content["moments"][NAME].update(exp_avg_sq=content["moments"][NAME]["exp_avg_sq"].to(torch.int8)),
         pytest.param(
-            lambda content: content["moments"][0].update(exp_avg=content["moments"][0]["exp_avg"].to_sparse()),
+            lambda content: content["moments"][NAME].update(exp_avg=content["moments"][NAME]["exp_avg"].to_sparse()),
             marks=pytest.mark.filterwarnings("ignore:Validating sparse tensor"),
         ),
-        lambda content: content["moments"][0].update(step=1),
-        lambda content: content["moments"][0]["exp_avg"].fill_(float("nan")),
-        lambda content: content["moments"][0]["exp_avg_sq"].fill_(-1.0),
+        lambda content: content["moments"][NAME].update(step=1),
+        lambda content: content["moments"][NAME]["exp_avg"].fill_(float("nan")),
+        lambda content: content["moments"][NAME]["exp_avg_sq"].fill_(-1.0),
         lambda content: content["scaler"].update(scale=1.0),
         lambda content: content["scaler"].update(scale=float("nan"), _growth_tracker=0),
         lambda content: content["scaler"].update(scale="1"),
@@ -333,7 +335,7 @@ def test_a_checkpoint_that_holds_no_state_of_the_run_is_refused_before_it_is_use
     spoil(content)
     torch.save(content, path)
     with pytest.raises(
-        ValueError, match=r"step-00000003\.pt holds no state of this run under '(ema|optimizer|scaler)'; expected what training wrote"
+        ValueError, match=r"step-00000003\.pt holds no state of this run under '(ema|moments|scaler)'; expected what training wrote"
     ):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
@@ -429,12 +431,12 @@ def test_what_cannot_be_tidied_up_stops_no_tidying(dataset, tmp_path):
     (tmp_path / "step-00000009.pt").write_bytes(b"second")
     (tmp_path / "step-00000009.damaged").write_bytes(b"first")
     (tmp_path / "step-00000006.pt.00.tmp").mkdir()
-    (tmp_path / "step-00000007.tmp").write_bytes(b"an older version's")
+    (tmp_path / "step-00000007.pt.01.tmp").write_bytes(b"of a run that was killed")
     with pytest.warns(UserWarning, match="is damaged"):
         run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=1), tmp_path, steps=2)
     assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["step-00000007.pt", "step-00000008.pt"]
     assert sorted(path.read_bytes() for path in tmp_path.glob("*.damaged")) == [b"first", b"second"]
-    assert not (tmp_path / "step-00000007.tmp").exists()
+    assert not (tmp_path / "step-00000007.pt.01.tmp").exists()
 
 
 def test_weights_of_another_dtype_are_refused(dataset, tmp_path):
@@ -450,9 +452,9 @@ def test_the_optimizers_settings_are_the_codes_and_not_the_files(dataset, tmp_pa
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content = torch.load(path, weights_only=True)
-    for group in content["optimizer"]["param_groups"]:
-        group.update(betas=(float("nan"), 2.0), weight_decay=1e9, maximize=True)
-    torch.save(content, path)
+    assert content.keys() == checkpoints.CONTENT.keys()
+    assert {name for entry in content["moments"].values() for name in entry} == checkpoints.MOMENTS
+    change(path, param_groups=[dict(betas=(float("nan"), 2.0), weight_decay=1e9, maximize=True)])
     assert run(tiny_denoiser(), dataset, CONFIG, tmp_path)[2] == whole[2][3:]
 
 
@@ -460,13 +462,13 @@ def test_a_schedule_that_another_processor_has_rounded_is_the_same_one(dataset, 
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content = torch.load(path, weights_only=True)
-    alpha_bar = content["run"]["alpha_bar"]
-    alpha_bar[5] *= 1 + 1e-14
+    noise = content["run"]["noise"]
+    noise[5] *= 1 + 1e-14
     torch.save(content, path)
     assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 4
-    alpha_bar[5] *= 1 + 1e-9
+    noise[5] *= 1 + 1e-9
     torch.save(content, path)
-    with pytest.raises(ValueError, match="is of a run with alpha_bar="):
+    with pytest.raises(ValueError, match="is of a run with noise="):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
@@ -502,7 +504,7 @@ def test_checkpoints_execute_nothing(tmp_path):
         (dict(config=replace(CONFIG, seed=1)), r"seed=0, this one has 1"),
         (dict(denoiser=tiny_denoiser("v")), r"prediction='eps', this one has 'v'"),
         (dict(denoiser=tiny_denoiser(dropout=0.1)), r"network.dropout=0.0, this one has 0.1"),
-        (dict(denoiser=dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(20))), r"with alpha_bar=\[1.0, 0.*… \(21 entries\)"),
+        (dict(denoiser=dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(20))), r"with noise=\[0.0, 0.*… \(21 entries\)"),
         (dict(dataset=tiny_dataset(23)), r"dataset='24 images of \(1, 8, 8\), digest \w+', this one has '23 images of \(1, 8, 8\), dig"),
         (
             dict(dataset=tiny_dataset(seed=1)),

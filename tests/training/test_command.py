@@ -13,9 +13,9 @@ import torch
 from helpers import tiny_dataset, weights
 
 import diffusion_lib as dl
-from diffusion_lib.training import checkpoints
-from diffusion_lib.training import loop as training
-from diffusion_lib.training.loop import TrainConfig, TrainStep, main
+from diffusion_lib.training import TrainConfig, TrainStep, checkpoints
+from diffusion_lib.training import __main__ as training
+from diffusion_lib.training.__main__ import main
 
 
 def command(tmp_path, *arguments):

@@ -31,7 +31,7 @@ import diffusion_lib as dl
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)  # before anything else of the package is imported
 from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace, threads
-from diffusion_lib.training import checkpoints
+from diffusion_lib.training import checkpoints, sample_over_processes
 
 found = {}
 for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
@@ -44,8 +44,8 @@ for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
         if step.step == 1 and accelerator.is_main_process:
             shutil.copy(folder / name / "step-00000001.pt", folder / f"{name}.pt")
     found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
-found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size=2, accelerator=accelerator)
-found["one sample"] = dl.sample(step.ema, 1, steps=3, accelerator=accelerator)  # the other process has nothing to do
+found["samples"] = sample_over_processes(step.ema, 5, accelerator, steps=3, y=[0, 1, 2, 0, 1], batch_size=2)
+found["one sample"] = sample_over_processes(step.ema, 1, accelerator, steps=3)  # the other process has nothing to do
 
 
 def no_room(directory, content, seen):
@@ -80,6 +80,7 @@ from helpers import tiny_dataset, tiny_denoiser
 from test_distributed import AUTO, replace
 from test_training import broken
 import diffusion_lib as dl
+from diffusion_lib.training import sample_over_processes
 from diffusion_lib.training.sharding import gather_state, is_sharded
 
 folder, accelerator = Path(sys.argv[1]), Accelerator(cpu=True)
@@ -106,7 +107,7 @@ found["samples"] = dl.sample(step.ema, 5, steps=3, y=[0, 1, 2, 0, 1], batch_size
 found["kept"] = [value is not None for value in gather_state(step.ema.state_dict(), keep=accelerator.is_main_process).values()]
 found["refused"] = {}
 for name, action in dict(
-    sample=lambda: dl.sample(step.ema, 5, steps=3, accelerator=accelerator),
+    sample=lambda: sample_over_processes(step.ema, 5, accelerator, steps=3),
     train=lambda: dl.train(denoiser, tiny_dataset(), AUTO, accelerator=accelerator),
     save=lambda: step.ema.save_pretrained(folder / "model"),
 ).items():
@@ -252,14 +253,14 @@ def test_spread_weights_draw_the_same_samples_and_split_none(sharded):
     torch.testing.assert_close(first["samples"], dl.sample(ema.eval(), 5, steps=3, y=[0, 1, 2, 0, 1]), rtol=0, atol=1e-5)
     assert torch.equal(first["samples"], second["samples"])
     for found in (first, second):
-        assert "expected accelerator=None, or a denoiser with whole weights" in found["refused"]["sample"]
+        assert "expected a denoiser with whole weights" in found["refused"]["sample"]
 
 
 def test_spread_weights_are_neither_trained_anew_nor_saved(sharded):
     (first, second), folder = sharded
     for found in (first, second):
         assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
-        assert "expected whole ones: load those of a checkpoint" in found["refused"]["save"]
+        assert "expected whole ones: Denoiser.from_pretrained(folder)" in found["refused"]["save"]
     assert not (folder / "model").exists()
 
 

@@ -1,5 +1,6 @@
 """What is asked of accelerate: which settings are taken and which refused, and who computes what. No process is started here."""
 
+import math
 import os
 import warnings
 from dataclasses import replace
@@ -7,13 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CONFIG, tiny_dataset, tiny_denoiser
+from helpers import CONFIG, Curved, tiny_dataset, tiny_denoiser
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
-from diffusion_lib.training import loop as training
+from diffusion_lib.training import processes, sample_over_processes
 from diffusion_lib.training.batches import parts_of_batch
-from diffusion_lib.training.loop import launched
+from diffusion_lib.training.processes import launched
 
 AUTO = replace(CONFIG, device="auto", precision="auto")
 
@@ -77,20 +78,20 @@ def alone():
 
 def test_gradients_are_averaged_once_a_step_and_losses_too(alone, monkeypatch, tmp_path):
     accelerator, done = alone(cpu=True, gradient_accumulation_steps=5), []
-    prepare, no_sync, together = accelerator.prepare_model, accelerator.no_sync, training._failing_together
+    prepare, no_sync, together = processes.averaging_gradients, accelerator.no_sync, processes.failing_together
 
     def tell(what, answer):
         done.append(what)
         return answer
 
-    monkeypatch.setattr(accelerator, "prepare_model", lambda module: tell("prepared", prepare(module)))
+    monkeypatch.setattr(processes, "averaging_gradients", lambda *given: tell("prepared", prepare(*given)))
     monkeypatch.setattr(accelerator, "no_sync", lambda module: tell(("apart", type(module).__name__), no_sync(module)))
     monkeypatch.setattr(accelerator, "reduce", lambda loss, how: tell(("loss", how), 3 * loss))
-    monkeypatch.setattr(training, "_failing_together", lambda: tell("written", together()))
-    monkeypatch.setattr(training, "_take_weights_of_first_process", lambda denoiser: tell("weights taken", None))
+    monkeypatch.setattr(processes, "failing_together", lambda: tell("written", together()))
+    monkeypatch.setattr(processes, "take_weights_of_first", lambda denoiser: tell("weights taken", None))
     config = replace(AUTO, steps=2, warmup_steps=0, checkpoint_every=1)
     losses = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), config, tmp_path, accelerator)]
-    one_step = [("apart", "Objective")] * 4 + [("loss", "mean"), "written"]
+    one_step = [("apart", "UNet")] * 4 + [("loss", "mean"), "written"]
     assert done == ["written", "weights taken", "prepared", *one_step, *one_step]  # the first: a checkpoint is looked for
 
     done.clear()
@@ -170,7 +171,7 @@ def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
     monkeypatch.delenv("WORLD_SIZE")
-    training._check_accelerator(accelerator(1), AUTO)  # one process, as far as anyone has said
+    processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as anyone has said
 
 
 def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
@@ -200,5 +201,32 @@ def test_a_launcher_that_started_fewer_processes_than_asked_for_is_told_on(by_ha
 @pytest.mark.parametrize(("fastest", "name"), [(torch.bfloat16, "bf16"), (None, "no")])
 def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, fastest, name):
     by_hand.setenv("RANK", "0")
-    by_hand.setattr(training, "choose_precision", lambda precision, device: fastest if (precision, device) == ("auto", "cpu") else 0)
+    by_hand.setattr(processes, "choose_precision", lambda precision, device: fastest if (precision, device) == ("auto", "cpu") else 0)
     assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)
+
+
+@pytest.mark.parametrize(("n", "count"), [(5, 2), (6, 3), (1, 2), (4, 3)])
+def test_each_process_samples_a_share_of_its_own(denoiser, n, count):
+    shares = []
+    for index in range(count):
+        accelerator = SimpleNamespace(num_processes=count, process_index=index, gather=lambda part: shares.append(part) or part)
+        sample_over_processes(denoiser, n, accelerator, steps=2, y=[k % 3 for k in range(n)])
+    assert len({share.shape for share in shares}) == 1  # what gathering wants
+    assert len(shares[0]) == math.ceil(n / count)
+    alone = dl.sample(denoiser, n, steps=2, y=[k % 3 for k in range(n)])
+    torch.testing.assert_close(torch.cat(shares)[:n], alone, rtol=0, atol=1e-4)
+
+
+def test_sharded_weights_sample_together_or_not_at_all(denoiser, monkeypatch):
+    monkeypatch.setattr("diffusion_lib.training.processes.is_sharded", lambda weight: isinstance(weight, torch.nn.Parameter))
+    accelerator = SimpleNamespace(num_processes=2, process_index=0, gather=lambda part: part)
+    message = (
+        r"^the denoiser's weights are sharded over the processes, which must then all draw the same images; "
+        r"expected a denoiser with whole weights, such as from_pretrained gives, or a call of dl\.sample in every process$"
+    )
+    for sharded in (denoiser, dl.Guided(denoiser, 2.0)):
+        with pytest.raises(ValueError, match=message):
+            sample_over_processes(sharded, 2, accelerator, steps=2)
+    assert dl.sample(denoiser, 2, steps=2).shape == (2, 1, 8, 8)
+    # no weights, none sharded
+    assert sample_over_processes(Curved(dl.cosine_schedule(20)), 2, accelerator, steps=2).shape == (1, 1, 2, 2)
