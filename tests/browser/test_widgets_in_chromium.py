@@ -201,6 +201,45 @@ def test_the_schedule_explorer_does_without_images(open_widget):
     assert words(page) == "t = 7"
 
 
+def straight(widget, T):
+    """The widget with a straight path's tables instead of its schedule's: at T nothing of the image is left."""
+    signal = torch.linspace(1, 0, T + 1, dtype=torch.float64)
+    widget.signal, widget.noise = [signal.numpy().tobytes()], [(1 - signal).numpy().tobytes()]
+    return widget
+
+
+def test_a_straight_path_is_shown_up_to_its_ends(open_widget):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    page = open_widget(straight(dl.widgets.noising(x0, dl.linear_schedule(100), eps=eps), 100))
+    expected = {
+        0: ["1.000 x0 + 0.000 eps", "1.00", "∞", "∞"],
+        50: ["0.500 x0 + 0.500 eps", "0.500", "1.00", "0.00"],
+        80: ["0.200 x0 + 0.800 eps", "0.0588", "0.0625", "-2.77"],  # 0.04 / 0.68, 0.04 / 0.64 and its logarithm
+        100: ["0.000 x0 + 1.000 eps", "0", "0", "-∞"],
+    }
+    for t, facts in expected.items():
+        move(page, t)
+        assert page.locator("dd").all_text_contents() == facts
+        xt = dl.to_uint8((1 - t / 100) * x0 + t / 100 * eps)[0, 0].int().numpy()
+        assert np.abs(pixels(page)[..., 0].astype(int) - xt).max() <= 3
+
+
+def test_a_straight_paths_curves_end_within_their_plots(open_widget):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    page = open_widget(straight(dl.widgets.explore_schedules(dl.linear_schedule(100), x0, eps=eps), 100))
+    for t in (1, 50, 100):
+        move(page, t)
+        xt = dl.to_uint8((1 - t / 100) * x0 + t / 100 * eps)[0, 0].int().numpy()
+        assert np.abs(pixels(page)[..., 0].astype(int) - xt).max() <= 3
+    assert page.locator(".dl-numbers").inner_text().split() == ["β", "1.00", "ᾱ", "0", "log", "SNR", "-∞"]
+    # beta is 1, the top, and alpha_bar and log SNR are below all that is drawn
+    assert [curve_at(page, plot, 0) for plot in range(3)] == [[252, 20], [252, 130], [252, 130]]
+    drawn = page.locator(".dl-plot path").evaluate_all("(paths) => paths.map((path) => path.getAttribute('d'))")
+    assert not any("NaN" in d or "Infinity" in d for d in drawn)
+
+
 def frames_of(shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
@@ -287,8 +326,8 @@ def test_the_designer_shows_what_the_model_makes_of_the_nearest_level(open_widge
     x0 = torch.cat([torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
     schedule = dl.cosine_schedule(50)
 
-    class Told:
-        """Believes in a grey that tells at which t it was asked."""
+    class ReportsTimestep:
+        """Predicts a grey that says at which t it was asked."""
 
         def __init__(self):
             self.schedule = schedule
@@ -296,7 +335,7 @@ def test_the_designer_shows_what_the_model_makes_of_the_nearest_level(open_widge
         def __call__(self, xt, t, y=None):
             return dl.Prediction(torch.full_like(xt, 2 * t / 50 - 1), xt)
 
-    page = open_widget(dl.widgets.design_schedule(Told(), x0, kind="cosine", columns=2))
+    page = open_widget(dl.widgets.design_schedule(ReportsTimestep(), x0, kind="cosine", columns=2))
     wait_for_pictures(page)
     for place, t in ((200, 10), (500, 25), (900, 45)):
         page.evaluate("(place) => model.fromKernel('place', place)", place)
@@ -319,7 +358,7 @@ def test_a_chain_tells_its_timestep(open_widget):
     assert page.evaluate("model.get('t')") == 60
     assert np.array_equal(pixels(page, 0)[..., :3], dl.plots.image_grid(steps[1].xt, 2).numpy())
     assert np.array_equal(pixels(page, 1)[..., :3], dl.plots.image_grid(steps[1].x0_hat, 2).numpy())
-    # told a timestep, by the kernel or by a widget that is linked with it, it shows the nearest, and leaves the other as it is
+    # a timestep from the kernel or a linked widget: it shows the nearest frame, and leaves the timestep as it is
     page.evaluate("model.fromKernel('t', 33)")
     assert (page.evaluate("model.get('frame')"), page.evaluate("model.get('t')")) == (2, 33)
 

@@ -43,8 +43,16 @@ def received(widget, t, schedule=0):
     """xt as the page computes it from what it is sent: (H, W, C)."""
     x0 = np.frombuffer(widget.x0, np.uint8).reshape(widget.shape).astype(float) / 127.5 - 1
     eps = np.frombuffer(widget.eps, np.int8).reshape(widget.shape) * widget.eps_scale
-    alpha_bar = np.frombuffer(widget.alpha_bar[schedule])[t]
-    return torch.from_numpy(np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps)
+    signal, noise = (np.frombuffer(tables[schedule])[t] for tables in (widget.signal, widget.noise))
+    return torch.from_numpy(signal * x0 + noise * eps)
+
+
+def assert_sends(widget, schedules):
+    for k, schedule in enumerate(schedules):
+        signal, noise = (torch.frombuffer(bytearray(tables[k]), dtype=torch.float64) for tables in (widget.signal, widget.noise))
+        assert len(signal) == len(noise) == schedule.T + 1
+        torch.testing.assert_close(signal**2 / (signal**2 + noise**2), schedule.alpha_bar, rtol=1e-12, atol=0)
+        torch.testing.assert_close(signal / noise, schedule.snr.sqrt())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -57,8 +65,8 @@ def test_the_page_gets_all_it_needs_for_every_timestep(channels):
     assert len(widget.x0) == len(widget.eps) == 16 * 18 * channels
     assert (widget.t, widget.schedule, widget.title) == (7, "linear", "noise")
     assert widget.names == ["linear", "cosine"]
+    assert_sends(widget, schedules)
     for k, schedule in enumerate(schedules):
-        assert np.array_equal(np.frombuffer(widget.alpha_bar[k]), schedule.alpha_bar)
         for t in (0, 1, 10, 20):
             xt = dl.q_sample(schedule, x0, t, eps.clamp(-127 / 31, 127 / 31))
             page = received(widget, t, k)
@@ -126,8 +134,7 @@ def test_explore_schedules_sends_tables_and_images():
     schedules = [dl.linear_schedule(20), dl.cosine_schedule(20), dl.sigmoid_schedule(20)]
     widget = explore_schedules(schedules, X0, eps=EPS)
     assert widget.t == 10
-    for k, schedule in enumerate(schedules):
-        assert np.array_equal(np.frombuffer(widget.alpha_bar[k]), schedule.alpha_bar)
+    assert_sends(widget, schedules)
     assert widget.shape == [8, 30, 1]
     xt = dl.q_sample(schedules[2], X0, 13, EPS).permute(2, 0, 3, 1).reshape(8, 30, 1)
     torch.testing.assert_close(received(widget, 13, 2), xt.double(), rtol=0, atol=0.03)
@@ -588,11 +595,10 @@ def test_colab_gets_the_widget_and_no_picture_to_prefer(monkeypatch):
 
 def test_each_widget_has_its_page_code_and_style():
     for widget in widgets().values():
-        assert (FOLDER / "controls.js").read_text(encoding="utf-8") in widget._esm
         assert widget._esm.count("export default") == 1
         assert widget._css == (FOLDER / "widgets.css").read_text(encoding="utf-8")
-    # and every file is a part of some widget
-    assert all(any(path.read_text(encoding="utf-8") in widget._esm for widget in widgets().values()) for path in FOLDER.glob("*.js"))
+    # and every file is some widget's
+    assert {widget._esm for widget in widgets().values()} == {path.read_text(encoding="utf-8") for path in FOLDER.glob("*.js")}
 
 
 def test_the_texts_fingerprint_tells_of_other_data_and_not_of_rounding():
