@@ -8,12 +8,12 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-CLOSE = dict(rtol=1e-4, atol=1e-5, equal_nan=True, check_dtype=False)
+CLOSE: dict[str, Any] = dict(rtol=1e-4, atol=1e-5, equal_nan=True, check_dtype=False)
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,17 @@ class Verdict:
         return f"{word}: {self.message}" if self.message else word
 
 
+Answer = TypeVar("Answer", Callable, float)
+
+
 @dataclass(frozen=True)
-class Mistake:
+class Mistake(Generic[Answer]):
     """A way to get it wrong: a function that does, or a number, and what to say to a reader who did the same.
 
     message: may name numbers of the first call's answer, {got}, {got_variance}, {expected} and {expected_variance}.
     """
 
-    answer: Callable | float
+    answer: Answer
     message: str
 
 
@@ -49,7 +52,7 @@ class Exercise:
 
     reference: Callable
     inputs: Callable[[torch.Generator], Sequence[tuple]]
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[Mistake[Callable], ...]
     praise: str = ""
     look: Callable[[Any], Any] = lambda answer: answer
 
@@ -106,7 +109,7 @@ class Question:
 
     answer: float
     tolerance: float
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[Mistake[float], ...]
     praise: str = ""
 
     def __call__(self, attempt: float | None) -> Verdict:
