@@ -46,13 +46,13 @@ SOURCES = {
 }
 
 
-def test_each_module_keeps_its_names_to_itself():
+def test_modules_keep_their_private_names_apart():
     bundle = tool.bundle("top", SOURCES)
     assert bundle.count("const two = 2") == 1, "deep.js is needed twice, and there once"
     assert run(bundle) == (["42", "4"], "")
 
 
-def test_a_forgotten_import_is_missing_in_the_bundle_too():
+def test_forgotten_import_fails_in_the_bundle_too():
     forgetful = SOURCES | {"top": SOURCES["top"].replace("two, forty", "forty")}
     output, error = run(tool.bundle("top", forgetful))
     assert output == []
