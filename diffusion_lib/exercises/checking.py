@@ -81,17 +81,17 @@ class Exercise:
         for mistake in self.mistakes:
             if _same(seen, [self._seen(_outcome(mistake.answer, call)) for call in calls]):
                 return Verdict(False, mistake.message.format(**_moments("got", seen[0]), **_moments("expected", expected[0])))
-        place = next(i for i, pair in enumerate(zip(seen, expected, strict=True)) if not _same(*pair))
-        if isinstance(seen[place], Exception):
-            given, right = answers[place], self.reference(*calls[place])
+        first = next(i for i, pair in enumerate(zip(seen, expected, strict=True)) if not _same(*pair))
+        if isinstance(seen[first], Exception):
+            given, right = answers[first], self.reference(*calls[first])
             said = (
                 f"it raised {type(given).__name__}: {given}"
                 if isinstance(given, Exception)
                 else f"it returns {_kind(given)}; expected {_kind(right)}"
             )
         else:
-            said = _difference(seen[place], expected[place])
-        return Verdict(False, f"{said} ({self._shown(calls[place])})")
+            said = _difference(seen[first], expected[first])
+        return Verdict(False, f"{said} ({self._shown(calls[first])})")
 
     def _seen(self, answer: Any) -> Any:
         """What is compared: of an answer that cannot be looked at, the error."""

@@ -42,7 +42,7 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
 
     _esm = FOLDER / "designer.js"
     kind = traitlets.Enum([*LINEAR, "cosine", "sigmoid"], "cosine").tag(sync=True)
-    place = traitlets.Int(500).tag(sync=True)  # of t: thousandths of T
+    t_permille = traitlets.Int(500).tag(sync=True)  # the timestep in thousandths of T
     parameters = traitlets.List([list(parameter) for parameter in PARAMETERS]).tag(sync=True)
     T, beta_start, beta_end, s, start, end, tau = (_index(name) for name in PAPERS)
     levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked

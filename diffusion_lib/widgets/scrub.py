@@ -59,14 +59,14 @@ class GridWidget(Widget, Panels):
 
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
     """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them."""
-    walked = list(steps)
+    walked = [(step.t, step.xt, step.x0_hat) for step in steps]  # not whole steps, which hold more
     last = len(walked) - 1
     chosen = sorted({round(i * last / max(1, frames - 1)) for i in range(frames)} | {last})
     kept = [walked[i] for i in chosen]
     return Recording(
-        t=[s.t for s in kept],
-        xt=torch.stack([s.xt for s in kept]),
-        x0_hat=torch.stack([s.x0_hat for s in kept]),
+        t=[t for t, _, _ in kept],
+        xt=torch.stack([xt for _, xt, _ in kept]),
+        x0_hat=torch.stack([x0_hat for _, _, x0_hat in kept]),
         step=[i + 1 for i in chosen],
         steps=len(walked),
     )

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -307,9 +308,9 @@ def test_designer_computes_the_librarys_schedules(open_widget, kind, indices):
         page.evaluate("([name, index]) => model.fromKernel(name, index)", [name, index])
     schedule = widget.schedule
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-    for place in (0, 300, 1000):
-        page.evaluate("(place) => model.fromKernel('place', place)", place)
-        t = max(1, round(place / 1000 * schedule.T))
+    for permille in (0, 300, 1000):
+        page.evaluate("(permille) => model.fromKernel('t_permille', permille)", permille)
+        t = max(1, round(permille / 1000 * schedule.T))
         expected = dl.to_uint8(dl.q_sample(schedule, x0, t, eps))[0, 0].int().numpy()
         assert np.abs(pixels(page)[..., 0].astype(int) - expected).max() <= 3
         assert page.locator(".dl-value").last.inner_text() == f"t = {t} of {schedule.T}"
@@ -337,15 +338,15 @@ def test_designer_shows_the_estimate_at_the_nearest_noise_level(open_widget):
 
     page = open_widget(dl.widgets.design_schedule(ReportsTimestep(), x0, kind="cosine", columns=2))
     wait_for_pictures(page)
-    for place, t in ((200, 10), (500, 25), (900, 45)):
-        page.evaluate("(place) => model.fromKernel('place', place)", place)
+    for permille, t in ((200, 10), (500, 25), (900, 45)):
+        page.evaluate("(permille) => model.fromKernel('t_permille', permille)", permille)
         # asked at 40 levels of 50, shown in 16 greys
         assert abs(pixels(page, 1)[0, 0, 0] / 255 * 50 - t) <= 3
     assert pixels(page, 2)[0, 0, 0] == 255, "where a sampler starts: the last level"
 
 
 def chain_widget(**options):
-    steps = [dl.Step(t, frames_of((2, 3, 8, 8), t), frames_of((2, 3, 8, 8), 100 + t), None) for t in (80, 60, 40, 20, 0)]
+    steps = [SimpleNamespace(t=t, xt=frames_of((2, 3, 8, 8), t), x0_hat=frames_of((2, 3, 8, 8), 100 + t)) for t in (80, 60, 40, 20, 0)]
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)
 
 

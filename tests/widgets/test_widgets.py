@@ -5,6 +5,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -623,3 +624,8 @@ def test_fewer_grey_levels_make_a_smaller_png():
     assert np.array_equal(picture(png(np.array([[0, 255]], np.uint8), 16)), [[0, 255]])
     # colours that are all grey travel as one channel
     assert np.array_equal(picture(png(np.stack([pixels] * 3, axis=-1))), pixels)
+
+
+def test_importing_the_library_loads_neither_matplotlib_nor_widgets():
+    loaded = "import sys, diffusion_lib, diffusion_lib.exercises; print(sys.modules.keys() & {'matplotlib', 'anywidget', 'ipywidgets'})"
+    assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -5,7 +5,7 @@ import { addPlot } from "./curves.js";
 import { makeSchedule, readMix, mixer } from "./mix.js";
 
 const MAX_BETA = 0.999; // as in schedules.py
-const PLACES = 1000; // of the slider over t / T
+const PER_MILLE = 1000; // the slider over t / T has this many steps
 const ALARM = 0.05; // of the image's amplitude left at T
 
 const logistic = (a) => 1 / (1 + Math.exp(-a));
@@ -55,7 +55,7 @@ function render({ model, el }) {
   const kind = bind(model, "kind", redesign);
   const select = addSelect(choices, "schedule", kinds, kinds.indexOf(model.get("kind")), (i) => kind.set(kinds[i]));
 
-  const timestep = (place) => Math.max(1, Math.round((place / PLACES) * schedule.T));
+  const timestep = (permille) => Math.max(1, Math.round((permille / PER_MILLE) * schedule.T));
   const body = create("div", "dl-panels", root, {}, { style: "--dl-columns: 3" });
   const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
   const draw = mixer(mix, canvas);
@@ -81,8 +81,8 @@ function render({ model, el }) {
     return distances.indexOf(Math.min(...distances));
   }
 
-  function show(place) {
-    const t = timestep(place);
+  function show(permille) {
+    const t = timestep(permille);
     draw(schedule.signal(t), schedule.noise(t));
     for (const { plot, of } of quantities) plot.mark(t / schedule.T, [of(t)]);
     canvas.setAttribute("aria-label", `the images at t = ${t} of ${schedule.T}`);
@@ -98,10 +98,10 @@ function render({ model, el }) {
     return { belongs, slider };
   });
   time = addSlider(model, root, {
-    name: "place",
+    name: "t_permille",
     label: "timestep t",
-    last: PLACES,
-    describe: (place) => `t = ${timestep(place)} of ${schedule.T}`,
+    last: PER_MILLE,
+    describe: (permille) => `t = ${timestep(permille)} of ${schedule.T}`,
     show,
   });
 
