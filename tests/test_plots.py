@@ -1,6 +1,8 @@
 """Static figures: pixels as they are, and everything asked for is drawn."""
 
 import math
+import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ import diffusion_lib as dl
 from diffusion_lib.plots import image_grid, plot_loss, plot_schedules, plot_time_to_quality, show, show_rows
 
 
-def test_a_grid_is_laid_out_row_by_row_with_grey_lines():
+def test_image_grid_goes_row_by_row_with_grey_lines():
     images = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 1, 4, 6)
     picture = image_grid(images, columns=3, padding=1)
     assert (picture.shape, picture.dtype) == ((2 * 5 + 1, 3 * 7 + 1, 3), torch.uint8)
@@ -21,7 +23,7 @@ def test_a_grid_is_laid_out_row_by_row_with_grey_lines():
     assert (picture[:, 7] == 96).all()
 
 
-def test_a_grid_neither_stretches_nor_wraps():
+def test_image_grid_neither_stretches_nor_wraps():
     # stretching by min and max would hide a wrong data range; wrapping makes dark noise white
     faint = image_grid(torch.tensor([-0.1, 0.1]).view(1, 1, 1, 2), padding=0)
     assert faint[0, :, 0].tolist() == [115, 140]
@@ -29,18 +31,18 @@ def test_a_grid_neither_stretches_nor_wraps():
     assert beyond[0, :, 0].tolist() == [0, 255]
 
 
-def test_a_grid_keeps_colours():
+def test_image_grid_keeps_colours():
     colours = noise(2, 3, 4, 4).clamp(-1, 1)
     picture = image_grid(colours, padding=0)
     assert torch.equal(picture[:, :4], dl.to_uint8(colours[0]).permute(1, 2, 0))
 
 
-def test_integers_are_refused():
+def test_show_rejects_integer_images():
     with pytest.raises(ValueError, match=r"images have dtype torch.uint8; expected floats in \[-1, 1\]"):
         show(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
 
 
-def test_show_draws_the_grid_as_it_is():
+def test_show_draws_the_grid_unchanged():
     images = noise(5, 1, 8, 8).requires_grad_()  # as they come out of a training step
     ax = show(images, columns=3, title="five")
     (drawn,) = ax.images
@@ -62,10 +64,10 @@ def test_show_rows_labels_each_row_and_column():
         show_rows(rows, ["only one"])
 
 
-def test_schedules_are_drawn_from_their_own_tables():
+def test_plot_schedules_draws_each_schedules_tables():
     schedules = [dl.linear_schedule(20), dl.cosine_schedule(50)]
-    figure = plot_schedules(schedules, ("alpha_bar", "sigma"))
-    assert [ax.get_title() for ax in figure.axes] == ["alpha_bar", "sigma"]
+    figure = plot_schedules(schedules, ("alpha_bar", "snr"))
+    assert [ax.get_title() for ax in figure.axes] == ["alpha_bar", "snr"]
     for ax in figure.axes:
         for line, schedule in zip(ax.lines, schedules, strict=True):
             assert list(line.get_xdata()) == pytest.approx([t / schedule.T for t in range(1, schedule.T + 1)])
@@ -73,24 +75,39 @@ def test_schedules_are_drawn_from_their_own_tables():
             assert schedule.name in line.get_label()
 
 
-def test_betas_are_drawn_on_a_logarithmic_axis_and_the_rest_is_not():
+def test_plot_schedules_uses_a_logarithmic_axis_for_beta_alone():
     axes = plot_schedules([dl.cosine_schedule(50)], ("alpha_bar", "beta", "log_snr")).axes
     assert [ax.get_yscale() for ax in axes] == ["linear", "log", "linear"]
     assert axes[2].get_ylim()[0] < -5
 
 
-def test_losses_that_are_not_finite_leave_the_mean_as_it_is():
+def test_plot_schedules_leaves_out_what_is_infinite_at_the_end():
+    signal = torch.linspace(1, 0, 21, dtype=torch.float64)  # a straight path: nothing of the image is left at T
+    snr = (signal / (1 - signal)) ** 2
+    alpha_bar = 1 / (1 + 1 / snr)
+    beta = torch.cat([torch.zeros(1, dtype=torch.float64), 1 - alpha_bar[1:] / alpha_bar[:-1]])
+    straight = SimpleNamespace(name="straight", T=20, alpha_bar=alpha_bar, beta=beta, snr=snr, log_snr=snr.log())
+    assert (alpha_bar[-1], straight.log_snr[-1]) == (0, -math.inf)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = plot_schedules([straight], ("beta", "alpha_bar", "snr", "log_snr"))
+        figure.canvas.draw()
+    low, high = figure.axes[3].get_ylim()
+    assert -7 < low < straight.log_snr[-2] < straight.log_snr[1] < high < 7
+
+
+def test_plot_loss_skips_losses_that_are_not_finite():
     mean = plot_loss([4.0, math.nan, 2.0, math.inf, 3.0]).lines[0]
     assert list(mean.get_ydata()) == pytest.approx([4.0, 4.0, 3.0, 3.0, 3.0])
 
 
-def test_losses_may_be_tensors_and_stay_as_they_were():
+def test_plot_loss_accepts_tensors_and_leaves_them_unchanged():
     losses = [torch.tensor(loss) for loss in (4.0, 2.0, 3.0, 1.0)]
     assert list(plot_loss(losses).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
     assert losses[0] == 4.0
 
 
-def test_the_loss_is_drawn_with_its_running_mean():
+def test_plot_loss_draws_losses_and_running_mean():
     losses = [4.0, 2.0, 3.0, 1.0]
     ax = plot_loss(losses, smooth=0.5, label="run")
     mean, raw = ax.lines
@@ -104,7 +121,7 @@ def test_the_loss_is_drawn_with_its_running_mean():
     assert plot_loss(losses, ax=ax) is ax
 
 
-def test_time_to_quality_is_drawn_with_its_intervals():
+def test_plot_time_to_quality_draws_intervals():
     def row(network, budget, seconds, value):
         return dict(network=network, budget=budget, seconds=seconds, frechet_distance=dict(value=value, low=value - 1, high=value + 2))
 

@@ -8,12 +8,12 @@ import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-CLOSE = dict(rtol=1e-4, atol=1e-5, equal_nan=True, check_dtype=False)
+CLOSE: dict[str, Any] = dict(rtol=1e-4, atol=1e-5, equal_nan=True, check_dtype=False)
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,17 @@ class Verdict:
         return f"{word}: {self.message}" if self.message else word
 
 
+Answer = TypeVar("Answer", Callable, float)
+
+
 @dataclass(frozen=True)
-class Mistake:
+class Mistake(Generic[Answer]):
     """A way to get it wrong: a function that does, or a number, and what to say to a reader who did the same.
 
     message: may name numbers of the first call's answer, {got}, {got_variance}, {expected} and {expected_variance}.
     """
 
-    answer: Callable | float
+    answer: Answer
     message: str
 
 
@@ -49,7 +52,7 @@ class Exercise:
 
     reference: Callable
     inputs: Callable[[torch.Generator], Sequence[tuple]]
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[Mistake[Callable], ...]
     praise: str = ""
     look: Callable[[Any], Any] = lambda answer: answer
 
@@ -78,17 +81,17 @@ class Exercise:
         for mistake in self.mistakes:
             if _same(seen, [self._seen(_outcome(mistake.answer, call)) for call in calls]):
                 return Verdict(False, mistake.message.format(**_moments("got", seen[0]), **_moments("expected", expected[0])))
-        place = next(i for i, pair in enumerate(zip(seen, expected, strict=True)) if not _same(*pair))
-        if isinstance(seen[place], Exception):
-            given, right = answers[place], self.reference(*calls[place])
+        first = next(i for i, pair in enumerate(zip(seen, expected, strict=True)) if not _same(*pair))
+        if isinstance(seen[first], Exception):
+            given, right = answers[first], self.reference(*calls[first])
             said = (
                 f"it raised {type(given).__name__}: {given}"
                 if isinstance(given, Exception)
                 else f"it returns {_kind(given)}; expected {_kind(right)}"
             )
         else:
-            said = _difference(seen[place], expected[place])
-        return Verdict(False, f"{said} ({self._shown(calls[place])})")
+            said = _difference(seen[first], expected[first])
+        return Verdict(False, f"{said} ({self._shown(calls[first])})")
 
     def _seen(self, answer: Any) -> Any:
         """What is compared: of an answer that cannot be looked at, the error."""
@@ -106,7 +109,7 @@ class Question:
 
     answer: float
     tolerance: float
-    mistakes: tuple[Mistake, ...]
+    mistakes: tuple[Mistake[float], ...]
     praise: str = ""
 
     def __call__(self, attempt: float | None) -> Verdict:

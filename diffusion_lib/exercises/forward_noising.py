@@ -112,14 +112,14 @@ check_noised = Exercise(
 # ---------------------------------------------------------------------------------------------------------------- from the middle
 
 
-def _from_the_middle(alpha_bar_s, alpha_bar_t):
+def _forward_transition(alpha_bar_s, alpha_bar_t):
     # q(xt | xs) = N(sqrt(alpha_bar_t / alpha_bar_s) xs, (1 - alpha_bar_t / alpha_bar_s) I): (1.3) for a chain that starts at s
     left = alpha_bar_t / alpha_bar_s
     return left.sqrt(), 1 - left
 
 
-check_from_the_middle = Exercise(
-    reference=_from_the_middle,
+check_forward_transition = Exercise(
+    reference=_forward_transition,
     inputs=lambda random: [(torch.tensor(s), torch.tensor(t)) for s, t in PAIRS],
     look=tuple,
     mistakes=(
@@ -216,14 +216,14 @@ check_at_log_snr = Exercise(
 # ---------------------------------------------------------------------------------------------------------------------- step back
 
 
-def _step_back(x0, xt, alpha_bar_s, alpha_bar_t):
+def _posterior(x0, xt, alpha_bar_s, alpha_bar_t):
     # with beta = 1 - alpha_bar_t / alpha_bar_s, of the stride from s to t:                           Ho et al. 2020, equations 6, 7
     # mean = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0 + sqrt(1 - beta) (1 - alpha_bar_s) / (1 - alpha_bar_t) xt
     # variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta
-    return _step_back_with(x0, xt, alpha_bar_s, alpha_bar_t, 1 - alpha_bar_t / alpha_bar_s)
+    return _posterior_with(x0, xt, alpha_bar_s, alpha_bar_t, 1 - alpha_bar_t / alpha_bar_s)
 
 
-def _step_back_with(x0, xt, s, t, beta):
+def _posterior_with(x0, xt, s, t, beta):
     mean = s.sqrt() * beta / (1 - t) * x0 + (1 - beta).sqrt() * (1 - s) / (1 - t) * xt
     return mean, (1 - s) / (1 - t) * beta
 
@@ -237,52 +237,52 @@ def _mean_and_variance(answer):
 
 def _xt_and_x0(random: torch.Generator) -> list[tuple]:
     calls = []
-    for s, t in PAIRS:
-        x0, s, t = _images(random), torch.tensor(s), torch.tensor(t)
+    for s, t in torch.tensor(PAIRS):
+        x0 = _images(random)
         calls.append((x0, _noised(x0, t, _noise(random)), s, t))
     return calls
 
 
-check_step_back = Exercise(
-    reference=_step_back,
+check_posterior = Exercise(
+    reference=_posterior,
     inputs=_xt_and_x0,
     look=_mean_and_variance,
     mistakes=(
         Mistake(
-            lambda x0, xt, s, t: (_step_back(x0, xt, s, t)[0], 1 - t / s),
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], 1 - t / s),
             "the mean is right; the variance is beta, that of a step forward: once x0 is known, less is uncertain (1.8)",
         ),
         Mistake(
-            lambda x0, xt, s, t: (_step_back(x0, xt, s, t)[0], _step_back(x0, xt, s, t)[1].sqrt()),
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], _posterior(x0, xt, s, t)[1].sqrt()),
             "the mean is right; the second value is the standard deviation, and asked for is the variance",
         ),
         Mistake(
-            lambda x0, xt, s, t: (_step_back(x0, xt, s, t)[0], (1 - t) / (1 - s) * (1 - t / s)),
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], (1 - t) / (1 - s) * (1 - t / s)),
             "the mean is right; in the variance the fraction is upside down: it should be smaller than beta",
         ),
         Mistake(
-            lambda x0, xt, s, t: (_step_back(xt, x0, s, t)[0], _step_back(x0, xt, s, t)[1]),
+            lambda x0, xt, s, t: (_posterior(xt, x0, s, t)[0], _posterior(x0, xt, s, t)[1]),
             "the variance is right; in the mean, the factors of x0 and xt are swapped",
         ),
         Mistake(
-            lambda x0, xt, s, t: _step_back_with(x0, xt, s, t, 1 - t),
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, 1 - t),
             "beta is 1 - alpha_bar_t, that of a step from the clean image; it is that of the steps from s to t (exercise 3)",
         ),
         Mistake(
-            lambda x0, xt, s, t: _step_back_with(x0, xt, s, t, s - t),
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, s - t),
             "beta is the difference of the two alpha_bar; it is 1 less their quotient (exercise 3)",
         ),
         Mistake(
-            lambda x0, xt, s, t: (s.sqrt() * (1 - t / s) / (1 - t) * x0 + t.sqrt() * (1 - s) / (1 - t) * xt, _step_back(x0, xt, s, t)[1]),
+            lambda x0, xt, s, t: (s.sqrt() * (1 - t / s) / (1 - t) * x0 + t.sqrt() * (1 - s) / (1 - t) * xt, _posterior(x0, xt, s, t)[1]),
             "the variance is right; the factor of xt has the root of alpha_t, which is alpha_bar_t / alpha_bar_s here, not alpha_bar_t",
         ),
         Mistake(lambda x0, xt, s, t: (s.sqrt() * x0, 1 - s), "this is q(xs | x0), which does not look at xt; the step back knows both"),
         Mistake(
-            lambda x0, xt, s, t: (xt / (t / s).sqrt(), _step_back(x0, xt, s, t)[1]),
+            lambda x0, xt, s, t: (xt / (t / s).sqrt(), _posterior(x0, xt, s, t)[1]),
             "the variance is right; the mean only undoes the shrinking of xt, and does not use what x0 says",
         ),
-        Mistake(lambda x0, xt, s, t: _step_back(x0, xt, s, t)[::-1], "these are the right two, in the other order: the mean first"),
-        Mistake(lambda x0, xt, s, t: _step_back(x0, xt, s, t)[0], "this is the mean; return the variance, too: return mean, variance"),
+        Mistake(lambda x0, xt, s, t: _posterior(x0, xt, s, t)[::-1], "these are the right two, in the other order: the mean first"),
+        Mistake(lambda x0, xt, s, t: _posterior(x0, xt, s, t)[0], "this is the mean; return the variance, too: return mean, variance"),
     ),
     praise="with alpha_bar_s = 1 it returns x0 and variance 0: the last step needs no special case",
 )
@@ -290,7 +290,7 @@ check_step_back = Exercise(
 
 # ------------------------------------------------------------------------------------------------------------------------- pooled
 
-check_pooled = Question(
+check_pooled_log_snr = Question(
     # averaging n values divides the variance of independent noise by n; the image, the same in all of a block, keeps its own
     answer=math.log(4),
     tolerance=0.02,

@@ -49,7 +49,7 @@ check_nearest = Exercise(
 # -------------------------------------------------------------------------------------------------------------------- weights
 
 
-def _weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar), factor=lambda alpha_bar: alpha_bar.sqrt(), sign=-1, dim=1):
+def _posterior_weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar), factor=lambda alpha_bar: alpha_bar.sqrt(), sign=-1, dim=1):
     """The posterior over images, or what comes out if a part of (5.1) is another one."""
 
     def weights(xt, images, alpha_bar):
@@ -60,21 +60,25 @@ def _weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar), factor=lambda alpha
 
 
 # w_i = softmax_i(-|xt - sqrt(alpha_bar_t) x_i|^2 / (2 (1 - alpha_bar_t)))
-_weights = _weights_of()
+_posterior_weights = _posterior_weights_of()
 
-check_weights = Exercise(
-    reference=_weights,
+check_posterior_weights = Exercise(
+    reference=_posterior_weights,
     inputs=lambda random: [(_images(random, 5), _images(random, 4), torch.tensor(alpha_bar)) for alpha_bar in (0.1, 0.02)],
     mistakes=(
-        Mistake(_weights_of(factor=lambda alpha_bar: 1), "the images are not scaled: in xt they have the factor sqrt(alpha_bar_t)"),
-        Mistake(_weights_of(factor=lambda alpha_bar: alpha_bar), "the images have the factor alpha_bar_t; in xt it is its root"),
-        Mistake(_weights_of(scale=lambda alpha_bar: 1 - alpha_bar), "the 2 of the normal density is missing below the fraction"),
         Mistake(
-            _weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar).sqrt()),
+            _posterior_weights_of(factor=lambda alpha_bar: 1), "the images are not scaled: in xt they have the factor sqrt(alpha_bar_t)"
+        ),
+        Mistake(_posterior_weights_of(factor=lambda alpha_bar: alpha_bar), "the images have the factor alpha_bar_t; in xt it is its root"),
+        Mistake(_posterior_weights_of(scale=lambda alpha_bar: 1 - alpha_bar), "the 2 of the normal density is missing below the fraction"),
+        Mistake(
+            _posterior_weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar).sqrt()),
             "divided by a standard deviation; the normal density has the variance there, 1 - alpha_bar_t",
         ),
-        Mistake(_weights_of(sign=1), "without the minus, the image that fits worst gets the most weight"),
-        Mistake(_weights_of(dim=0), "the weights of one image over all xt sum to 1; those of one xt over all images should: dim=1"),
+        Mistake(_posterior_weights_of(sign=1), "without the minus, the image that fits worst gets the most weight"),
+        Mistake(
+            _posterior_weights_of(dim=0), "the weights of one image over all xt sum to 1; those of one xt over all images should: dim=1"
+        ),
         Mistake(
             lambda xt, images, alpha_bar: torch.ones(len(xt), len(images)) / len(images), "all alike: that is so only where nothing is left"
         ),
@@ -86,12 +90,12 @@ check_weights = Exercise(
 # --------------------------------------------------------------------------------------------------------------------- count
 
 
-def _count(weights):
+def _effective_sample_size(weights):
     return 1 / weights.square().sum(dim=1)
 
 
-check_count = Exercise(
-    reference=_count,
+check_effective_sample_size = Exercise(
+    reference=_effective_sample_size,
     inputs=lambda random: [(torch.softmax(3 * torch.randn(6, n, generator=random), dim=1),) for n in (5, 30)],
     mistakes=(
         Mistake(lambda w: w.square().sum(dim=1), "turned over: ten equal weights should count as 10, not as a tenth"),

@@ -13,7 +13,7 @@ from diffusion_lib.denoiser import Denoiser, DenoiserProtocol
 from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.forward_noising import check_noised
 from diffusion_lib.exercises.sampling import check_guided, check_levels, check_step
-from diffusion_lib.exercises.training import check_averaged, check_random_timesteps
+from diffusion_lib.exercises.training import check_ema_update, check_random_timesteps
 from diffusion_lib.process import randn_like
 from diffusion_lib.sampling import sample_generators, timestep_subset
 from diffusion_lib.schedules import cosine_schedule, linear_schedule, sigmoid_schedule
@@ -34,7 +34,7 @@ def generate(
 ) -> Tensor:
     """The sampler of notebook 04 with parts that can be exchanged: (len(word), 1, 28, 28) of the characters of `word`.
 
-    levels(T, steps): the timesteps to visit. clip(x0_hat): what is done to the believed image. step(xt, eps_hat, z, alpha_bar_s,
+    levels(T, steps): the timesteps to visit. clip(x0_hat): what is done to the predicted image. step(xt, eps_hat, z, alpha_bar_s,
     alpha_bar_t, eta): the next image, (4.4).
     """
     y = torch.tensor([CHARACTERS.index(c) for c in word])
@@ -61,7 +61,7 @@ check_exhibit_3 = _exhibit(check_step, 1, "at eta = 0 all of eps_hat is kept, as
 check_exhibit_6 = _exhibit(check_noised, 0, "its variance is 1 at every t, and the network is shown what it was trained on")
 check_exhibit_5 = _exhibit(check_guided, 0, "more scale is more of the class")
 check_exhibit_9 = _exhibit(check_random_timesteps, 3, "all of 1..T is trained, and nothing else")
-check_exhibit_11 = _exhibit(check_averaged, 3, "it moves")
+check_exhibit_11 = _exhibit(check_ema_update, 3, "it moves")
 
 
 # ----------------------------------------------------------------------------------------------------------------------- clip

@@ -163,10 +163,10 @@ def _step(xt, eps_hat, z, alpha_bar_s, alpha_bar_t, eta):
     return alpha_bar_s.sqrt() * _x0_hat(xt, eps_hat, alpha_bar_t) + along * eps_hat + sigma * z
 
 
-def _step_as(along, fresh=lambda sigma: sigma, believed=_x0_hat):
+def _step_as(along, fresh=lambda sigma: sigma, predict=_x0_hat):
     def step(xt, eps_hat, z, s, t, eta):
         sigma = _sigma(s, t, eta)
-        return s.sqrt() * believed(xt, eps_hat, t) + along(1 - s, sigma) * eps_hat + fresh(sigma) * z
+        return s.sqrt() * predict(xt, eps_hat, t) + along(1 - s, sigma) * eps_hat + fresh(sigma) * z
 
     return step
 
@@ -200,10 +200,10 @@ check_step = Exercise(
             _step_as(_left, fresh=lambda sigma: sigma**2), "z is multiplied by the variance sigma^2; its standard deviation should be sigma"
         ),
         Mistake(
-            _step_as(_left, believed=lambda xt, eps_hat, t: xt - (1 - t).sqrt() * eps_hat), "x0_hat is not divided by sqrt(alpha_bar_t)"
+            _step_as(_left, predict=lambda xt, eps_hat, t: xt - (1 - t).sqrt() * eps_hat), "x0_hat is not divided by sqrt(alpha_bar_t)"
         ),
         Mistake(
-            _step_as(_left, believed=lambda *args: _x0_hat(*args).clamp(-1, 1)),
+            _step_as(_left, predict=lambda *args: _x0_hat(*args).clamp(-1, 1)),
             "x0_hat is clamped; here it is not, so that the step is (4.4) and nothing else",
         ),
         Mistake(lambda xt, eps, z, s, t, eta: _ddim(xt, eps, s, t), "this is the step of eta = 0, whatever eta is: z is not used"),
@@ -216,28 +216,34 @@ check_step = Exercise(
 # ------------------------------------------------------------------------------------------------------------------ guidance
 
 
-def _guided(told, untold, scale):
+def _guided(conditional, unconditional, scale):
     # eps = eps(xt) + scale (eps(xt, y) - eps(xt))                                     Ho & Salimans 2022, equation 6, w = scale - 1
-    return untold + scale * (told - untold)
+    return unconditional + scale * (conditional - unconditional)
 
 
 check_guided = Exercise(
     reference=_guided,
     inputs=lambda random: [(*torch.randn(2, *IMAGES, generator=random), scale) for scale in (3.0, 0.0, 1.0)],
     mistakes=(
-        Mistake(lambda told, untold, scale: _guided(untold, told, scale), "the two answers are swapped: this guides away from the class"),
         Mistake(
-            lambda told, untold, scale: told + scale * (told - untold),
+            lambda conditional, unconditional, scale: _guided(unconditional, conditional, scale),
+            "the two answers are swapped: this guides away from the class",
+        ),
+        Mistake(
+            lambda conditional, unconditional, scale: conditional + scale * (conditional - unconditional),
             "this starts from the answer with the class, as the paper does (its w is scale - 1); here scale = 1 is the plain answer",
         ),
         Mistake(
-            lambda told, untold, scale: scale * (told - untold), "the answer without the class is missing: scale 0 should give just that"
+            lambda conditional, unconditional, scale: scale * (conditional - unconditional),
+            "the answer without the class is missing: scale 0 should give just that",
         ),
         Mistake(
-            lambda told, untold, scale: untold + scale * told, "what is added is the difference that the class makes, not the whole answer"
+            lambda conditional, unconditional, scale: unconditional + scale * conditional,
+            "what is added is the difference that the class makes, not the whole answer",
         ),
         Mistake(
-            lambda told, untold, scale: scale * told, "the answer without the class is not used: noise would be multiplied, not guided"
+            lambda conditional, unconditional, scale: scale * conditional,
+            "the answer without the class is not used: noise would be multiplied, not guided",
         ),
     ),
 )

@@ -9,8 +9,8 @@ from diffusion_lib.exercises.checking import Exercise, Mistake, Question
 IMAGES = (256, 1, 4, 4)
 
 
-def _normal(random: torch.Generator, *sizes: tuple) -> list[torch.Tensor]:
-    return [torch.randn(size, generator=random) for size in sizes]
+def _normal(random: torch.Generator, *sizes: tuple) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.randn(size, generator=random) for size in sizes)
 
 
 def _two_images(random: torch.Generator) -> list[tuple]:
@@ -176,11 +176,11 @@ def _half_cosine(u):
     return 0.5 * (1 + math.cos(math.pi * u))
 
 
-_rate = _warmed_up(lambda step, steps, warmup: _half_cosine((step - warmup) / (steps - warmup)))
+_learning_rate = _warmed_up(lambda step, steps, warmup: _half_cosine((step - warmup) / (steps - warmup)))
 _COSINE_FROM_0 = "the cosine begins at step 0; it should begin where the warm-up ends, at full height"
 
-check_rate = Exercise(
-    reference=_rate,
+check_learning_rate = Exercise(
+    reference=_learning_rate,
     inputs=lambda random: [(step, 1000, 100, 3.0) for step in (400, 1, 50, 100, 101, 550, 1000)],
     mistakes=(
         Mistake(lambda step, steps, warmup, lr: lr * min(1, step / warmup) * _half_cosine(step / steps), _COSINE_FROM_0),
@@ -202,14 +202,14 @@ check_rate = Exercise(
             "this is the library's, which is 0 one step after the last; asked for is 0 at the last",
         ),
         Mistake(
-            lambda step, steps, warmup, lr: lr if step <= warmup else _rate(step, steps, warmup, lr),
+            lambda step, steps, warmup, lr: lr if step <= warmup else _learning_rate(step, steps, warmup, lr),
             "there is no warm-up: step 1 of 100 should have a hundredth of the rate",
         ),
         Mistake(
-            lambda step, steps, warmup, lr: lr * (step - 1) / (warmup - 1) if step <= warmup else _rate(step, steps, warmup, lr),
+            lambda step, steps, warmup, lr: lr * (step - 1) / (warmup - 1) if step <= warmup else _learning_rate(step, steps, warmup, lr),
             "the line begins at step 1 with 0, and the first step would do nothing; step 1 has lr / warmup",
         ),
-        Mistake(lambda step, steps, warmup, lr: _rate(step, steps, warmup, 1.0), "lr is forgotten: it is the height of the curve"),
+        Mistake(lambda step, steps, warmup, lr: _learning_rate(step, steps, warmup, 1.0), "lr is forgotten: it is the height of the curve"),
     ),
 )
 
@@ -217,13 +217,13 @@ check_rate = Exercise(
 # ------------------------------------------------------------------------------------------------------------------- average
 
 
-def _averaged(average, weights, decay):
+def _ema_update(average, weights, decay):
     # ema <- d ema + (1 - d) weights
     return decay * average + (1 - decay) * weights
 
 
-check_averaged = Exercise(
-    reference=_averaged,
+check_ema_update = Exercise(
+    reference=_ema_update,
     inputs=lambda random: [(*_normal(random, (20,), (20,)), decay) for decay in (0.9, 0.999)],
     mistakes=(
         Mistake(
@@ -243,7 +243,7 @@ check_averaged = Exercise(
 
 # -------------------------------------------------------------------------------------------------- what is left of the beginning
 
-check_share_of_first_weights = Question(
+check_initial_weight_fraction = Question(
     answer=0.9**100,
     tolerance=1e-6,
     mistakes=(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question
 from diffusion_lib.unet import sinusoidal_embedding
 
-# ------------------------------------------------------------------------------------------------------------------ clock hands
+# ---------------------------------------------------------------------------------------------------------- timestep embedding
 
 
 def _hands(exponent, scale=1.0):
@@ -22,7 +22,7 @@ def _hands(exponent, scale=1.0):
     return embedding
 
 
-check_clock_hands = Exercise(
+check_timestep_embedding = Exercise(
     reference=sinusoidal_embedding,
     inputs=lambda random: [(torch.tensor([1, 2, 3, 10]), dim) for dim in (32, 8)],
     mistakes=(
@@ -155,46 +155,46 @@ check_group_norm = Exercise(
 )
 
 
-# --------------------------------------------------------------------------------------------------------------------- told time
+# -------------------------------------------------------------------------------------------------------------- time conditioning
 
 
-def _told_time(how, activate=F.silu, split=lambda x: x.chunk(2, dim=1)):
-    def told(f, emb, weight, bias):
+def _conditioned(how, activate=F.silu, split=lambda x: x.chunk(2, dim=1)):
+    def condition(f, emb, weight, bias):
         return how(f, *split(F.linear(activate(emb), weight, bias)[:, :, None, None]))
 
-    return told
+    return condition
 
 
 def _scaled_and_shifted(f, w, b):
     return (1 + w) * f + b
 
 
-check_told_time = Exercise(
+check_time_conditioning = Exercise(
     # (1 + w) f + b, with w and b the two halves of a linear layer of SiLU(emb)                Nichol & Dhariwal 2021, appendix A
-    reference=_told_time(_scaled_and_shifted),
+    reference=_conditioned(_scaled_and_shifted),
     inputs=lambda random: [tuple(torch.randn(size, generator=random) for size in ((2, 4, 3, 3), (2, 6), (8, 6), (8,))) for _ in range(2)],
     mistakes=(
         Mistake(
-            _told_time(lambda f, w, b: w * f + b), "the factor is 1 + w: a layer that says nothing (w = 0, b = 0) should leave f as it is"
+            _conditioned(lambda f, w, b: w * f + b), "the factor is 1 + w: a layer that says nothing (w = 0, b = 0) should leave f as it is"
         ),
-        Mistake(_told_time(lambda f, w, b: (1 + w) * (f + b)), "the shift comes after the factor: (1 + w) f + b"),
-        Mistake(_told_time(lambda f, b, w: (1 + w) * f + b), "the halves are swapped: the first is the scale, the second the shift"),
-        Mistake(_told_time(lambda f, w, b: f + (1 + w) * f + b), "f is added once more: 1 + w is all of its factor"),
-        Mistake(_told_time(_scaled_and_shifted, activate=lambda emb: emb), "the linear layer gets SiLU(emb), and yours gets emb itself"),
+        Mistake(_conditioned(lambda f, w, b: (1 + w) * (f + b)), "the shift comes after the factor: (1 + w) f + b"),
+        Mistake(_conditioned(lambda f, b, w: (1 + w) * f + b), "the halves are swapped: the first is the scale, the second the shift"),
+        Mistake(_conditioned(lambda f, w, b: f + (1 + w) * f + b), "f is added once more: 1 + w is all of its factor"),
+        Mistake(_conditioned(_scaled_and_shifted, activate=lambda emb: emb), "the linear layer gets SiLU(emb), and yours gets emb itself"),
         Mistake(
-            _told_time(lambda f, w, b: w * f + b, activate=lambda emb: emb),
+            _conditioned(lambda f, w, b: w * f + b, activate=lambda emb: emb),
             "two things: the linear layer gets SiLU(emb), and the factor of f is 1 + w",
         ),
         Mistake(
-            _told_time(lambda f, w, b: (1 + F.silu(w)) * f + F.silu(b), activate=lambda emb: emb),
+            _conditioned(lambda f, w, b: (1 + F.silu(w)) * f + F.silu(b), activate=lambda emb: emb),
             "SiLU comes before the linear layer: it acts on emb",
         ),
         Mistake(
-            _told_time(_scaled_and_shifted, split=lambda x: (x[:, ::2], x[:, 1::2])),
+            _conditioned(_scaled_and_shifted, split=lambda x: (x[:, ::2], x[:, 1::2])),
             "the halves are the first C numbers and the last C, not every other one",
         ),
         Mistake(
-            lambda f, emb, weight, bias: _told_time(_scaled_and_shifted)(f, emb, weight, torch.zeros_like(bias)),
+            lambda f, emb, weight, bias: _conditioned(_scaled_and_shifted)(f, emb, weight, torch.zeros_like(bias)),
             "the layer's bias is left out",
         ),
     ),

@@ -1,6 +1,7 @@
 """Inside the U-Net: what each position looks at, and what the feature maps hold, by layer and noise level."""
 
 from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +12,19 @@ from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.plots import image_grid
 from diffusion_lib.process import q_sample, randn_like
 from diffusion_lib.unet import AttentionBlock, Stage
-from diffusion_lib.widgets.base import FrameWidget, filmstrip, fingerprint, front_end, png
+from diffusion_lib.widgets.base import FOLDER, FrameWidget, filmstrip, fingerprint, png
 
 
 class AttentionWidget(FrameWidget):
     """Made by `attention`. `widget.t`, `widget.layer` (a name) and `widget.pixel` ([row, column] of the image) can be set and observed."""
 
-    _esm = front_end("attention")
+    _esm = FOLDER / "attention.js"
     t = traitlets.Int(0).tag(sync=True)
     ts = traitlets.List(traitlets.Int()).tag(sync=True)
     position, positions = "t", "ts"
     layer = traitlets.Unicode().tag(sync=True)
     layers = traitlets.List(traitlets.Dict()).tag(sync=True)
-    pixel = traitlets.List().tag(sync=True)
+    pixel = traitlets.List(traitlets.Int()).tag(sync=True)
     image_shape = traitlets.List(traitlets.Int()).tag(sync=True)
     sheets = traitlets.Dict().tag(sync=True)  # name -> PNG
 
@@ -65,14 +66,16 @@ def attention(
     xts = [q_sample(denoiser.schedule, x0, t, eps) for t in ts]
     seen = [_look_inside(denoiser, xt, t, y) for xt, t in zip(xts, ts, strict=True)]
 
-    layers, sheets = [], {"images": png(np.concatenate([image_grid(xt, padding=0).numpy() for xt in xts], axis=1))}
+    layers: list[dict[str, Any]] = []
+    sheets = {"images": png(np.concatenate([image_grid(xt, padding=0).numpy() for xt in xts], axis=1))}
     for i, name in enumerate(seen[0]):
-        features = torch.stack([each[name][0] for each in seen])[:, :channels]  # (F, channels, h, w)
+        features = torch.stack([each[name].features for each in seen])[:, :channels]  # (F, channels, h, w)
         strongest = features.abs().movedim(1, 0).flatten(1).quantile(0.98, dim=1)  # of each channel, so that weak ones are seen too
         sheets[f"features {i}"] = png(_grey(features / strongest[:, None, None].clamp(min=1e-12)), 32)
         layer = dict(name=name, size=list(features.shape[2:]), channels=features.shape[1], heads=0, top=0.0)
-        if seen[0][name][1] is not None:
-            weights = torch.stack([each[name][1] for each in seen])  # (F, heads, h w, h w)
+        attended = [weights for each in seen if (weights := each[name].weights) is not None]
+        if attended:
+            weights = torch.stack(attended)  # (F, heads, h w, h w)
             top = round(weights.quantile(0.999).item(), 2)
             tiles = weights.unflatten(3, layer["size"])  # (F, heads, positions, h, w): frames and heads go down, positions across
             sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 0.01) * 2 - 1), 32)
@@ -94,14 +97,23 @@ def attention(
         title=title,
     )
     widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
-    widget.still = _still(xts, ts, first, [each[first][0][:3] for each in seen])
+    widget.still = _still(xts, ts, first, [each[first].features[:3] for each in seen])
     return widget
 
 
+class _Inside(NamedTuple):
+    """What one stage of the network computed for one image."""
+
+    features: Tensor  # (channels, h, w) its output
+    weights: Tensor | None  # (heads, h w, h w) of its attention, if it has any
+
+
 @torch.no_grad()
-def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None) -> dict[str, tuple[Tensor, Tensor | None]]:
-    """Of each stage, in the order in which they work: its output (channels, h, w), and its attention weights (heads, h w, h w) or None."""
-    outputs, weights, hooks = {}, {}, []
+def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None) -> dict[str, _Inside]:
+    """The stages by name, in the order in which they work."""
+    outputs: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
+    hooks = []
     for path, module in denoiser.network.named_modules():
         if isinstance(module, Stage):
             hooks.append(module.register_forward_hook(lambda module, args, out, path=path: outputs.update({path: out[0].cpu()})))
@@ -117,7 +129,7 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None) -> di
             hook.remove()
     if not outputs:
         raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
-    return {_name(path, outputs): (out, weights.get(path)) for path, out in outputs.items()}
+    return {_name(path, outputs): _Inside(out, weights.get(path)) for path, out in outputs.items()}
 
 
 def _name(path: str, paths: Collection[str]) -> str:

@@ -1,12 +1,13 @@
-"""What the widgets share: how they are stored in a notebook, the common page code, and pictures as PNG."""
+"""What the widgets share: how they are stored in a notebook, positions among frames, and pictures as PNG."""
 
 import hashlib
 import io
 import math
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import anywidget
 import numpy as np
@@ -18,17 +19,13 @@ from torch import Tensor
 
 FOLDER = Path(__file__).parent
 MAX_SHEET_SIDE = 4096  # what every browser draws
-
-
-def front_end(*names: str) -> str:
-    """The ES module of a widget: the shared controls, then the named files, of which the last exports it."""
-    return "\n".join((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in ("controls", *names))
+GREY_LEVELS = 16  # of grey images on the page
 
 
 class Widget(anywidget.AnyWidget):
     """A widget that also leaves a fixed text and a still picture in the notebook, for pages that run nothing.
 
-    Subclasses set `summary` (the text) and `still` (PNG bytes).
+    Subclasses set `summary` (the text), `still` (PNG bytes) and `_esm`, the file with their page code: tools/bundle_widgets.py builds it.
     """
 
     _css = FOLDER / "widgets.css"
@@ -41,12 +38,29 @@ class Widget(anywidget.AnyWidget):
     def __repr__(self) -> str:
         return self.summary
 
-    def _repr_mimebundle_(self, **kwargs):
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         data["text/plain"] = self.summary  # anywidget's own holds a memory address, which differs in every run
         if self.still and "google.colab" not in sys.modules:  # Colab might prefer the still picture to the widget
             data["image/png"] = self.still
         return data, metadata
+
+
+def in_range(*names: str, count: Callable[[Any, str], int], hint: Callable[[str], str] = lambda name: "") -> traitlets.EventHandler:
+    """A validator, to be set in a widget's class: each of the named traits is one of 0..count(widget, name) - 1.
+
+    Where the count is 0, nothing is known yet and anything goes. hint(name): what else to say to whoever sets another value.
+    """
+
+    @traitlets.validate(*names)
+    def check(widget, proposal):
+        name, value = proposal["trait"].name, proposal["value"]
+        size = count(widget, name)
+        if size and not 0 <= value < size:
+            raise traitlets.TraitError(f"{name}={value}; expected 0..{size - 1}{hint(name)}")
+        return value
+
+    return check
 
 
 class FrameWidget(Widget):
@@ -66,12 +80,7 @@ class FrameWidget(Widget):
             self.observe(self._follow_position, self.position)
             self.observe(self._follow_frame, "frame")
 
-    @traitlets.validate("frame")
-    def _in_range(self, proposal):
-        count = len(getattr(self, self.frames or self.positions))
-        if count and not 0 <= proposal["value"] < count:
-            raise traitlets.TraitError(f"frame={proposal['value']}; expected 0..{count - 1}")
-        return proposal["value"]
+    _frame_in_range = in_range("frame", count=lambda widget, _: len(getattr(widget, widget.frames or widget.positions)))
 
     def _follow_position(self, change):
         if getattr(self, self.positions):
@@ -84,6 +93,13 @@ class FrameWidget(Widget):
 
     def _nearest(self, position: int) -> int:
         return nearest(getattr(self, self.positions), position)
+
+
+class Sheets(traitlets.HasTraits):
+    """Recorded frames as the page gets them: each of `sheets` is one picture with all frames of a panel. `image_sheets` makes them."""
+
+    sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
+    sheet_columns = traitlets.Int(1).tag(sync=True)
 
 
 def nearest(places: Sequence[int], place: int) -> int:
@@ -122,6 +138,17 @@ def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
+def image_png(picture: np.ndarray, grey: bool) -> bytes:
+    """A picture of images, uint8 (H, W, 3), as PNG for the page: grey images in a few levels of grey, colours as they are."""
+    return png(picture[..., 0], GREY_LEVELS) if grey else png(picture)
+
+
+def image_sheets(films: Sequence[Sequence[np.ndarray]], grey: bool) -> dict[str, Any]:
+    """The traits of `Sheets`: for each film, all its pictures (of one shape (H, W, 3), as many in every film) on one sheet."""
+    sheets = [sheet(film) for film in films]
+    return dict(sheets=[image_png(picture, grey) for picture, _ in sheets], sheet_columns=sheets[0][1])
+
+
 def figure_png(figure: Figure) -> bytes:
     """A matplotlib figure as PNG; it is closed, or the notebook would show it once more."""
     import matplotlib.pyplot as plt
@@ -132,7 +159,7 @@ def figure_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def one_below_the_other(*pictures: bytes) -> bytes:
+def stack_vertically(*pictures: bytes) -> bytes:
     """PNG pictures as one, as wide as the widest of them, on white, in 16 colours: enough for grey images and a curve."""
     opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
     whole = Image.new("RGB", (max(picture.width for picture in opened), sum(picture.height for picture in opened)), "white")
@@ -162,7 +189,7 @@ def filmstrip(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str],
     for name, row in rows.items():
         strip = enlarge(_with_gaps([row[i] for i in chosen]))
         parts += [_columns([name], strip.shape[1]), strip] if name else [strip]
-    return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), 16)
+    return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), GREY_LEVELS)
 
 
 def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:

@@ -1,5 +1,7 @@
 """The schedule designer: a schedule from parameters under sliders, and what a trained model makes of its noise levels."""
 
+from typing import Any
+
 import torch
 import traitlets
 from torch import Tensor
@@ -8,12 +10,12 @@ from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.plots import image_grid, plot_schedules
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, sigmoid_schedule
-from diffusion_lib.widgets.base import Widget, figure_png, fingerprint, front_end, png, sheet
-from diffusion_lib.widgets.mix import EPS_SCALE, pictures
+from diffusion_lib.widgets.base import FOLDER, Sheets, Widget, figure_png, fingerprint, image_sheets, in_range
+from diffusion_lib.widgets.mix import NoisedImages, pictures
 
 LINEAR = ["linear", "linear, not scaled"]
 # name of the trait, which is an index into the values; the kinds of schedule that have it
-PARAMETERS = [
+PARAMETERS: list[tuple[str, list[str], list[Any]]] = [
     ("T", [*LINEAR, "cosine", "sigmoid"], [10, 20, 50, 100, 200, 500, 1000]),
     ("beta_start", LINEAR, [0.00001, 0.00003, 0.0001, 0.0003, 0.001]),
     ("beta_end", LINEAR, [0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05]),
@@ -22,7 +24,7 @@ PARAMETERS = [
     ("end", ["sigmoid"], [0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]),
     ("tau", ["sigmoid"], [0.3, 0.5, 0.7, 1.0, 1.4, 2.0]),
 ]
-PAPERS = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
+PAPERS: dict[str, float] = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
 LEVELS = 40  # of noise at which the model was asked
 
 
@@ -35,28 +37,17 @@ def _values(name: str) -> list:
     return next(values for other, _, values in PARAMETERS if other == name)
 
 
-class DesignerWidget(Widget):
+class DesignerWidget(Widget, NoisedImages, Sheets):
     """Made by `design_schedule`. `widget.schedule` is the `Schedule` as designed; the traits are indices into the values of PARAMETERS."""
 
-    _esm = front_end("mix", "curves", "designer")
+    _esm = FOLDER / "designer.js"
     kind = traitlets.Enum([*LINEAR, "cosine", "sigmoid"], "cosine").tag(sync=True)
-    place = traitlets.Int(500).tag(sync=True)  # of t: thousandths of T
+    t_permille = traitlets.Int(500).tag(sync=True)  # the timestep in thousandths of T
     parameters = traitlets.List([list(parameter) for parameter in PARAMETERS]).tag(sync=True)
     T, beta_start, beta_end, s, start, end, tau = (_index(name) for name in PAPERS)
-    x0, eps = traitlets.Bytes().tag(sync=True), traitlets.Bytes().tag(sync=True)
-    eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
-    shape = traitlets.List(traitlets.Int()).tag(sync=True)
-    vacant = traitlets.List(traitlets.Int()).tag(sync=True)
     levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked
-    sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
-    sheet_columns = traitlets.Int(1).tag(sync=True)
 
-    @traitlets.validate(*PAPERS)
-    def _in_range(self, proposal):
-        name, index = proposal["trait"].name, proposal["value"]
-        if not 0 <= index < len(_values(name)):
-            raise traitlets.TraitError(f"{name}={index}; expected 0..{len(_values(name)) - 1}, an index into {_values(name)}")
-        return index
+    _index_in_range = in_range(*PAPERS, count=lambda widget, name: len(_values(name)), hint=lambda name: f", an index into {_values(name)}")
 
     @property
     def schedule(self) -> Schedule:
@@ -86,22 +77,18 @@ def design_schedule(
     eps, traits = pictures(x0, None, columns)
     times = (torch.linspace(0, 1, LEVELS) ** 1.5 * (denoiser.schedule.T - 1)).round().long() + 1  # closer together where images are clean
     with torch.no_grad():
-        beliefs = [[denoiser(x, t).x0 for t in times.tolist() for x in [q_sample(denoiser.schedule, x0, t, eps)]]]
-        beliefs.append([denoiser(eps, t).x0 for t in times.tolist()])
-    grey = x0.shape[1] == 1
-    frames = [[image_grid(x, columns, padding=0).numpy() for x in each] for each in beliefs]
-    sheets = [sheet([f[..., 0] if grey else f for f in each]) for each in frames]
+        of_xt = [denoiser(q_sample(denoiser.schedule, x0, t, eps), t).x0 for t in times.tolist()]
+        of_noise = [denoiser(eps, t).x0 for t in times.tolist()]
+    films = [[image_grid(x0_hat, columns, padding=0).numpy() for x0_hat in each] for each in (of_xt, of_noise)]
     widget = DesignerWidget(
         kind=kind,
         T=_values("T").index(T),
         levels=denoiser.schedule.alpha_bar[times].sqrt().numpy().tobytes(),
-        sheets=[png(pixels, 16 if grey else None) for pixels, _ in sheets],
-        sheet_columns=sheets[0][1],
         title=title,
         **traits,
+        **image_sheets(films, grey=x0.shape[1] == 1),
     )
-    widget.summary = (
-        f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {fingerprint(torch.stack(beliefs[0]), torch.stack(beliefs[1]))})"
-    )
+    data = fingerprint(torch.stack(of_xt), torch.stack(of_noise))
+    widget.summary = f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {data})"
     widget.still = figure_png(plot_schedules([widget.schedule]))
     return widget

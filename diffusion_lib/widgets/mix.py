@@ -9,29 +9,30 @@ from torch import Tensor
 from diffusion_lib.plots import tile
 from diffusion_lib.process import check_images, randn_like
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import Widget
+from diffusion_lib.widgets.base import Widget, in_range
 
 EPS_SCALE = 1 / 31  # eps travels as int8 in steps of 1/31, up to +-4.1: a rounding of 0.016 where a grey level is 0.008
 
 
-class MixWidget(Widget):
-    """A widget over t of schedules with one T, and of images mixed with noise, if it has any."""
+class NoisedImages(traitlets.HasTraits):
+    """Images and their noise as the page gets them, if there are any."""
 
-    t = traitlets.Int(0).tag(sync=True)
-    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    alpha_bar = traitlets.List(traitlets.Bytes()).tag(sync=True)  # float64 (T + 1,) of each schedule
     x0 = traitlets.Bytes().tag(sync=True)  # uint8 (H, W, C)
     eps = traitlets.Bytes().tag(sync=True)  # int8 (H, W, C), in units of eps_scale
     eps_scale = traitlets.Float(EPS_SCALE).tag(sync=True)
     shape = traitlets.List(traitlets.Int()).tag(sync=True)  # H, W, C; empty without images
     vacant = traitlets.List(traitlets.Int()).tag(sync=True)  # height and width of the last row's end, where there are no images
 
-    @traitlets.validate("t")
-    def _in_range(self, proposal):
-        last = len(self.alpha_bar[0]) // 8 - 1 if self.alpha_bar else None
-        if last is not None and not 0 <= proposal["value"] <= last:
-            raise traitlets.TraitError(f"t={proposal['value']}; expected 0..{last}")
-        return proposal["value"]
+
+class MixWidget(Widget, NoisedImages):
+    """A widget over t of schedules with one T, and of images mixed with noise, if it has any."""
+
+    t = traitlets.Int(0).tag(sync=True)
+    names = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    signal = traitlets.List(traitlets.Bytes()).tag(sync=True)  # float64 (T + 1,) of each schedule
+    noise = traitlets.List(traitlets.Bytes()).tag(sync=True)  # the same
+
+    _t_in_range = in_range("t", count=lambda widget, _: len(widget.signal[0]) // 8 if widget.signal else 0)
 
 
 def schedule_list(schedules: Schedule | Sequence[Schedule]) -> list[Schedule]:
@@ -41,13 +42,20 @@ def schedule_list(schedules: Schedule | Sequence[Schedule]) -> list[Schedule]:
         raise ValueError(f"schedules have T = {[s.T for s in schedules]}; expected one or more schedules of the same T")
     names = [schedule.name for schedule in schedules]
     if len(set(names)) < len(names):
-        raise ValueError(f"schedules are called {names}; expected a name of its own for each: Schedule(alpha_bar, name=…)")
+        raise ValueError(f"schedules are called {names}; expected a name of its own for each: Schedule(…, name=…)")
     return schedules
 
 
 def tables(schedules: Sequence[Schedule]) -> dict:
     """The traits of the schedules."""
-    return dict(names=[s.name for s in schedules], alpha_bar=[s.alpha_bar.numpy().tobytes() for s in schedules])
+    signals, noises = zip(*(signal_and_noise(schedule) for schedule in schedules), strict=True)
+    names = [schedule.name for schedule in schedules]
+    return dict(names=names, signal=[table.numpy().tobytes() for table in signals], noise=[table.numpy().tobytes() for table in noises])
+
+
+def signal_and_noise(schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """The tables of xt = signal[t] x0 + noise[t] eps, float64 (T + 1,) each: all that the page knows of a schedule."""
+    return schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt()
 
 
 def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict]:

@@ -9,14 +9,14 @@ from diffusion_lib.errors import unknown_name
 from diffusion_lib.plots import image_grid
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import filmstrip, fingerprint, front_end, within
+from diffusion_lib.widgets.base import FOLDER, filmstrip, fingerprint, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables
 
 
 class NoisingWidget(MixWidget):
     """Made by `noising`. `widget.t` is the timestep, `widget.schedule` the name of the schedule; both can be set and observed."""
 
-    _esm = front_end("mix", "curves", "noising")
+    _esm = FOLDER / "noising.js"
     schedule = traitlets.Unicode().tag(sync=True)
 
     @traitlets.validate("schedule")
@@ -29,7 +29,7 @@ class NoisingWidget(MixWidget):
 def noising(
     x0: Tensor, schedules: Schedule | Sequence[Schedule], *, t: int = 0, eps: Tensor | None = None, columns: int = 8, title: str = ""
 ) -> NoisingWidget:
-    """A slider over t = 0..T that shows xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps, computed in the page.
+    """A slider over t = 0..T that shows xt = signal_t x0 + noise_t eps, computed in the page.
 
     Beside the images: the formula's numbers at t, and how the values of the pixels are distributed.
 

@@ -8,14 +8,14 @@ from torch import Tensor
 from diffusion_lib.plots import plot_schedules, show_rows
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import figure_png, fingerprint, front_end, within
+from diffusion_lib.widgets.base import FOLDER, figure_png, fingerprint, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables
 
 
 class ScheduleWidget(MixWidget):
     """Made by `explore_schedules`. `widget.t` is the timestep; it can be set, observed and linked."""
 
-    _esm = front_end("mix", "curves", "schedules")
+    _esm = FOLDER / "schedules.js"
 
 
 def explore_schedules(
@@ -29,7 +29,8 @@ def explore_schedules(
     schedules = schedule_list(schedules)
     T = schedules[0].T
     t = within("t", max(1, T // 2) if t is None else t, 1, T)
-    traits, data = {}, [torch.stack([s.alpha_bar for s in schedules])[:, None, None]]
+    traits: dict = {}
+    data = [torch.stack([s.alpha_bar for s in schedules])[:, None, None]]
     if x0 is not None:
         eps, traits = pictures(x0, eps, columns=len(x0))
         data += [x0, eps]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from diffusion_lib.plots import image_grid
 from diffusion_lib.sampling import Step
-from diffusion_lib.widgets.base import FrameWidget, Widget, filmstrip, fingerprint, front_end, nearest, png, sheet, within
+from diffusion_lib.widgets.base import FOLDER, FrameWidget, Sheets, Widget, filmstrip, fingerprint, image_sheets, in_range, nearest, within
 
 
 class Recording(NamedTuple):
@@ -22,20 +22,18 @@ class Recording(NamedTuple):
     steps: int  # how many the chain took
 
 
-class Sheets(traitlets.HasTraits):
-    """Recorded frames as the page gets them: for each panel one picture that holds them all."""
+class Panels(Sheets):
+    """Panels of recorded frames as the page gets them, each on a sheet of its own."""
 
-    sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
     panel_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    frame_shape = traitlets.List().tag(sync=True)
-    sheet_columns = traitlets.Int(1).tag(sync=True)
+    frame_shape = traitlets.List(traitlets.Int()).tag(sync=True)
 
 
-class ScrubWidget(FrameWidget, Sheets):
+class ScrubWidget(FrameWidget, Panels):
     """Made by `scrub`. `widget.frame` is the number of the frame, 0..F-1; it can be set, observed and linked."""
 
-    _esm = front_end("sheets", "scrub")
+    _esm = FOLDER / "scrub.js"
     frames = "captions"
 
 
@@ -47,33 +45,28 @@ class ChainWidget(ScrubWidget):
     position, positions = "t", "ts"
 
 
-class GridWidget(Widget, Sheets):
+class GridWidget(Widget, Panels):
     """Made by `scrub_grid`. `widget.first` and `widget.second` number the places on the two axes; they can be set, observed and linked."""
 
-    _esm = front_end("sheets", "grid")
+    _esm = FOLDER / "grid.js"
     axis_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     axis_values = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     first = traitlets.Int(0).tag(sync=True)
     second = traitlets.Int(0).tag(sync=True)
 
-    @traitlets.validate("first", "second")
-    def _in_range(self, proposal):
-        count = len(self.axis_values[0 if proposal["trait"].name == "first" else 1])
-        if not 0 <= proposal["value"] < count:
-            raise traitlets.TraitError(f"{proposal['trait'].name}={proposal['value']}; expected 0..{count - 1}")
-        return proposal["value"]
+    _place_in_range = in_range("first", "second", count=lambda widget, name: len(widget.axis_values[["first", "second"].index(name)]))
 
 
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
     """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them."""
-    walked = list(steps)
+    walked = [(step.t, step.xt, step.x0_hat) for step in steps]  # not whole steps, which hold more
     last = len(walked) - 1
     chosen = sorted({round(i * last / max(1, frames - 1)) for i in range(frames)} | {last})
     kept = [walked[i] for i in chosen]
     return Recording(
-        t=[s.t for s in kept],
-        xt=torch.stack([s.xt for s in kept]),
-        x0_hat=torch.stack([s.x0_hat for s in kept]),
+        t=[t for t, _, _ in kept],
+        xt=torch.stack([xt for _, xt, _ in kept]),
+        x0_hat=torch.stack([x0_hat for _, _, x0_hat in kept]),
         step=[i + 1 for i in chosen],
         steps=len(walked),
     )
@@ -82,7 +75,7 @@ def record(steps: Iterable[Step], frames: int = 26) -> Recording:
 def chains(
     chains: Mapping[str, Iterable[Step] | Recording], *, frames: int = 26, columns: int = 4, t: int | None = None, title: str = ""
 ) -> ChainWidget:
-    """Samplers' chains side by side under one slider: for each, xt beside the x0_hat that was believed in.
+    """Samplers' chains side by side under one slider: for each, xt beside the x0_hat of that step.
 
     chains: name -> what a sampler yields, or a `Recording` of it. Chains of different numbers of steps are shown at the
     timesteps of the first, each by its nearest. frames: how many steps to record. t: the timestep shown first; 0 if left out.
@@ -91,7 +84,7 @@ def chains(
     first = next(iter(films.values()), None)
     if first is None:
         raise ValueError("chains is empty; expected a name and a sampler's steps for each")
-    panels = {}
+    panels: dict[str, Tensor] = {}
     for name, film in films.items():
         at = [nearest(film.t, place) for place in first.t]
         prefix = f"{name}: " if name else ""
@@ -179,14 +172,8 @@ def _make(
 
 
 def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, dict[str, list]]:
-    """The traits of `Sheets` for panels of frames (F, B, C, H, W), and each panel's frames as pictures."""
+    """The traits of `Panels` for frames of frames (F, B, C, H, W), and each panel's frames as pictures."""
     pictures = {name: [image_grid(frame, columns).numpy() for frame in frames] for name, frames in panels.items()}
     grey = all(frames.shape[2] == 1 for frames in panels.values())
-    sheets = [sheet([f[..., 0] if grey else f for f in frames]) for frames in pictures.values()]
-    traits = dict(
-        sheets=[png(pixels, 16 if grey else None) for pixels, _ in sheets],
-        sheet_columns=sheets[0][1],
-        panel_names=list(panels),
-        frame_shape=list(next(iter(pictures.values()))[0].shape[:2]),
-    )
-    return traits, pictures
+    frame_shape = list(next(iter(pictures.values()))[0].shape[:2])
+    return image_sheets(list(pictures.values()), grey) | dict(panel_names=list(panels), frame_shape=frame_shape), pictures

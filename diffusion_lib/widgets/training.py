@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 import traitlets
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusion_lib.plots import image_grid, plot_loss
 from diffusion_lib.training.loop import TrainStep
-from diffusion_lib.widgets.base import FrameWidget, figure_png, filmstrip, fingerprint, front_end, one_below_the_other, png
+from diffusion_lib.widgets.base import FOLDER, FrameWidget, figure_png, filmstrip, fingerprint, image_png, stack_vertically
 
 UPDATE_EVERY = 0.5  # seconds between two updates of the loss curve
 
@@ -25,7 +26,7 @@ class TrainingWidget(FrameWidget):
     `losses` and `steps` hold what has been shown so far: the loss of each training step, and the steps that have samples.
     """
 
-    _esm = front_end("curves", "training")
+    _esm = FOLDER / "training.js"
     step = traitlets.Int(0).tag(sync=True)
     position, positions = "step", "steps"
     total = traitlets.Int(1).tag(sync=True)
@@ -36,15 +37,15 @@ class TrainingWidget(FrameWidget):
     losses = traitlets.Bytes().tag(sync=True)  # float32 (steps so far,)
     live = traitlets.Bool(False).tag(sync=True)
     running = traitlets.Bool(False).tag(sync=True)
-    stop = traitlets.Bool(False).tag(sync=True)  # set when the button is heard; looked at after each step
+    stop = traitlets.Bool(False).tag(sync=True)  # set when the button's message arrives; looked at after each step
 
     def __init__(self, columns: int = 4, **traits):
         super().__init__(**traits)
         self._columns = columns
         self._films: dict[str, list[np.ndarray]] = {}
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
 
-    def _hear(self, _, content, buffers) -> None:
+    def _on_message(self, _, content, buffers) -> None:
         if content.get("stop") and self.running:
             self.stop = True
 
@@ -63,15 +64,17 @@ class TrainingWidget(FrameWidget):
         with self.hold_sync():  # one message: the page must not see a step without its picture
             self.panel_names, self.panel_shape = list(grids), shape
             self.steps = [*self.steps, step]
-            self.pictures = [*self.pictures, png(row[..., 0] if grey else row, 16 if grey else None)]
+            self.pictures = [*self.pictures, image_png(row, grey)]
 
     def _show_last(self) -> None:
         self.frame = max(0, len(self.steps) - 1)
         if self.steps:
             self.step = self.steps[-1]  # which the frame's change sets only if there is one
-            curve = figure_png(plot_loss(np.frombuffer(self.losses, np.float32), 0.9).figure) if self.losses else None
-            film = filmstrip(self._films, [f"step {step}" for step in self.steps])
-            self.still = film if curve is None else one_below_the_other(curve, film)
+            self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
+            if self.losses:
+                figure = plot_loss(np.frombuffer(self.losses, np.float32).tolist(), 0.9).figure
+                assert isinstance(figure, Figure)  # which it is where plot_loss makes it
+                self.still = stack_vertically(figure_png(figure), self.still)
 
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
@@ -161,12 +164,12 @@ def _interrupt() -> Iterator[list]:
         yield seen
         return
 
-    def hear(number, frame):
+    def note(number, frame):
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
 
-    before = signal.signal(signal.SIGINT, hear)
+    before = signal.signal(signal.SIGINT, note)
     try:
         yield seen
     finally:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def curve_at(page, plot, index):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_noising_scrubber_draws_q_sample(open_widget, channels):
+def test_noising_draws_q_sample(open_widget, channels):
     random = torch.Generator().manual_seed(0)
     x0 = torch.rand(3, channels, 8, 8, generator=random) * 2 - 1
     eps = torch.randn(3, channels, 8, 8, generator=random)
@@ -129,7 +130,7 @@ def test_the_noising_scrubber_draws_q_sample(open_widget, channels):
             assert facts[2:] == ["∞", "∞"]
 
 
-def test_the_histogram_is_that_of_the_pixels(open_widget):
+def test_histogram_counts_the_pixels(open_widget):
     x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
     page = open_widget(dl.widgets.noising(x0, dl.cosine_schedule(100), eps=torch.full_like(x0, 2.05)))
     counts = "() => document.querySelector('.dl-bars').getAttribute('d')"
@@ -144,7 +145,7 @@ def test_the_histogram_is_that_of_the_pixels(open_widget):
         assert np.abs(np.cumsum(found) - np.cumsum(np.minimum(heights, 1.2))).max() < 0.4
 
 
-def test_places_without_an_image_are_not_counted(open_widget):
+def test_histogram_skips_cells_without_an_image(open_widget):
     page = open_widget(dl.widgets.noising(torch.ones(5, 1, 8, 8), dl.cosine_schedule(100), columns=4))
 
     def densities():  # 0 is drawn at 130 and 1.2 at 20
@@ -157,7 +158,7 @@ def test_places_without_an_image_are_not_counted(open_widget):
     assert 0.1 * sum(densities()) == pytest.approx(1, abs=0.01)
 
 
-def test_the_schedule_can_be_switched(open_widget):
+def test_schedule_can_be_switched_by_page_and_kernel(open_widget):
     x0 = torch.zeros(1, 1, 8, 8)
     schedules = [dl.linear_schedule(100), dl.cosine_schedule(100)]
     page = open_widget(dl.widgets.noising(x0, schedules, t=50))
@@ -172,7 +173,7 @@ def test_the_schedule_can_be_switched(open_widget):
     assert page.input_value('select[aria-label="noise schedule"]') == "0"
 
 
-def test_the_schedule_explorer_marks_its_curves_and_mixes_its_images(open_widget):
+def test_schedule_explorer_marks_curves_and_mixes_images(open_widget):
     random = torch.Generator().manual_seed(0)
     x0, eps = torch.rand(2, 1, 8, 8, generator=random) * 2 - 1, torch.randn(2, 1, 8, 8, generator=random)
     schedules = [dl.linear_schedule(100), dl.cosine_schedule(100)]
@@ -195,10 +196,49 @@ def test_the_schedule_explorer_marks_its_curves_and_mixes_its_images(open_widget
     assert page.evaluate("model.get('t')") in (50, 51)
 
 
-def test_the_schedule_explorer_does_without_images(open_widget):
+def test_schedule_explorer_works_without_images(open_widget):
     page = open_widget(dl.widgets.explore_schedules(dl.linear_schedule(100), t=7))
     assert page.locator("canvas").count() == 0
     assert words(page) == "t = 7"
+
+
+def straight(widget, T):
+    """The widget with a straight path's tables instead of its schedule's: at T nothing of the image is left."""
+    signal = torch.linspace(1, 0, T + 1, dtype=torch.float64)
+    widget.signal, widget.noise = [signal.numpy().tobytes()], [(1 - signal).numpy().tobytes()]
+    return widget
+
+
+def test_noising_shows_a_straight_path_up_to_both_ends(open_widget):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    page = open_widget(straight(dl.widgets.noising(x0, dl.linear_schedule(100), eps=eps), 100))
+    expected = {
+        0: ["1.000 x0 + 0.000 eps", "1.00", "∞", "∞"],
+        50: ["0.500 x0 + 0.500 eps", "0.500", "1.00", "0.00"],
+        80: ["0.200 x0 + 0.800 eps", "0.0588", "0.0625", "-2.77"],  # 0.04 / 0.68, 0.04 / 0.64 and its logarithm
+        100: ["0.000 x0 + 1.000 eps", "0", "0", "-∞"],
+    }
+    for t, facts in expected.items():
+        move(page, t)
+        assert page.locator("dd").all_text_contents() == facts
+        xt = dl.to_uint8((1 - t / 100) * x0 + t / 100 * eps)[0, 0].int().numpy()
+        assert np.abs(pixels(page)[..., 0].astype(int) - xt).max() <= 3
+
+
+def test_schedule_explorer_keeps_a_straight_path_within_its_plots(open_widget):
+    x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    page = open_widget(straight(dl.widgets.explore_schedules(dl.linear_schedule(100), x0, eps=eps), 100))
+    for t in (1, 50, 100):
+        move(page, t)
+        xt = dl.to_uint8((1 - t / 100) * x0 + t / 100 * eps)[0, 0].int().numpy()
+        assert np.abs(pixels(page)[..., 0].astype(int) - xt).max() <= 3
+    assert page.locator(".dl-numbers").inner_text().split() == ["β", "1.00", "ᾱ", "0", "log", "SNR", "-∞"]
+    # beta is 1, the top, and alpha_bar and log SNR are below all that is drawn
+    assert [curve_at(page, plot, 0) for plot in range(3)] == [[252, 20], [252, 130], [252, 130]]
+    drawn = page.locator(".dl-plot path").evaluate_all("(paths) => paths.map((path) => path.getAttribute('d'))")
+    assert not any("NaN" in d or "Infinity" in d for d in drawn)
 
 
 def frames_of(shape, seed=0):
@@ -211,7 +251,7 @@ def wait_for_pictures(page):
     )
 
 
-def test_the_frame_scrubber_draws_its_frames(open_widget):
+def test_scrubber_draws_its_frames(open_widget):
     frames = frames_of((7, 4, 3, 8, 8))
     widget = dl.widgets.scrub({"a": frames, "b": -frames}, [f"frame {i}" for i in range(7)], columns=2)
     page = open_widget(widget)
@@ -223,7 +263,7 @@ def test_the_frame_scrubber_draws_its_frames(open_widget):
             assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[i], 2).numpy())
 
 
-def test_two_sliders_choose_a_frame(open_widget):
+def test_two_sliders_select_a_frame(open_widget):
     frames = frames_of((7, 3, 4, 3, 8, 8))
     captions = [[f"caption {i} {j}" for j in range(3)] for i in range(7)]
     page = open_widget(dl.widgets.scrub_grid({"a": frames}, ("step", list("pqrstuv")), ("t", [9, 5, 1]), captions, columns=2, start=(2, 1)))
@@ -258,7 +298,7 @@ DESIGNS = [
 
 
 @pytest.mark.parametrize(("kind", "indices"), DESIGNS)
-def test_the_designer_computes_the_librarys_schedules(open_widget, kind, indices):
+def test_designer_computes_the_librarys_schedules(open_widget, kind, indices):
     x0 = torch.linspace(-1, 1, 64).view(1, 1, 8, 8)
     model = dl.IdealDenoiser(x0, dl.cosine_schedule(50))
     widget = dl.widgets.design_schedule(model, x0, kind=kind, columns=1)
@@ -268,9 +308,9 @@ def test_the_designer_computes_the_librarys_schedules(open_widget, kind, indices
         page.evaluate("([name, index]) => model.fromKernel(name, index)", [name, index])
     schedule = widget.schedule
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
-    for place in (0, 300, 1000):
-        page.evaluate("(place) => model.fromKernel('place', place)", place)
-        t = max(1, round(place / 1000 * schedule.T))
+    for permille in (0, 300, 1000):
+        page.evaluate("(permille) => model.fromKernel('t_permille', permille)", permille)
+        t = max(1, round(permille / 1000 * schedule.T))
         expected = dl.to_uint8(dl.q_sample(schedule, x0, t, eps))[0, 0].int().numpy()
         assert np.abs(pixels(page)[..., 0].astype(int) - expected).max() <= 3
         assert page.locator(".dl-value").last.inner_text() == f"t = {t} of {schedule.T}"
@@ -283,12 +323,12 @@ def test_the_designer_computes_the_librarys_schedules(open_widget, kind, indices
     assert shown == [*own, "timestep t"]
 
 
-def test_the_designer_shows_what_the_model_makes_of_the_nearest_level(open_widget):
+def test_designer_shows_the_estimate_at_the_nearest_noise_level(open_widget):
     x0 = torch.cat([torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)])
     schedule = dl.cosine_schedule(50)
 
-    class Told:
-        """Believes in a grey that tells at which t it was asked."""
+    class ReportsTimestep:
+        """Predicts a grey that says at which t it was asked."""
 
         def __init__(self):
             self.schedule = schedule
@@ -296,21 +336,21 @@ def test_the_designer_shows_what_the_model_makes_of_the_nearest_level(open_widge
         def __call__(self, xt, t, y=None):
             return dl.Prediction(torch.full_like(xt, 2 * t / 50 - 1), xt)
 
-    page = open_widget(dl.widgets.design_schedule(Told(), x0, kind="cosine", columns=2))
+    page = open_widget(dl.widgets.design_schedule(ReportsTimestep(), x0, kind="cosine", columns=2))
     wait_for_pictures(page)
-    for place, t in ((200, 10), (500, 25), (900, 45)):
-        page.evaluate("(place) => model.fromKernel('place', place)", place)
+    for permille, t in ((200, 10), (500, 25), (900, 45)):
+        page.evaluate("(permille) => model.fromKernel('t_permille', permille)", permille)
         # asked at 40 levels of 50, shown in 16 greys
         assert abs(pixels(page, 1)[0, 0, 0] / 255 * 50 - t) <= 3
     assert pixels(page, 2)[0, 0, 0] == 255, "where a sampler starts: the last level"
 
 
 def chain_widget(**options):
-    steps = [dl.Step(t, frames_of((2, 3, 8, 8), t), frames_of((2, 3, 8, 8), 100 + t), None) for t in (80, 60, 40, 20, 0)]
+    steps = [SimpleNamespace(t=t, xt=frames_of((2, 3, 8, 8), t), x0_hat=frames_of((2, 3, 8, 8), 100 + t)) for t in (80, 60, 40, 20, 0)]
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)
 
 
-def test_a_chain_tells_its_timestep(open_widget):
+def test_chain_keeps_frame_and_timestep_in_step(open_widget):
     steps, widget = chain_widget()
     page = open_widget(widget)
     wait_for_pictures(page)
@@ -319,12 +359,12 @@ def test_a_chain_tells_its_timestep(open_widget):
     assert page.evaluate("model.get('t')") == 60
     assert np.array_equal(pixels(page, 0)[..., :3], dl.plots.image_grid(steps[1].xt, 2).numpy())
     assert np.array_equal(pixels(page, 1)[..., :3], dl.plots.image_grid(steps[1].x0_hat, 2).numpy())
-    # told a timestep, by the kernel or by a widget that is linked with it, it shows the nearest, and leaves the other as it is
+    # a timestep from the kernel or a linked widget: it shows the nearest frame, and leaves the timestep as it is
     page.evaluate("model.fromKernel('t', 33)")
     assert (page.evaluate("model.get('frame')"), page.evaluate("model.get('t')")) == (2, 33)
 
 
-def test_the_training_scrubber_shows_samples_and_marks_the_loss(open_widget):
+def test_training_view_shows_samples_and_marks_the_loss(open_widget):
     frames = frames_of((4, 2, 3, 8, 8))
     losses = [1 / (n + 1) for n in range(100)]
     page = open_widget(dl.widgets.training({"raw": frames, "average": -frames}, [10, 20, 50, 100], losses, columns=2))
@@ -346,7 +386,7 @@ def test_the_training_scrubber_shows_samples_and_marks_the_loss(open_widget):
     assert page.evaluate("model.get('frame')") == 1
 
 
-def test_losses_that_are_not_finite_leave_gaps(open_widget):
+def test_loss_curve_skips_losses_that_are_not_finite(open_widget):
     losses = [math.nan, 4.0, math.inf, 2.0, math.nan]
     page = open_widget(dl.widgets.training({"a": frames_of((1, 2, 3, 8, 8))}, [5], losses))
     raw, mean = (page.evaluate(f"document.querySelectorAll('.dl-plot g')[1].children[{i}].getAttribute('d')") for i in (0, 1))
@@ -358,7 +398,7 @@ def test_losses_that_are_not_finite_leave_gaps(open_widget):
     assert page.evaluate("model.listeners()") == 0
 
 
-def test_a_live_training_view_grows_and_follows_unless_the_reader_looks_back(open_widget):
+def test_live_training_view_follows_new_samples_unless_the_reader_looks_back(open_widget):
     frames = frames_of((4, 2, 3, 8, 8))
     empty = dl.widgets.live_training(100, ["a"], (2, 3, 8, 8), columns=2)
     full = dl.widgets.training({"a": frames}, [10, 20, 50, 100], [0.5] * 100, columns=2)
@@ -392,7 +432,7 @@ def test_a_live_training_view_grows_and_follows_unless_the_reader_looks_back(ope
     assert not page.is_enabled(".dl-stop")
 
 
-def test_the_attention_viewer_shows_what_a_position_looks_at(open_widget):
+def test_attention_view_shows_the_weights_of_the_chosen_position(open_widget):
     torch.manual_seed(0)
     denoiser = dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(20)).eval()
     widget = dl.widgets.attention(denoiser, frames_of((1, 1, 16, 16)), ts=[5, 15], channels=4)
@@ -424,7 +464,7 @@ def nine(start=4):
     return dl.widgets.scrub({"a": torch.zeros(9, 1, 1, 8, 8)}, [str(i) for i in range(9)], start=start)
 
 
-def test_keys_move_the_slider_and_the_kernel_hears_of_it_once(open_widget):
+def test_keys_move_the_slider_and_save_once(open_widget):
     page = open_widget(nine())
     page.evaluate("document.addEventListener('keydown', (event) => { window.leaked = event.key; })")
     page.focus("input[type=range]")
@@ -452,7 +492,7 @@ def test_keys_move_the_slider_and_the_kernel_hears_of_it_once(open_widget):
     assert page.evaluate("window.leaked") == "Enter"
 
 
-def test_the_kernel_moves_the_slider(open_widget):
+def test_kernel_moves_the_slider(open_widget):
     page = open_widget(nine())
     page.evaluate("model.fromKernel('frame', 2)")
     assert words(page) == "2"
@@ -460,7 +500,7 @@ def test_the_kernel_moves_the_slider(open_widget):
     assert page.evaluate("saved") == 0
 
 
-def test_play_runs_to_the_end_and_stops(open_widget):
+def test_play_stops_at_the_end(open_widget):
     page = open_widget(nine(start=0))
     page.select_option("select[aria-label=speed]", "4×")
     page.focus("input[type=range]")
@@ -470,7 +510,7 @@ def test_play_runs_to_the_end_and_stops(open_widget):
     assert words(page) == "8"
 
 
-def test_play_can_loop_and_be_paused_by_hand(open_widget):
+def test_play_loops_and_pauses_when_the_slider_is_moved(open_widget):
     page = open_widget(nine(start=7))
     page.select_option("select[aria-label=speed]", "4×")
     page.click("[aria-label=loop]")
@@ -485,7 +525,7 @@ def test_play_can_loop_and_be_paused_by_hand(open_widget):
     assert words(page) == "6"
 
 
-def test_play_without_motion_for_readers_who_asked_for_that(open_widget):
+def test_play_respects_reduced_motion(open_widget):
     page = open_widget(nine(start=0), reduced_motion="reduce")
     page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(performance.now())); }")
     page.click("[aria-label=play]")
@@ -495,7 +535,7 @@ def test_play_without_motion_for_readers_who_asked_for_that(open_widget):
     assert min(gaps) >= 400
 
 
-def test_nothing_moves_when_pictures_arrive_or_the_words_change(open_widget):
+def test_layout_stays_fixed_when_pictures_arrive_or_captions_change(open_widget):
     frames = frames_of((9, 4, 1, 8, 8))
     page = open_widget(dl.widgets.scrub({"a": frames, "b": frames}, ["a word" * i for i in range(9)], start=0))
     layout = """() => [...document.querySelectorAll(".dl-widget *")].map((node) => {
@@ -508,14 +548,14 @@ def test_nothing_moves_when_pictures_arrive_or_the_words_change(open_widget):
     assert page.evaluate(layout) == before
 
 
-def test_a_widget_that_is_taken_away_leaves_nothing_behind(open_widget):
+def test_disposed_widget_removes_its_listeners(open_widget):
     for widget in (nine(), chain_widget()[1], dl.widgets.noising(frames_of((1, 1, 8, 8)), dl.linear_schedule(20))):
         page = open_widget(widget)
         page.evaluate("dispose()")
         assert page.evaluate("model.listeners()") == 0
 
 
-def test_a_finger_moves_the_slider(open_widget):
+def test_touch_moves_the_slider(open_widget):
     page = open_widget(nine(start=0), has_touch=True)
     box = page.locator("input[type=range]").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)

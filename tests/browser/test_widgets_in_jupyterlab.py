@@ -72,7 +72,7 @@ def picture(found):
     return found.locator("canvas").first.evaluate("c => c.toDataURL()")
 
 
-def test_keys_change_the_picture_and_the_kernel_hears_of_it(lab):
+def test_keys_change_the_picture_and_reach_the_kernel(lab):
     run_cell(lab, 1)
     run_cell(lab, 2)
     scrubber, explorer = widget(lab, "scrubber"), widget(lab, "explorer")
@@ -91,14 +91,14 @@ def test_keys_change_the_picture_and_the_kernel_hears_of_it(lab):
     assert output_of(lab, 3).strip() == "503 503"
 
 
-def test_the_kernel_moves_the_widgets(lab):
+def test_kernel_moves_the_widgets(lab):
     run_cell(lab, 4)
     lab.wait_for_function(
         """() => [...document.querySelectorAll('.dl-widget .dl-value')].filter(v => v.textContent === 't = 123').length >= 2"""
     )
 
 
-def test_a_live_run_is_stopped_by_its_button_and_goes_on(lab):
+def test_stop_button_stops_a_live_run_that_can_resume(lab):
     run_cell(lab, 5)
     run_cell(lab, 6, wait=False)
     view = widget(lab, "live")
@@ -116,14 +116,14 @@ def test_a_live_run_is_stopped_by_its_button_and_goes_on(lab):
     assert picture(view) != last
 
 
-def test_no_box_of_an_error(lab):
+def test_shows_no_error(lab):
     assert (
         lab.locator(".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedWidget-error, .jupyter-widgets-error-widget").count() == 0
     )
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-def test_a_stored_notebook_shows_its_widget_or_its_picture_before_anything_is_run(lab, browser, folder, trusted):
+def test_stored_notebook_shows_widget_or_still_before_any_cell_runs(lab, browser, folder, trusted):
     if trusted:
         NotebookNotary(data_dir=str(folder / "data")).sign(nbformat.read(folder / STORED.name, as_version=4))
     page = browser.new_page(viewport=dict(width=1200, height=3000))

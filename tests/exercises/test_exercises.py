@@ -1,7 +1,9 @@
-"""The exercises' checks: right answers pass, each known mistake is told by its own name, and nothing a reader writes stops a notebook."""
+"""The exercises' checks: right answers pass, each known mistake gets its own message, and nothing a reader writes stops a notebook."""
 
 import math
+import pkgutil
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,12 +21,19 @@ FUNCTIONS = {name: check for name, check in CHECKS.items() if isinstance(check, 
 NUMBERS = {name: check for name, check in CHECKS.items() if isinstance(check, Question)}
 
 
-def test_every_check_is_one_of_the_two_kinds():
+def test_collects_every_exercise_and_question():
     assert len(FUNCTIONS) + len(NUMBERS) == len(CHECKS) >= 24
 
 
+def test_collects_the_checks_of_every_module_and_nothing_else():
+    modules = [import_module(f"{exercises.__name__}.{module.name}") for module in pkgutil.iter_modules(exercises.__path__)]
+    defined = {name for module in modules for name, value in vars(module).items() if isinstance(value, Exercise | Question)}
+    assert set(exercises.__all__) == defined
+    assert dir(exercises) == exercises.__all__
+
+
 @pytest.mark.parametrize("name", CHECKS)
-def test_the_right_answer_passes(name):
+def test_accepts_the_reference(name):
     check = CHECKS[name]
     verdict = check(check.reference if name in FUNCTIONS else check.answer)
     assert verdict == Verdict(True, check.praise)
@@ -52,12 +61,12 @@ AS_RIGHT = {
 
 
 @pytest.mark.parametrize("name", AS_RIGHT)
-def test_other_right_answers_pass_too(name):
+def test_accepts_other_right_answers(name):
     for answer in AS_RIGHT[name]:
         assert CHECKS[name](answer).passed, CHECKS[name](answer)
 
 
-def test_a_state_in_the_wrong_place_is_no_checkpoint():
+def test_rejects_checkpoint_with_a_state_in_the_wrong_place():
     for answer in (
         lambda network, optimizer, step: dict(network=network.state_dict(), optimizer=network.state_dict(), step=step),
         lambda network, optimizer, step: dict(network=optimizer.state_dict(), optimizer=network.state_dict(), step=step),
@@ -67,7 +76,7 @@ def test_a_state_in_the_wrong_place_is_no_checkpoint():
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_reference_answers_in_numbers(name):
+def test_reference_returns_finite_numbers(name):
     def numbers(value):
         if isinstance(value, torch.Tensor):
             return [value] if value.is_floating_point() else []
@@ -79,22 +88,22 @@ def test_the_reference_answers_in_numbers(name):
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_each_known_mistake_is_told_by_its_own_message(name):
+def test_known_mistake_gets_its_own_message(name):
     check = CHECKS[name]
     assert len(check.mistakes) >= 2
     said = []
     for mistake in check.mistakes:
         verdict = check(mistake.answer)
         assert verdict.passed is False
-        told = mistake.message.split("{")[0]  # up to the first number that is filled in
-        assert verdict.message.startswith(told)
+        fixed_text = mistake.message.split("{")[0]  # up to the first number that is filled in
+        assert verdict.message.startswith(fixed_text)
         assert "{" not in verdict.message
         said.append(verdict.message)
     assert len(set(said)) >= 2
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_a_stub_is_not_attempted(name):
+def test_stub_counts_as_not_attempted(name):
     def unwritten(*args):
         raise NotImplementedError
 
@@ -112,14 +121,14 @@ def test_a_stub_is_not_attempted(name):
     [lambda *args: 1 / 0, lambda: None, lambda *args: "text", lambda *args: torch.full((3, 2), math.nan), lambda *args: (1, 2, 3, 4), 7],
     ids=["raises", "takes nothing", "a text", "not finite", "four values", "no function"],
 )
-def test_whatever_a_reader_writes_the_notebook_runs_on(name, attempt):
+def test_never_raises_whatever_the_answer_does(name, attempt):
     verdict = FUNCTIONS[name](attempt)
     assert verdict.passed is False
     assert verdict.message
 
 
 @pytest.mark.parametrize("name", NUMBERS)
-def test_other_numbers_are_too_large_or_too_small(name):
+def test_says_whether_a_wrong_number_is_too_large_or_too_small(name):
     answer = NUMBERS[name].answer
     assert NUMBERS[name](answer + 1234).message.endswith("is too large")
     assert NUMBERS[name](answer - 1234).message.endswith("is too small")
@@ -134,7 +143,7 @@ DOUBLE = Exercise(
 )
 
 
-def test_what_is_wrong_is_said_with_where():
+def test_says_what_is_wrong_and_for_which_arguments():
     def in_place(x, factor):
         x *= factor
         return x
@@ -152,12 +161,12 @@ def test_what_is_wrong_is_said_with_where():
     assert DOUBLE(5).message.startswith("this is a int; expected a function")
 
 
-def test_numbers_of_the_readers_answer_are_filled_in():
+def test_message_quotes_numbers_of_the_answer():
     same = Exercise(DOUBLE.reference, lambda random: [(torch.ones(4), 2.0)], DOUBLE.mistakes)
     assert same(lambda x, factor: x).message == "1 of variance 0.00, expected 2"
 
 
-def test_the_variance_of_a_wrong_xt_is_told():
+def test_message_quotes_the_variance_of_a_wrong_xt():
     message = exercises.check_noised(lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t) * eps).message
     # 0.64 + 0.36^2
     assert message.startswith("your xt has variance 0.77 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise")
@@ -188,7 +197,7 @@ def run(code):
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_every_notebook_has_exercises_with_hints_and_a_solution_that_passes(path):
+def test_notebook_exercises_have_hints_and_solutions_that_pass(path):
     found = exercises_of(path.read_text(encoding="utf-8"))
     assert len(found) >= 4
     for cell, check, answer, below in found:
@@ -201,23 +210,23 @@ def test_every_notebook_has_exercises_with_hints_and_a_solution_that_passes(path
 
 
 def exhibits():
-    """(name of the check, its function as it stands, the mended lines) of each exhibit of the museum."""
+    """(name of the check, its function as it stands, the fixed lines) of each exhibit of the museum."""
     text = MUSEUM.read_text(encoding="utf-8")
     for exhibit in re.split(r"(?m)^### Exhibit ", text)[1:]:
         ((check, answer),) = re.findall(r"```\{code-cell\} ipython3\ndl\.exercises\.(check_\w+)\((\w+)\)\n```", exhibit)
         (lines,) = re.findall(rf"```\{{code-cell\}} ipython3\n(def {answer}\(.*?)```", exhibit, flags=re.DOTALL)
-        (mended,) = LINE.findall(exhibit)
-        yield check, answer, lines, mended
+        (fixed,) = LINE.findall(exhibit)
+        yield check, answer, lines, fixed
 
 
-def test_every_check_is_asked_once():
+def test_every_check_is_used_once_in_the_notebooks():
     asked = [check for path in TEXTS for _, check, _, _ in exercises_of(path.read_text(encoding="utf-8"))]
     assert sorted([*asked, *(check for check, *_ in exhibits())]) == sorted(CHECKS)
 
 
-def test_every_exhibit_is_the_mistake_as_it_stands_and_its_folded_lines_mend_it():
+def test_every_exhibit_shows_its_mistake_and_its_fix_passes():
     assert [check for check, *_ in exhibits()] == [f"check_exhibit_{n}" for n in range(1, 16)]
-    for check, answer, lines, mended in exhibits():
+    for check, answer, lines, fixed in exhibits():
         assert CHECKS[check](run(lines)[answer]) == Verdict(False, museum.AS_IT_STANDS), check
-        assert CHECKS[check](run(mended)[answer]).passed, check
-        assert mended.partition("\n")[0] == lines.partition("\n")[0]
+        assert CHECKS[check](run(fixed)[answer]).passed, check
+        assert fixed.partition("\n")[0] == lines.partition("\n")[0]

@@ -3,9 +3,9 @@
 const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
-const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
+export const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
 
-function create(tag, className, parent, properties = {}, attributes = {}) {
+export function create(tag, className, parent, properties = {}, attributes = {}) {
   const node = document.createElement(tag);
   if (className) node.className = className;
   Object.assign(node, properties);
@@ -15,15 +15,15 @@ function create(tag, className, parent, properties = {}, attributes = {}) {
 }
 
 // Binary traits arrive as a DataView (with an offset of its own), a typed array, or an ArrayBuffer.
-function toBytes(data) {
+export function toBytes(data) {
   return data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-function toFloats(data, Type) {
+export function toArray(data, Type) {
   return new Type(toBytes(data).slice().buffer); // sliced: a view must start at a multiple of its item size
 }
 
-function addRoot(model, el, name) {
+export function addRoot(model, el, name) {
   const root = create("div", "dl-widget", el, {}, { role: "group", "aria-label": model.get("title") || name });
   if (model.get("title")) create("div", "dl-title", root, { textContent: model.get("title") });
   // JupyterLab and the page would take these keys for their own: letters choose in a list here, and cut or delete cells there
@@ -34,22 +34,22 @@ function addRoot(model, el, name) {
   return root;
 }
 
-function addCanvas(parent, height, width, label) {
+export function addCanvas(parent, height, width, label) {
   return create("canvas", "", parent, { height, width }, { role: "img", "aria-label": label });
 }
 
 // n panels of one size: up to three in a row, four as two and two
-function addPanels(parent, n) {
+export function addPanels(parent, n) {
   return create("div", "dl-panels", parent, {}, { style: `--dl-columns: ${n === 4 ? 2 : Math.min(n, 3)}` });
 }
 
-function addPanel(parent, name, height, width) {
+export function addPanel(parent, name, height, width) {
   const figure = create("figure", "dl-panel", parent);
   create("figcaption", "", figure, { textContent: name });
   return addCanvas(figure, height, width, name);
 }
 
-function addSelect(parent, label, names, chosen, choose) {
+export function addSelect(parent, label, names, chosen, choose) {
   const select = create("select", "", parent, {}, { "aria-label": label });
   names.forEach((name, i) => create("option", "", select, { value: i, textContent: name }));
   select.value = chosen;
@@ -59,7 +59,7 @@ function addSelect(parent, label, names, chosen, choose) {
 
 // The kernel's trait `name` and the page's variable of it. `apply(value)` runs at once, whoever moved: this page, another widget
 // that is linked with this one, or the kernel.
-function bind(model, name, apply) {
+export function bind(model, name, apply) {
   let saving = null;
   const changed = () => apply(model.get(name));
   model.on(`change:${name}`, changed);
@@ -78,13 +78,19 @@ function bind(model, name, apply) {
   };
 }
 
-function number(v) {
+// Three digits; 0 and the infinities as they are: at its ends a schedule may have no signal left, or no noise yet
+export function number(v) {
+  if (v === 0 || !Number.isFinite(v)) return fixed(v, 0);
   return v >= 0.001 && v < 10000 ? v.toPrecision(3) : v.toExponential(1);
+}
+
+export function fixed(v, digits) {
+  return Number.isFinite(v) ? v.toFixed(digits) : String(v).replace("Infinity", "∞");
 }
 
 // For sliders over frames that stand at `places()`, timesteps or training steps: keeps the trait `name` beside the trait `frame`.
 // A place between two frames is left as it is: another widget, linked with this one, may stand there.
-function bindPlace(model, name, slider, places) {
+export function bindPlace(model, name, slider, places) {
   const nearest = (place) => {
     const distances = places().map((value) => Math.abs(value - place));
     return Math.max(0, distances.indexOf(Math.min(...distances)));
@@ -98,12 +104,12 @@ function bindPlace(model, name, slider, places) {
 }
 
 // PNG bytes as a picture that can be drawn; `ready` is called when it is decoded.
-function decode(bytes, ready) {
+export function decode(bytes, ready) {
   createImageBitmap(new Blob([toBytes(bytes)], { type: "image/png" })).then(ready);
 }
 
 // A slider over `first`..`last` for the trait `name`. `describe(i)` says where it stands, `show(i)` draws.
-function addSlider(model, parent, { name, label, first = 0, last, describe, show, play = true }) {
+export function addSlider(model, parent, { name, label, first = 0, last, describe, show, play = true }) {
   const row = create("div", "dl-controls", parent);
   const playButton = play ? create("button", "dl-button", row, { type: "button" }) : null;
   const input = create("input", "dl-slider", row, { type: "range", min: first, max: last, step: 1 }, { "aria-label": label });

@@ -1,6 +1,8 @@
 // Panels of recorded frames: each is one sprite sheet, and a frame is one drawImage.
 
-function addSheets(model, parent) {
+import { addPanels, addPanel, decode } from "./controls.js";
+
+export function addSheets(model, parent) {
   const [height, width] = model.get("frame_shape");
   const columns = model.get("sheet_columns");
   const names = model.get("panel_names");

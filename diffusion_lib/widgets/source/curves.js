@@ -11,8 +11,8 @@ function svg(tag, parent, attributes = {}, text = "") {
   return node;
 }
 
-// A plot over x = [from, to] and y = [from, to] (log: of positive values). `pick(x)` hears where the reader points.
-function addPlot(parent, { title, x, y, log = false, ticks, width = PLOT.width, pick = null }) {
+// A plot over x = [from, to] and y = [from, to] (log: of positive values). `pick(x)` is called with where the reader points.
+export function addPlot(parent, { title, x, y, log = false, ticks, width = PLOT.width, pick = null }) {
   const box = { ...PLOT, width };
   const node = svg("svg", parent, { viewBox: `0 0 ${box.width} ${box.height}`, class: "dl-plot", role: "img", "aria-label": title });
   const scale = (v, [from, to], a, b) => a + ((v - from) / (to - from)) * (b - a);
