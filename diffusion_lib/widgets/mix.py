@@ -6,8 +6,9 @@ import torch
 import traitlets
 from torch import Tensor
 
+from diffusion_lib.checks import check_images
 from diffusion_lib.plots import tile
-from diffusion_lib.process import check_images, randn_like
+from diffusion_lib.process import randn_like
 from diffusion_lib.schedules import Schedule
 from diffusion_lib.widgets.base import Widget, in_range
 
@@ -48,14 +49,11 @@ def schedule_list(schedules: Schedule | Sequence[Schedule]) -> list[Schedule]:
 
 def tables(schedules: Sequence[Schedule]) -> dict:
     """The traits of the schedules."""
-    signals, noises = zip(*(signal_and_noise(schedule) for schedule in schedules), strict=True)
-    names = [schedule.name for schedule in schedules]
-    return dict(names=names, signal=[table.numpy().tobytes() for table in signals], noise=[table.numpy().tobytes() for table in noises])
-
-
-def signal_and_noise(schedule: Schedule) -> tuple[Tensor, Tensor]:
-    """The tables of xt = signal[t] x0 + noise[t] eps, float64 (T + 1,) each: all that the page knows of a schedule."""
-    return schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt()
+    return dict(
+        names=[schedule.name for schedule in schedules],
+        signal=[schedule.signal.numpy().tobytes() for schedule in schedules],
+        noise=[schedule.noise.numpy().tobytes() for schedule in schedules],
+    )
 
 
 def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict]:
