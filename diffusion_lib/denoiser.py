@@ -69,11 +69,7 @@ class Denoiser(nn.Module):
             )
         self.network, self.schedule, self.prediction = network, schedule, prediction
         self.image_shape = None if image_shape is None else tuple(image_shape)
-
-    @property
-    def num_classes(self) -> int | None:
-        """How many classes y can name; None for a network without."""
-        return getattr(self.network, "num_classes", None)
+        self.num_classes: int | None = getattr(network, "num_classes", None)  # how many classes y can name; None for a network without
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""

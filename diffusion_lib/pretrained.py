@@ -37,17 +37,17 @@ def load_classifier(name: str) -> Classifier:
 
 def save_denoiser(denoiser: Denoiser, directory: str | Path) -> None:
     """`Denoiser.save_pretrained`."""
+    if any(map(is_sharded, denoiser.parameters())):
+        raise ValueError(
+            "the weights are sharded over processes; expected whole ones: Denoiser.from_pretrained(folder) loads the average in the "
+            "newest checkpoint of the run"
+        )
     network = denoiser.network
     kind = next((kind for kind, known in NETWORKS.items() if type(network) is known), None)
     if kind is None:
         raise ValueError(
             f"the network is a {type(network).__name__}; expected one of {', '.join(NETWORKS)}, whose config can be stored: "
             "diffusion_lib.pretrained.NETWORKS lists the kinds"
-        )
-    if any(map(is_sharded, denoiser.parameters())):
-        raise ValueError(
-            "the weights are sharded over processes; expected whole ones: Denoiser.from_pretrained(folder) loads the average in the "
-            "newest checkpoint of the run"
         )
     config = dict(
         prediction=denoiser.prediction,

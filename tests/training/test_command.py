@@ -53,7 +53,7 @@ def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, caps
 def test_a_run_that_was_finished_on_another_processor_is_saved(tmp_path):
     main(["--out", str(tmp_path), *TINY])
     newest = checkpoints.newest(tmp_path / "checkpoints")
-    newest.content["run"]["alpha_bar"][5] *= 1 + 1e-15
+    newest.content["run"]["noise"][5] *= 1 + 1e-15
     torch.save(newest.content, newest.path)
     (tmp_path / "config.json").unlink()
     main(["--out", str(tmp_path), *TINY])
@@ -164,9 +164,9 @@ def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
     for flag, meaning in words.items():
         assert re.search(rf" {flag} {flag[2:].upper().replace('-', '_')} {re.escape(meaning)} (--|$)", f"{said} "), flag
     for line in (
-        "--schedule {linear,cosine,sigmoid} default: cosine --T",
-        "--prediction {eps,x0,v} default: v --base-channels",
-        "--unconditional do not tell the network the classes --traceback when something goes wrong, show where in the code --compile",
+        "--schedule {linear,cosine,sigmoid,straight} default: cosine --T",
+        "--prediction {eps,x0,v,flow} default: v --base-channels",
+        "--unconditional do not give the network the classes --traceback when something goes wrong, show where in the code --compile",
         "--compile compile the network first: on a GPU, time that long runs get back --steps",
     ):
         assert line in said
