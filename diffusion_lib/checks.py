@@ -48,18 +48,19 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> None:
 
 def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
     """Raises unless y is a LongTensor (batch,) of classes 0..num_classes-1 or `NO_LABEL`. Waits for the device that y is on."""
-    check_label_shape(y, num_classes, batch)
-    outside = y[(y < NO_LABEL) | (y >= num_classes)]
+    count = check_label_shape(y, num_classes, batch)
+    outside = y[(y < NO_LABEL) | (y >= count)]
     if len(outside):
-        raise ValueError(f"y={outside[0].item()} is out of range; expected classes 0..{num_classes - 1}, or {NO_LABEL} for no class")
+        raise ValueError(f"y={outside[0].item()} is out of range; expected classes 0..{count - 1}, or {NO_LABEL} for no class")
 
 
-def check_label_shape(y: Tensor, num_classes: int | None, batch: int) -> None:
-    """As `check_labels`, without a look at the values."""
+def check_label_shape(y: Tensor, num_classes: int | None, batch: int) -> int:
+    """As `check_labels`, without a look at the values. Returns how many classes there are."""
     if num_classes is None:
         raise ValueError("y was given to a network without classes; expected y=None, or build it with num_classes")
     if y.dtype != torch.long or y.shape != (batch,):
         raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class for each image")
+    return num_classes
 
 
 def as_labels(y: int | Sequence[int] | Tensor, n: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Denoisers on disk, and the weights that ship with the package. docs/training.md has the commands that made them."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ def save_denoiser(denoiser: Denoiser, directory: str | Path) -> None:
             "the weights are sharded over processes; expected whole ones: Denoiser.from_pretrained(folder) loads the average in the "
             "newest checkpoint of the run"
         )
-    network = denoiser.network
+    network: Any = denoiser.network
     kind = next((kind for kind, known in NETWORKS.items() if type(network) is known), None)
     if kind is None:
         raise ValueError(
@@ -84,7 +85,7 @@ def load_checkpoint(state: checkpoints.State, cls: type[Denoiser] = Denoiser) ->
 
 
 def _built(
-    cls: type[Denoiser], network: dict, tensors: dict[str, Tensor], schedule: Schedule, prediction: str, image_shape: list[int] | None
+    cls: type[Denoiser], network: dict, tensors: dict[str, Tensor], schedule: Schedule, prediction: str, image_shape: Any
 ) -> Denoiser:
     """The denoiser of a config and weights that may come from anywhere."""
     if strange := [name for name in tensors if not name.startswith("network.")]:
@@ -93,10 +94,10 @@ def _built(
     config = dict(network)
     if (kind := config.pop("kind")) not in NETWORKS:
         raise unknown_name("network", kind, NETWORKS)
-    built = pretrained_files.built(lambda: NETWORKS[kind](**config), weights)
+    built: Any = pretrained_files.built(lambda: NETWORKS[kind](**config), weights)
     if image_shape is not None and hasattr(built, "check_image_shape"):
         built.check_image_shape(image_shape)
-    return cls(built, schedule, prediction, None if image_shape is None else tuple(image_shape)).eval()
+    return cls(built, schedule, prediction, image_shape).eval()
 
 
 def _folder(kind: str, name: str) -> Path:

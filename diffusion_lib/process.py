@@ -65,8 +65,8 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     s = t - 1 if s is None else s
     check_t(s, schedule.T, len(xt), lowest=0)
     if not torch.as_tensor(s < t).all():
-        s, t = (each.tolist() if isinstance(each, Tensor) else each for each in (s, t))
-        raise ValueError(f"s={s} with t={t}; expected s < t: the posterior is about a less noisy image")
+        found = [each.tolist() if isinstance(each, Tensor) else each for each in (s, t)]
+        raise ValueError(f"s={found[0]} with t={found[1]}; expected s < t: the posterior is about a less noisy image")
     return posterior(schedule, x0, xt, t, s)
 
 

@@ -148,7 +148,7 @@ def ddim_encode_steps(
     return walk()
 
 
-SAMPLERS = {"ddim": ddim_steps, "ddpm": ddpm_steps}  # what `sample` may call by a name
+SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {"ddim": ddim_steps, "ddpm": ddpm_steps}
 
 
 def sample(
@@ -172,10 +172,9 @@ def sample(
     (to float rounding). first: the number of the first sample, so that `first=n` gives the next ones. shape: (C, H, W), for a denoiser
     that does not know its own.
     """
-    if isinstance(sampler, str):
-        if sampler not in SAMPLERS:
-            raise unknown_name("sampler", sampler, SAMPLERS)
-        sampler = SAMPLERS[sampler]
+    if isinstance(sampler, str) and sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    walk = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
     if isinstance(n, bool) or not isinstance(n, int) or n < 1 or batch_size < 1:
         raise ValueError(f"n={n!r}, batch_size={batch_size!r}; expected whole numbers, 1 or more")
     shape = denoiser.image_shape if shape is None else shape
@@ -189,7 +188,7 @@ def sample(
         stop = min(start + batch_size, n)
         generators = sample_generators(seed, range(first + start, first + stop))
         xT = randn_like(torch.empty(stop - start, *shape, device=device), generators)
-        chain = sampler(denoiser, xT, steps=steps, y=None if y is None else y[start:stop], generator=generators, **options)
+        chain = walk(denoiser, xT, steps=steps, y=None if y is None else y[start:stop], generator=generators, **options)
         samples.append(deque(chain, maxlen=1).pop().xt)  # walks the chain and keeps its end
     return torch.cat(samples)
 

@@ -9,6 +9,7 @@ The ways down and up move squares of positions into channels and back: Shi et al
 """
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(channels, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoidal_embedding(t, self.channels).to(self.mlp[0].weight.dtype))
+        return self.mlp(sinusoidal_embedding(t, self.channels).to(next(self.parameters()).dtype))
 
 
 class ResidualBlock(nn.Module):
@@ -167,7 +168,7 @@ class UNet(nn.Module):
     ):
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
-        self.config = dict(
+        self.config: dict[str, Any] = dict(
             in_channels=in_channels,
             base_channels=base_channels,
             channel_mults=list(channel_mults),
@@ -213,14 +214,14 @@ class UNet(nn.Module):
         for level, stages in enumerate(self.down):
             if level > 0:
                 h = self.downsample[level - 1](h, emb)
-            for stage in stages:
+            for stage in stages.children():
                 h = stage(h, emb)
                 skips.append(h)
 
         h = self.middle(h, emb)
 
         for level in reversed(range(len(self.up))):
-            for stage in self.up[level]:
+            for stage in self.up[level].children():
                 h = stage(torch.cat([h, skips.pop()], dim=1), emb)
             if level > 0:
                 h = self.upsample[level - 1](h, emb)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """The command's options: those of the dataset and of the model, and every field of `TrainConfig`."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
-    shown = dict(help="default: %(default)s")
+    shown: dict[str, Any] = dict(help="default: %(default)s")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
     )

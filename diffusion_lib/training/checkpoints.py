@@ -19,6 +19,7 @@ from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,7 +237,7 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
             raise ValueError(f"{state.path} holds no state of this run under {name!r}; expected what training wrote: move it away")
 
 
-def _is_scale(value: object) -> bool:
+def _is_scale(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value < math.inf
 
 

@@ -3,6 +3,7 @@
 import math
 import operator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -56,7 +57,7 @@ class TrainConfig:
             raise unknown_name("precision", self.precision, ("auto", *PRECISIONS))
 
 
-def _as_plain(kind: type, name: str, value: object) -> int | float | str:
+def _as_plain(kind: type, name: str, value: Any) -> int | float | str:
     try:
         if kind is str and isinstance(value, str | torch.device):
             return str(value)

@@ -4,6 +4,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 MMAP_THRESHOLD = 32 * 2**20  # bytes; the highest that glibc takes, and what it moves towards by itself
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
@@ -18,7 +19,7 @@ def keep_freed_memory() -> Iterator[None]:
     a step of 64 images with the default network. (GPUs are not concerned: torch caches their memory.) The setting is the whole
     process's. Does nothing where there is no glibc.
     """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):
         yield
         return

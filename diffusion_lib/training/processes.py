@@ -144,6 +144,6 @@ def sample_over_processes(
     share = -(-n // accelerator.num_processes)  # rounded up: gathering wants as many of each process
     first = accelerator.process_index * share
     if labels is not None:  # past the end, some class, for samples that are not kept
-        labels = torch.cat([labels, labels.new_full((share,), labels[0])])[first : first + share]
+        labels = torch.cat([labels, labels.new_full((share,), int(labels[0]))])[first : first + share]
     own = sample(denoiser, share, y=labels, first=first, **options)
     return accelerator.gather(own)[:n]

@@ -97,11 +97,11 @@ class Run:
         self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
         self.loss = torch.zeros((), device=self.device)
         for part in self.parts:
-            x0, y, t, eps = (None if each is None else each[part] for each in batch)
             self.dropout_seed = dropout_seed(self.config.seed, step, part.start)
             # gradients are averaged over the processes once, after the last part
             with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.network):
-                yield Batch(x0, y, t, to_device(eps, self.device))
+                y = None if batch.y is None else batch.y[part]
+                yield Batch(batch.x0[part], y, batch.t[part], to_device(batch.eps[part], self.device))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -215,6 +215,6 @@ def check_fit(denoiser: Denoiser, dataset: DatasetProtocol, config: TrainConfig)
         for label in (labels.min(), labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:
                 raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
-    if hasattr(denoiser.network, "check_input"):
-        y = None if denoiser.num_classes is None else labels[:1]
-        denoiser.network.check_input(images[:1], torch.ones(1, dtype=torch.long), y)
+    check_input = getattr(denoiser.network, "check_input", None)
+    if check_input is not None:
+        check_input(images[:1], torch.ones(1, dtype=torch.long), None if denoiser.num_classes is None else labels[:1])

@@ -4,7 +4,7 @@ Of a tensor that is sharded (torch's `DTensor`) each process holds one part. Wha
 makes the processes talk: all of them must do it, in the same order.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -57,8 +57,9 @@ def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
 def reshard(network: torch.nn.Module) -> None:
     """Shards weights that are still gathered: a call without gradients leaves those of the outermost module so."""
     for module in network.modules():
-        if hasattr(module, "reshard"):
-            module.reshard()
+        sharded: Any = module  # if it is, torch has made it an FSDPModule
+        if hasattr(sharded, "reshard"):
+            sharded.reshard()
 
 
 def is_sharded(value: object) -> bool:
@@ -66,12 +67,12 @@ def is_sharded(value: object) -> bool:
     return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
-def gather(tensor: Tensor) -> Tensor:
+def gather(tensor: Any) -> Tensor:
     """The whole tensor, where each process may hold a part of it."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
-def gather_state(state, keep: bool = True):
+def gather_state(state: Any, keep: bool = True) -> Any:
     """A dict of any depth, with whole tensors in the place of the sharded ones; all processes must call it.
 
     They are put together one at a time and kept in the CPU's memory, where `keep` is true; elsewhere None takes their place.
@@ -84,7 +85,7 @@ def gather_state(state, keep: bool = True):
     return tensor.cpu() if keep else None
 
 
-def placed_like(tensor, like):
+def placed_like(tensor: Any, like: Any) -> Any:
     """The whole `tensor`, which all processes have, on the device of `like`, sharded and laid out in memory as `like` is.
 
     One of another shape, or what is no tensor, is returned as it is.
@@ -93,6 +94,7 @@ def placed_like(tensor, like):
         return tensor
     if not is_sharded(like):
         return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
 
+    assert isinstance(like, DTensor)
     return distribute_tensor(tensor.to(like.device).contiguous(), like.device_mesh, like.placements)
