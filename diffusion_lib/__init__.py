@@ -11,7 +11,7 @@ from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.data import ImageDataset, load_dataset, to_float, to_uint8
 from diffusion_lib.denoiser import Denoiser, IdealDenoiser, Prediction
 from diffusion_lib.guidance import Guided
-from diffusion_lib.pretrained import load_classifier, load_pretrained
+from diffusion_lib.pretrained import load_checkpoint, load_classifier, load_pretrained
 from diffusion_lib.process import (
     Gaussian,
     eps_from_v,
@@ -80,6 +80,7 @@ __all__ = [  # noqa: RUF022 - in the order in which they build on one another
     "to_uint8",
     "load_pretrained",
     "load_classifier",
+    "load_checkpoint",
     "train",
     "TrainConfig",
     "TrainStep",

@@ -8,8 +8,7 @@ A trained network is one (`Denoiser`), and so are the exact optimum of a finite 
 harder towards its class (`Guided`, in `guidance`).
 """
 
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +17,9 @@ from torch import Tensor, nn
 from diffusion_lib.checks import NO_LABEL, check_images, check_labels, check_t
 from diffusion_lib.devices import to_device
 from diffusion_lib.errors import unknown_name
+from diffusion_lib.networks import config_of, from_config
 from diffusion_lib.process import TARGETS, at, noised, randn_like, solve, target_of
+from diffusion_lib.saving import Saveable, expect_keys
 from diffusion_lib.schedules import Schedule
 
 
@@ -42,7 +43,7 @@ class DenoiserProtocol(Protocol):
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction: ...
 
 
-class Denoiser(nn.Module):
+class Denoiser(Saveable, nn.Module):
     """A network, the schedule it is trained for, and the quantity it predicts: the three that make no sense apart.
 
     network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it answers, a key of `TARGETS`: "eps" (Ho et
@@ -98,26 +99,25 @@ class Denoiser(nn.Module):
         # L_simple = E_{t, x0, eps} || eps - eps_hat(xt, t) ||^2, as a mean over pixels              Ho et al. 2020, equation 14
         return F.mse_loss(answer, target, reduction="none").mean(dim=(1, 2, 3))
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Writes weights (safetensors), schedule and config (JSON) into `directory`, for `from_pretrained`.
-
-        Raises `ValueError` for a network of a kind that `diffusion_lib.pretrained.NETWORKS` does not list, and for weights that are
-        sharded over processes.
-        """
-        from diffusion_lib import pretrained
-
-        pretrained.save_denoiser(self, directory)
+    def to_files(self) -> tuple[dict, dict[str, Tensor]]:
+        """Config and tensors for `save_pretrained`, the schedule's tables among them."""
+        config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tables = {"schedule.signal": self.schedule.signal, "schedule.noise": self.schedule.noise}
+        return config | dict(network=config_of(self.network)), tensors | tables
 
     @classmethod
-    def from_pretrained(cls, directory_or_hub_id: str | Path) -> "Denoiser":
-        """The denoiser that `save_pretrained` wrote into a folder, or into a repository "owner/name" of the Hugging Face hub; of a
-        training run that is not done, the average in its newest checkpoint.
-
-        Returned in eval mode, on the CPU. Raises `FileNotFoundError` if there is no such model and `ValueError` if it is damaged.
-        """
-        from diffusion_lib import pretrained
-
-        return pretrained.load_denoiser(directory_or_hub_id, cls)
+    def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Denoiser":
+        """The denoiser of `to_files`, in eval mode."""
+        expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
+        if strange := [name for name in tensors if not name.startswith(("network.", "schedule."))]:
+            raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and the schedule's tables")
+        schedule = Schedule(tensors["schedule.signal"], tensors["schedule.noise"], str(config["schedule"]))
+        weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+        network: Any = from_config(config["network"], weights)
+        if config["image_shape"] is not None and hasattr(network, "check_image_shape"):
+            network.check_image_shape(config["image_shape"])
+        return cls(network, schedule, config["prediction"], config["image_shape"]).eval()
 
     def _check(self, t: int | Tensor, y: Tensor | None, **images: Tensor) -> None:
         """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""

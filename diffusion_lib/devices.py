@@ -31,6 +31,11 @@ def like(x: Tensor, other: Tensor) -> Tensor:
     return to_device(x.to(other.dtype), other.device)
 
 
+def is_sharded(value: object) -> bool:
+    """Whether this is a tensor of which each process holds a part (torch's `DTensor`)."""
+    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
+
+
 def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | None:
     """The dtype of the network's arithmetic, None for plain float32. "auto": bfloat16 where the device computes in it, else
     float16 on a GPU (with loss scaling, in `train`), else float32."""

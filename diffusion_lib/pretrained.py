@@ -1,23 +1,19 @@
-"""Denoisers on disk, and the weights that ship with the package. docs/training.md has the commands that made them."""
+"""The weights that ship with the package, and those of a training run that is not finished.
+
+docs/training.md has the commands that made the ones that ship.
+"""
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
 
-from diffusion_lib import pretrained_files
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.schedules import Schedule
+from diffusion_lib.saving import blame
 from diffusion_lib.training import checkpoints
-from diffusion_lib.training.sharding import is_sharded
-from diffusion_lib.unet import UNet
 
 WEIGHTS = Path(__file__).parent / "weights"
-# The kinds of network that a saved config may name: none that a stranger's file chooses. Each is made as NETWORKS[kind](**network.config).
-NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet}
 
 
 def load_pretrained(name: str) -> Denoiser:
@@ -36,68 +32,26 @@ def load_classifier(name: str) -> Classifier:
     return Classifier.from_pretrained(_folder("classifier", name))
 
 
-def save_denoiser(denoiser: Denoiser, directory: str | Path) -> None:
-    """`Denoiser.save_pretrained`."""
-    if any(map(is_sharded, denoiser.parameters())):
-        raise ValueError(
-            "the weights are sharded over processes; expected whole ones: Denoiser.from_pretrained(folder) loads the average in the "
-            "newest checkpoint of the run"
-        )
-    network: Any = denoiser.network
-    kind = next((kind for kind, known in NETWORKS.items() if type(network) is known), None)
-    if kind is None:
-        raise ValueError(
-            f"the network is a {type(network).__name__}; expected one of {', '.join(NETWORKS)}, whose config can be stored: "
-            "diffusion_lib.pretrained.NETWORKS lists the kinds"
-        )
-    config = dict(
-        prediction=denoiser.prediction,
-        image_shape=denoiser.image_shape,
-        schedule=denoiser.schedule.name,
-        network=dict(kind=kind, **network.config),
-    )
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"schedule.{name}": getattr(denoiser.schedule, name) for name in ("signal", "noise")}
-    pretrained_files.write(directory, config, tensors)
+def load_checkpoint(directory: str | Path) -> Denoiser:
+    """The average in the newest checkpoint of a training run, in eval mode, on the CPU: what the run would save if it ended there.
+
+    directory: the run's, or its checkpoints'. Raises `FileNotFoundError` if it has none that can be read, and `ValueError` for a
+    network of a kind that `diffusion_lib.networks.NETWORKS` does not list.
+    """
+    for place in (Path(directory) / "checkpoints", Path(directory)):
+        if (state := checkpoints.newest(place)) is not None:
+            return from_state(state)
+    raise FileNotFoundError(f"{directory} holds no checkpoint that can be read; expected the folder of a training run")
 
 
-def load_denoiser(directory_or_hub_id: str | Path, cls: type[Denoiser] = Denoiser) -> Denoiser:
-    """`Denoiser.from_pretrained`."""
-    folder = Path(directory_or_hub_id)
-    if folder.is_dir() and not (folder / pretrained_files.CONFIG).exists():
-        for place in (folder / "checkpoints", folder):
-            if (state := checkpoints.newest(place)) is not None:
-                return load_checkpoint(state, cls)
-    config, tensors = pretrained_files.read(directory_or_hub_id)
-    with pretrained_files.blame(directory_or_hub_id):
-        pretrained_files.expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
-        schedule = Schedule(tensors.pop("schedule.signal"), tensors.pop("schedule.noise"), str(config["schedule"]))
-        return _built(cls, config["network"], tensors, schedule, config["prediction"], config["image_shape"])
-
-
-def load_checkpoint(state: checkpoints.State, cls: type[Denoiser] = Denoiser) -> Denoiser:
-    """The average in a checkpoint of a training run, in eval mode, on the CPU."""
+def from_state(state: checkpoints.State) -> Denoiser:
+    """The average in a checkpoint."""
     run = state.content["run"]
-    with pretrained_files.blame(state.path):
-        schedule = Schedule(torch.tensor(run["signal"]), torch.tensor(run["noise"]), run["schedule"])
+    with blame(state.path):
         network = {name.removeprefix("network."): value for name, value in run.items() if name.startswith("network.")}
-        return _built(cls, network, state.content["ema"], schedule, run["prediction"], run["image_shape"])
-
-
-def _built(
-    cls: type[Denoiser], network: dict, tensors: dict[str, Tensor], schedule: Schedule, prediction: str, image_shape: Any
-) -> Denoiser:
-    """The denoiser of a config and weights that may come from anywhere."""
-    if strange := [name for name in tensors if not name.startswith("network.")]:
-        raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and the schedule's tables")
-    weights = {name.removeprefix("network."): value for name, value in tensors.items()}
-    config = dict(network)
-    if (kind := config.pop("kind")) not in NETWORKS:
-        raise unknown_name("network", kind, NETWORKS)
-    built: Any = pretrained_files.built(lambda: NETWORKS[kind](**config), weights)
-    if image_shape is not None and hasattr(built, "check_image_shape"):
-        built.check_image_shape(image_shape)
-    return cls(built, schedule, prediction, image_shape).eval()
+        config = dict(prediction=run["prediction"], image_shape=run["image_shape"], schedule=run["schedule"], network=network)
+        tables = {f"schedule.{name}": torch.tensor(run[name], dtype=torch.float64) for name in ("signal", "noise")}
+        return Denoiser.from_files(config, state.content["ema"] | tables)
 
 
 def _folder(kind: str, name: str) -> Path:

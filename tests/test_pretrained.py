@@ -453,9 +453,9 @@ def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
 
 
 def test_weights_that_are_sharded_over_processes_are_not_saved(monkeypatch, tmp_path):
-    monkeypatch.setattr("diffusion_lib.pretrained.is_sharded", lambda parameter: True)
+    monkeypatch.setattr("diffusion_lib.saving.is_sharded", lambda parameter: True)
     message = (
-        r"^the weights are sharded over processes; expected whole ones: Denoiser\.from_pretrained\(folder\) loads the average in the "
+        r"^the weights are sharded over processes; expected whole ones: diffusion_lib\.load_checkpoint\(folder\) loads the average in the "
         r"newest checkpoint of the run$"
     )
     with pytest.raises(ValueError, match=message):

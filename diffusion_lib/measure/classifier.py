@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion_lib import pretrained_files
+from diffusion_lib.saving import Saveable, built
 
 
-class Classifier(nn.Module):
+class Classifier(Saveable, nn.Module):
     """images (B, C, 28, 28) in [-1, 1] -> logits (B, num_classes). Three levels of convolutions, then the mean over positions."""
 
     def __init__(self, in_channels: int = 1, num_classes: int = 36, width: int = 32, num_features: int = 64):
@@ -47,17 +47,14 @@ class Classifier(nn.Module):
             raise ValueError("images hold numbers that are not finite; expected floats in [-1, 1]: see how they were made")
         return torch.cat([self(part).argmax(dim=1) for part in images.split(batch_size)])
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Writes weights and config for `from_pretrained`."""
-        pretrained_files.write(directory, self.config, self.state_dict())
+    def to_files(self) -> tuple[dict, dict[str, Tensor]]:
+        """Config and weights for `save_pretrained`."""
+        return self.config, self.state_dict()
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path) -> "Classifier":
-        """The classifier that `save_pretrained` wrote, in eval mode. Raises like `Denoiser.from_pretrained`."""
-        config, tensors = pretrained_files.read(directory)
-        with pretrained_files.blame(directory):
-            classifier = pretrained_files.built(lambda: cls(**config), tensors)
-        return classifier.eval()
+    def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Classifier":
+        """The classifier of `to_files`, in eval mode."""
+        return built(lambda: cls(**config), tensors).eval()
 
 
 def level(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -16,7 +16,7 @@ import torch
 from diffusion_lib.data import ImageDataset, load_dataset
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
-from diffusion_lib.pretrained import load_checkpoint
+from diffusion_lib.pretrained import from_state
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.training import TrainConfig, TrainStep, checkpoints, train
@@ -139,7 +139,7 @@ def save(out: Path, identity: dict) -> None:
         raise OSError(f"the last checkpoint in {out} does not read back as it was written: look at the disk, and start again")
     if checkpoints.difference(state.content["run"], identity) is not None:
         raise OSError(f"the last checkpoint in {out} is another run's; expected a folder that no other run writes to")
-    load_checkpoint(state).save_pretrained(out)
+    from_state(state).save_pretrained(out)
     print(f"saved to {out}: use diffusion_lib.Denoiser.from_pretrained({str(out)!r})")
 
 

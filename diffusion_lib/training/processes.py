@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from diffusion_lib.checks import as_labels
 from diffusion_lib.denoiser import Denoiser, DenoiserProtocol
-from diffusion_lib.devices import PRECISIONS, choose_precision
+from diffusion_lib.devices import PRECISIONS, choose_precision, is_sharded
 from diffusion_lib.sampling import parameters_of, sample
 from diffusion_lib.training.config import TrainConfig
-from diffusion_lib.training.sharding import check_settings, is_sharded, shards
+from diffusion_lib.training.sharding import check_settings, shards
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -14,12 +14,12 @@ from torch import Tensor
 from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.data import DatasetProtocol
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, to_device
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
 from diffusion_lib.training import checkpoints, processes
 from diffusion_lib.training.batches import Batch, draw_batch, dropout_seed, parts_of_batch, seeded_dropout
 from diffusion_lib.training.config import TrainConfig
 from diffusion_lib.training.memory import keep_freed_memory
-from diffusion_lib.training.sharding import gather, is_sharded, reshard, shard, shards
+from diffusion_lib.training.sharding import gather, reshard, shard, shards
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

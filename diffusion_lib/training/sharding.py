@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from diffusion_lib.devices import is_sharded
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
@@ -60,11 +62,6 @@ def reshard(network: torch.nn.Module) -> None:
         sharded: Any = module  # if it is, torch has made it an FSDPModule
         if hasattr(sharded, "reshard"):
             sharded.reshard()
-
-
-def is_sharded(value: object) -> bool:
-    """Whether this is a tensor of which each process holds a part."""
-    return isinstance(value, Tensor) and hasattr(value, "full_tensor")
 
 
 def gather(tensor: Any) -> Tensor:

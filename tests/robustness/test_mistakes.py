@@ -17,7 +17,7 @@ PACKAGE = Path(dl.__file__).parent
 SOURCES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
 # imports run downwards only: each may import those before it
 LAYERS = [
-    *("errors", "files", "devices", "sharding", "results", "schedules", "process", "unet", "batches", "pretrained_files", "denoiser"),
+    *("errors", "files", "devices", "sharding", "results", "schedules", "process", "unet", "batches", "saving", "denoiser"),
     *(
         "sampling",
         "glyphs",

@@ -9,19 +9,50 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from diffusion_lib.devices import is_sharded
 from diffusion_lib.files import write_whole
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
 DTYPES = ("F64", "F32", "BF16", "F16", "I64")  # what safetensors calls them; the last: what batch norm counts in
 MOST_DIMENSIONS = 8  # torch's time to make a tensor grows with their square; ours have 4
-Model = TypeVar("Model", bound=nn.Module)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class Saveable:
+    """A module that is made anew from its config and its tensors; subclasses say of which, by `to_files` and `from_files`."""
+
+    def to_files(self) -> tuple[dict, dict[str, Tensor]]:
+        """The config, of what JSON can hold, and the tensors by name."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> Self:
+        """The module of a config and tensors that may come from anywhere: `ValueError`, or another built-in error, if they do not fit."""
+        raise NotImplementedError
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Writes weights (safetensors) and config (JSON) into `directory`, for `from_pretrained`.
+
+        Raises `ValueError` if the config of a network cannot be stored, or its weights are sharded over processes.
+        """
+        write(directory, *self.to_files())
+
+    @classmethod
+    def from_pretrained(cls, directory_or_hub_id: str | Path) -> Self:
+        """What `save_pretrained` wrote into a folder, or into a repository "owner/name" of the Hugging Face hub.
+
+        Returned in eval mode, on the CPU. Raises `FileNotFoundError` if there is no such model and `ValueError` if it is damaged.
+        """
+        config, tensors = read(directory_or_hub_id)
+        with blame(directory_or_hub_id):
+            return cls.from_files(config, tensors)
 
 
 def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> None:
@@ -31,6 +62,11 @@ def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> No
     """
     from safetensors.torch import save
 
+    if any(map(is_sharded, tensors.values())):
+        raise ValueError(
+            "the weights are sharded over processes; expected whole ones: diffusion_lib.load_checkpoint(folder) loads the average in the "
+            "newest checkpoint of the run"
+        )
     for name, value in tensors.items():
         if not value.float().isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite in float32; expected finite ones: no others can be read back")
@@ -80,7 +116,7 @@ def expect_keys(config: dict, keys: set[str]) -> None:
         raise ValueError(f"its config lacks {missing} and has unknown {unknown}; expected {sorted(keys)}")
 
 
-def built(make: Callable[[], Model], tensors: dict[str, Tensor]) -> Model:
+def built(make: Callable[[], Module], tensors: dict[str, Tensor]) -> Module:
     """The module that `make` makes, with these weights."""
     with torch.device("meta"), _Unfilled():  # without memory: the sizes that a config asks for are compared with the file's first
         make().load_state_dict(tensors, assign=True)
@@ -111,7 +147,9 @@ def _locate(directory_or_hub_id: str | Path, name: str) -> Path:
     directory = Path(directory_or_hub_id)
     if directory.is_dir():
         if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory / name} is not there; expected a folder that save_pretrained wrote")
+            hint = ": diffusion_lib.load_checkpoint gives the average in the newest checkpoint of a run that is not finished"
+            unfinished = hint if any(directory.glob("**/step-*.pt")) else ""
+            raise FileNotFoundError(f"{directory / name} is not there; expected a folder that save_pretrained wrote{unfinished}")
         return directory / name
     if isinstance(directory_or_hub_id, Path) or str(directory_or_hub_id).count("/") != 1:
         raise FileNotFoundError(f"{directory} is no folder; expected one that save_pretrained wrote, or a hub id 'owner/name'")
