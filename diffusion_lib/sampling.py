@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from diffusion_lib.devices import like
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.process import Gaussian, Generator, added_variance, at, pick, posterior, posterior_variance, randn_like, solve
 from diffusion_lib.schedules import Schedule
+from diffusion_lib.seeds import derived_seed
 
 VARIANCES = ("small", "large")
 
@@ -194,13 +194,8 @@ def sample(
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter.
-
-    Of its seed torch's generator uses 32 bits: among n samples, some n^2 / 2^33 pairs are drawn from the same noise (for n = 50,000,
-    0.3 pairs).
-    """
-    seeds = (np.random.SeedSequence([seed, k]).generate_state(1, np.uint64)[0] for k in indices)
-    return [torch.Generator().manual_seed(int(s >> np.uint64(1))) for s in seeds]  # 63 bits: a non-negative int64
+    """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter."""
+    return [torch.Generator().manual_seed(derived_seed(seed, k)) for k in indices]
 
 
 def device_of(denoiser: DenoiserProtocol) -> torch.device:

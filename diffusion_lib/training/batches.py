@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -46,12 +45,6 @@ def step_seed(seed: int, step: int) -> int:
     """The seed of the labels, timesteps and noise of update number `step`."""
     # a prime apart: no step of one seed draws what a step of the next one draws
     return seed * 1_000_003 + step
-
-
-def dropout_seed(seed: int, step: int, image: int) -> int:
-    """The seed of the dropout of a part of update number `step`, which begins at image number `image` of the batch."""
-    # hashed, and to 32 bits: torch's generators for CPUs look at no more
-    return int(np.random.SeedSequence([seed, step, image]).generate_state(1)[0])
 
 
 def parts_of_batch(batch_size: int, accelerator: "Accelerator | None" = None) -> list[slice]:

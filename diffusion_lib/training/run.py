@@ -15,8 +15,9 @@ from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.data import DatasetProtocol
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
+from diffusion_lib.seeds import derived_seed
 from diffusion_lib.training import checkpoints, processes
-from diffusion_lib.training.batches import Batch, draw_batch, dropout_seed, parts_of_batch, seeded_dropout
+from diffusion_lib.training.batches import Batch, draw_batch, parts_of_batch, seeded_dropout
 from diffusion_lib.training.config import TrainConfig
 from diffusion_lib.training.memory import keep_freed_memory
 from diffusion_lib.training.sharding import gather, reshard, shard, shards
@@ -97,7 +98,7 @@ class Run:
         self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
         self.loss = torch.zeros((), device=self.device)
         for part in self.parts:
-            self.dropout_seed = dropout_seed(self.config.seed, step, part.start)
+            self.dropout_seed = derived_seed(self.config.seed, step, part.start)
             # gradients are averaged over the processes once, after the last part
             with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.network):
                 y = None if batch.y is None else batch.y[part]
