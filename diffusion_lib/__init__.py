@@ -7,7 +7,7 @@ images = dl.sample(dl.load_pretrained("glyphs"), 16)
 
 from importlib import import_module
 
-from diffusion_lib.data.datasets import ImageDataset, load_dataset, to_float, to_uint8
+from diffusion_lib.data import ImageDataset, load_dataset, to_float, to_uint8
 from diffusion_lib.denoiser import Denoiser, Guided, IdealDenoiser, Prediction
 from diffusion_lib.pretrained import load_classifier, load_pretrained
 from diffusion_lib.process import (

@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints how many of its test images it reads right."""
     from tqdm import tqdm
 
-    from diffusion_lib.data.datasets import load_dataset
+    from diffusion_lib.data import load_dataset
     from diffusion_lib.training.batches import batch_indices
 
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure.classifier", description=main.__doc__)

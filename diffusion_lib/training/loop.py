@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.data.datasets import ImageDataset, load_dataset
+from diffusion_lib.data import ImageDataset, load_dataset
 from diffusion_lib.denoiser import PREDICTIONS, Denoiser, random_timesteps
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_spread, moved
 from diffusion_lib.errors import unknown_name
