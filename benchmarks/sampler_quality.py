@@ -42,7 +42,7 @@ class Scores:
         """The scores of images (n, C, H, W) that were asked to show the classes y, each with its interval."""
         features = dl.measure.features(self.classifier, images)
         estimates = dict(
-            read_right=dl.measure.read_right(self.classifier, images, self.y),
+            accuracy=dl.measure.accuracy(self.classifier, images, self.y),
             frechet_distance=dl.measure.frechet_distance(self.reference, features, self.y, resamples=200),
         )
         return {name: estimate._asdict() for name, estimate in estimates.items()}
@@ -65,7 +65,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
     scores = Scores(y)
     dl.sample(model, min(n, batch_size), steps=2, y=y[:batch_size])  # not timed: the first calls are slower
 
-    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'read right':26}{'Fréchet distance':26}")
+    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'accuracy':26}{'Fréchet distance':26}")
     real = scores(scores.other)
     print_row("real", "", "", real)
     runs = []

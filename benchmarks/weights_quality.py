@@ -39,7 +39,7 @@ def scores(name: str, images: Tensor, labels: Tensor, reference: dl.ImageDataset
     classifier = dl.load_classifier(name)
     real, fake = (dl.measure.features(classifier, each) for each in (reference.images, images))
     estimates = dict(
-        read_right=dl.measure.read_right(classifier, images, labels),
+        accuracy=dl.measure.accuracy(classifier, images, labels),
         frechet_distance=dl.measure.frechet_distance(real, fake, resamples=100),
     )
     return {key: estimate._asdict() for key, estimate in estimates.items()}
