@@ -9,6 +9,7 @@ import ablation
 import common
 import peers
 import pytest
+import side_by_side
 import throughput
 import time_to_quality
 import torch
@@ -184,3 +185,87 @@ def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch
     with pytest.raises(SystemExit):
         time_to_quality.main([*command[:-3], "3", "--out", str(out)])
     assert "holds results of other settings" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- two checkouts
+
+
+def test_a_round_times_each_checkout_twice_and_neither_always_first():
+    order = []
+    clock = itertools.count(1)
+
+    def timer(name):
+        def call():
+            order.append(name)
+            return side_by_side.Seconds(float(next(clock)), 1.0)
+
+        return call
+
+    taken = side_by_side.rounds_of(timer("other"), timer("this"), rounds=2)
+    assert order == ["other", "this", "this", "other"] * 2
+    assert taken == [((2.5, 1.0), (2.5, 1.0)), ((6.5, 1.0), (6.5, 1.0))]  # what slows down evenly slows both
+
+
+def test_the_row_shows_medians_and_the_quartiles_of_the_ratios():
+    times = [(1.0, 2.0), (2.0, 3.0), (3.0, 3.0), (40.0, 20.0), (5.0, 20.0)]
+    taken = [(side_by_side.Seconds(a, 1.0), side_by_side.Seconds(b, 0.5)) for a, b in times]
+    assert side_by_side.row("task", taken).split() == [
+        *("task", "3000.0", "ms", "3000.0", "ms"),
+        *("1.500", "[1.000,", "2.000]"),
+        *("0.500", "[0.500,", "0.500]"),
+    ]
+
+
+def checkout(folder, code):
+    """A folder with a package of that code, and a torch that is imported in no time."""
+    (folder / "diffusion_lib").mkdir(parents=True)
+    (folder / "torch.py").write_text("manual_seed = lambda seed: None")
+    (folder / "diffusion_lib" / "__init__.py").write_text(code)
+    return folder
+
+
+FAKE = """
+print("this is no answer")
+
+class Denoiser:
+    def __init__(self, *arguments):
+        self.eval = lambda: self
+
+UNet = lambda num_classes: None
+cosine_schedule = lambda: None
+
+def sample(denoiser, n):
+    with open(__file__ + ".calls", "a") as file:
+        print(n, denoiser.image_shape, file=file)
+"""
+
+
+def test_times_the_packages_of_both_checkouts(tmp_path, capsys):
+    folders = [checkout(tmp_path / name, FAKE) for name in ("before", "after")]
+    side_by_side.main(
+        [str(folders[0]), "--this", str(folders[1]), "--rounds", "2", "--pairs", "1", "--tasks", "sample(model, 16)", "import"]
+    )
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["other", "this"]
+    assert [re.split("  +", row)[0] for row in rows] == ["sample(model, 16)", "import"]
+    for folder in folders:  # two to warm up, and two in each round
+        assert (folder / "diffusion_lib" / "__init__.py.calls").read_text() == "16 (1, 28, 28)\n" * 6
+        assert sorted(path.name for path in folder.rglob("*")) == ["__init__.py", "__init__.py.calls", "diffusion_lib", "torch.py"]
+
+
+def test_every_task_runs_with_this_package():
+    for task in side_by_side.TASKS.values():
+        task.make()()
+
+
+def test_rejects_what_is_no_checkout_and_one_that_fails(tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        side_by_side.main([str(tmp_path)])
+    assert f"{tmp_path} holds no diffusion_lib; expected the folder of a checkout" in capfd.readouterr().err
+    broken = checkout(tmp_path / "broken", "raise RuntimeError('too new')")
+    with pytest.raises(SystemExit, match=rf"the process with the package in {broken} ended with exit status 1 \(see above\)"):
+        side_by_side.main([str(broken), "--tasks", "sample(model, 16)"])
+    assert "too new" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        side_by_side.main([str(broken), "--rounds", "1", "--pairs", "1"])
+    assert "expected two rounds or more in all" in capfd.readouterr().err
