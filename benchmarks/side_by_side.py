@@ -14,6 +14,7 @@ compiled Python files go to a folder of their own, so that the other checkout st
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -149,12 +150,14 @@ def worker(name: str, checkout: Path, cache: str) -> Iterator[Callable[[], Secon
 def importer(checkout: Path, cache: str) -> Iterator[Callable[[], Seconds]]:
     """Gives what imports the checkout's package in a fresh process, and tells what that took from its start to its end."""
 
+    # -P: not the package of the folder that this is started in
+    command = [sys.executable, "-P", "-c", "import diffusion_lib"]
+
     def call() -> Seconds:
-        start, processors = time.perf_counter(), os.times()
-        subprocess.run([sys.executable, "-c", "import diffusion_lib"], env=environment(checkout, cache), check=True)
-        used = os.times()
-        of_children = used.children_user + used.children_system - processors.children_user - processors.children_system
-        return Seconds(time.perf_counter() - start, of_children)
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=environment(checkout, cache), check=True)
+        passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+        return Seconds(passed, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
     call()  # compiles
     yield call
