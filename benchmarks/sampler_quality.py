@@ -10,9 +10,6 @@ the Fréchet distance more than any sampler does. There is no kernel distance in
 independently, and these are not.
 """
 
-import argparse
-import datetime
-import hashlib
 import time
 from pathlib import Path
 
@@ -22,7 +19,6 @@ from torch import Tensor
 
 import diffusion_lib as dl
 from diffusion_lib.measure.results import FOLDER
-from diffusion_lib.pretrained import WEIGHTS
 from diffusion_lib.sampling import SAMPLERS
 
 HELD_OUT = 4_000
@@ -79,8 +75,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
             runs.append(dict(sampler=sampler, steps=count, network_calls=calls, seconds=round(seconds, 3)) | result)
             print_row(sampler, count, f"{seconds:.1f}", result)
     return dict(
-        script="benchmarks/sampler_quality.py",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **common.origin(__file__, device),
         settings=dict(
             n=n,
             steps=steps,
@@ -92,9 +87,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
             labels="arange(n) % 36",
             held_out_labels="the same",
         ),
-        model=dict(name=MODEL, sha256=hashlib.sha256((WEIGHTS / "denoiser" / MODEL / "model.safetensors").read_bytes()).hexdigest()),
-        machine=common.machine(device),
-        torch=torch.__version__,
+        model=dict(name=MODEL, sha256=common.digest(MODEL)),
         seconds_in_all=round(time.perf_counter() - started),
         real=real,
         runs=runs,
@@ -107,7 +100,7 @@ def print_row(name: str, steps: int | str, seconds: str, scores: dict) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--n", type=int, default=360, help="images for each sampler and number of steps, 72 to 1500 (default 360)")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50, 100, 250, 1000])
     parser.add_argument("--seed", type=int, default=0, help="of the noise, the same for every run (default 0)")

@@ -1,29 +1,24 @@
 """The measurements that ship with the package: they can be read, and they are of the model that ships."""
 
-import hashlib
-
+import common
 import pytest
 import report
 import weights_quality
 from PIL import Image
 
 from diffusion_lib.measure.results import FOLDER, load_results
-from diffusion_lib.pretrained import WEIGHTS
 
 
 def test_sampler_quality_is_of_the_weights_that_ship():
     results = load_results("sampler_quality")
-    weights = WEIGHTS / "denoiser" / results["model"]["name"] / "model.safetensors"
-    remedy = f"run {results['script']} again"
-    assert results["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), remedy
+    assert results["model"]["sha256"] == common.digest(results["model"]["name"]), f"run {results['script']} again"
 
 
 def test_weights_quality_is_of_the_weights_that_ship():
     results = load_results("weights_quality")
     assert {row["model"] for row in results["rows"]} == set(weights_quality.MODELS)
     for row in results["rows"]:
-        weights = WEIGHTS / "denoiser" / row["model"] / "model.safetensors"
-        assert row["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), f"run {results['script']} again"
+        assert row["sha256"] == common.digest(row["model"]), f"run {results['script']} again"
 
 
 def test_every_result_records_how_it_was_made():

@@ -26,12 +26,12 @@ def test_side_by_side_takes_turns_and_leaves_the_warm_up_out():
     assert [len(seconds[name]) for name in "ab"] == [3, 3]
 
 
-def test_the_ratio_is_the_median_of_the_rounds():
+def test_ratio_is_the_median_of_the_rounds():
     # a slow round slows both: the ratio of the medians would be 3
     assert common.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
 
 
-def test_results_are_written_whole_or_not_at_all(tmp_path):
+def test_writes_results_whole_or_not_at_all(tmp_path):
     path = tmp_path / "results" / "x.json"
     common.write(path, {"rows": [1]})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -40,8 +40,14 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
 
 
+def test_results_begin_with_their_origin():
+    origin = common.origin("/somewhere/throughput.py", "cpu")
+    assert (origin["script"], origin["torch"], origin["machine"]) == ("benchmarks/throughput.py", torch.__version__, common.machine())
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", origin["date"])
+
+
 @pytest.mark.parametrize("training", [False, True])
-def test_the_convolutions_alone_are_those_of_the_network(training):
+def test_convolutions_alone_are_those_of_the_network(training):
     network = dl.UNet(base_channels=8, attention_levels=())
     alone = throughput.flops(throughput.convolutions_alone(network, 2, "cpu", "float32", "channels last", training))
     sizes = []
@@ -100,7 +106,7 @@ def test_a_training_step_counts_more_than_its_convolutions():
     assert 0.95 < throughput.flops(step) / throughput.flops(alone) < 1.2
 
 
-def test_peers_are_asked_for_the_timestep_they_count_from_zero():
+def test_peers_get_timesteps_counted_from_zero():
     seen = []
     network = peers.CountedFromOne(lambda xt, t: seen.append(t.tolist()) or xt)
     network(torch.zeros(2, 1, 4, 4), torch.tensor([1, 1000]))
@@ -117,7 +123,7 @@ def test_diffusers_network_comes_with_its_schedule():
 
 
 @pytest.mark.parametrize("name", time_to_quality.PEERS)
-def test_a_trained_peer_is_kept_as_it_was(tmp_path, name):
+def test_keeps_a_trained_peer_unchanged(tmp_path, name):
     pytest.importorskip(name.replace("-", "_"), reason=f"{name} is not installed: pip install -e '.[benchmarks]'")
     denoiser = time_to_quality.NEW[name]().eval()
     for parameter in denoiser.parameters():
@@ -135,9 +141,9 @@ def test_batches_show_every_image_once_an_epoch():
     assert sorted(torch.cat([next(batch), next(batch)]).flatten().tolist()) == list(range(10))
 
 
-def test_ours_plans_its_steps_and_stops_when_its_time_is_up(monkeypatch):
+def test_plans_the_steps_of_our_model_and_stops_when_its_time_is_up(monkeypatch):
     images = torch.randn(100, *peers.SHAPE).clamp(-1, 1)
-    dataset = dl.ImageDataset(images, torch.full((100,), dl.NO_LABEL), ())
+    dataset = dl.ImageDataset.without_classes(images)
     monkeypatch.setattr(time_to_quality, "new_denoiser", lambda seed: dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v"))
     # a clock that ticks once whenever it is read: for the start, for each of 30 trial steps, and for each step
     ticks = itertools.count()
@@ -156,7 +162,7 @@ def test_ours_plans_its_steps_and_stops_when_its_time_is_up(monkeypatch):
         time_to_quality.train_ours(dataset, budget=30.0, seed=0)
 
 
-def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch):
+def test_does_not_measure_a_known_row_again(tmp_path, capsys, monkeypatch):
     if not SHARED.is_dir():
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     trained = []
@@ -258,7 +264,7 @@ def test_every_task_runs_with_this_package():
         task.make()()
 
 
-def test_rejects_what_is_no_checkout_and_one_that_fails(tmp_path, capfd):
+def test_rejects_a_folder_without_the_package_and_a_package_that_fails(tmp_path, capfd):
     with pytest.raises(SystemExit):
         side_by_side.main([str(tmp_path)])
     assert f"{tmp_path} holds no diffusion_lib; expected the folder of a checkout" in capfd.readouterr().err
