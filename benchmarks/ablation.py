@@ -6,7 +6,6 @@ All variants are timed in turns, in the same rounds; a number is the median over
 between steps (`diffusion_lib.training.memory`), which is a setting of the whole process.
 """
 
-import argparse
 import statistics
 from collections.abc import Callable
 from unittest import mock
@@ -73,7 +72,7 @@ def variants(batch_size: int, precision: str, compiled: bool) -> dict[str, Calla
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--precision", nargs="+", choices=devices.PRECISIONS, help="default: float32, and what the CPU is faster in")

@@ -1,5 +1,8 @@
-"""What the benchmark scripts share: where they ran, a results file that is written whole, and timing side by side."""
+"""What the benchmark scripts share: their options' parser, what a results file begins with, its writing, and timing side by side."""
 
+import argparse
+import datetime
+import hashlib
 import json
 import os
 import platform
@@ -9,6 +12,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from diffusion_lib.files import write_whole
+from diffusion_lib.pretrained import WEIGHTS
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """One that shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def origin(script: str, device: str) -> dict:
+    """How results were made, and when: what every results file begins with."""
+    return dict(
+        script=f"benchmarks/{Path(script).name}",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=machine(device),
+        torch=torch.__version__,
+    )
+
+
+def digest(model: str) -> str:
+    """Of the weights that ship, so that results of older ones are noticed."""
+    return hashlib.sha256((WEIGHTS / "denoiser" / model / "model.safetensors").read_bytes()).hexdigest()
 
 
 def machine(device: str = "cpu") -> dict:
@@ -27,9 +53,7 @@ def machine(device: str = "cpu") -> dict:
 def write(path: Path, results: dict) -> None:
     """Writes the file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole({path: (json.dumps(results, indent=1) + "\n").encode()})
 
 
 def side_by_side(

@@ -45,12 +45,12 @@ def throughput(results: dict) -> str:
 def caption(results: dict) -> str:
     """What is said below the picture of glyphs."""
     row = next(row for row in results["rows"] if row["model"] == "glyphs")
-    settings, read = results["settings"], Estimate(**row["samples"]["read_right"])
+    settings, read = results["settings"], Estimate(**row["samples"]["accuracy"])
     return (
         f"*Written by the model that ships: {row['parameters'] / 1e6:.1f} million parameters, trained on two CPU cores; "
         f"{settings['steps']} DDIM steps, three seeds.\n"
         f"A classifier trained on real glyphs reads {read.value:.1%} of {settings['n']:,} such samples as the character asked for "
-        f"(95% interval {read.low:.1%} to {read.high:.1%}),\nand {row['real']['read_right']['value']:.1%} of as many real ones.*"
+        f"(95% interval {read.low:.1%} to {read.high:.1%}),\nand {row['real']['accuracy']['value']:.1%} of as many real ones.*"
     )
 
 
@@ -59,7 +59,7 @@ def weights(results: dict) -> str:
     lines = ["| model | parameters | images | read right | Fréchet distance |", "|---|---|---|---|---|"]
     for row in results["rows"]:
         for what, name, parameters in (("samples", row["model"], f"{row['parameters'] / 1e6:.2f} million"), ("real", "", "")):
-            read, distance = (Estimate(**row[what][score]) for score in ("read_right", "frechet_distance"))
+            read, distance = (Estimate(**row[what][score]) for score in ("accuracy", "frechet_distance"))
             cells = [name, parameters, what, f"{read.value:.2%} [{read.low:.2%}, {read.high:.2%}]", str(distance)]
             lines.append(f"| {' | '.join(cells)} |")
     settings = results["settings"]

@@ -10,9 +10,6 @@ the Fréchet distance more than any sampler does. There is no kernel distance in
 independently, and these are not.
 """
 
-import argparse
-import datetime
-import hashlib
 import time
 from pathlib import Path
 
@@ -22,7 +19,6 @@ from torch import Tensor
 
 import diffusion_lib as dl
 from diffusion_lib.measure.results import FOLDER
-from diffusion_lib.pretrained import WEIGHTS
 from diffusion_lib.sampling import SAMPLERS
 
 HELD_OUT = 4_000
@@ -42,7 +38,7 @@ class Scores:
         """The scores of images (n, C, H, W) that were asked to show the classes y, each with its interval."""
         features = dl.measure.features(self.classifier, images)
         estimates = dict(
-            read_right=dl.measure.read_right(self.classifier, images, self.y),
+            accuracy=dl.measure.accuracy(self.classifier, images, self.y),
             frechet_distance=dl.measure.frechet_distance(self.reference, features, self.y, resamples=200),
         )
         return {name: estimate._asdict() for name, estimate in estimates.items()}
@@ -65,7 +61,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
     scores = Scores(y)
     dl.sample(model, min(n, batch_size), steps=2, y=y[:batch_size])  # not timed: the first calls are slower
 
-    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'read right':26}{'Fréchet distance':26}")
+    print(f"{'':7}{'steps':>6}{'seconds':>9}   {'accuracy':26}{'Fréchet distance':26}")
     real = scores(scores.other)
     print_row("real", "", "", real)
     runs = []
@@ -79,8 +75,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
             runs.append(dict(sampler=sampler, steps=count, network_calls=calls, seconds=round(seconds, 3)) | result)
             print_row(sampler, count, f"{seconds:.1f}", result)
     return dict(
-        script="benchmarks/sampler_quality.py",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **common.origin(__file__, device),
         settings=dict(
             n=n,
             steps=steps,
@@ -92,9 +87,7 @@ def measure(n: int, steps: list[int], seed: int, batch_size: int, device: str) -
             labels="arange(n) % 36",
             held_out_labels="the same",
         ),
-        model=dict(name=MODEL, sha256=hashlib.sha256((WEIGHTS / "denoiser" / MODEL / "model.safetensors").read_bytes()).hexdigest()),
-        machine=common.machine(device),
-        torch=torch.__version__,
+        model=dict(name=MODEL, sha256=common.digest(MODEL)),
         seconds_in_all=round(time.perf_counter() - started),
         real=real,
         runs=runs,
@@ -107,7 +100,7 @@ def print_row(name: str, steps: int | str, seconds: str, scores: dict) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--n", type=int, default=360, help="images for each sampler and number of steps, 72 to 1500 (default 360)")
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50, 100, 250, 1000])
     parser.add_argument("--seed", type=int, default=0, help="of the noise, the same for every run (default 0)")

@@ -10,8 +10,6 @@ convolutions, each alone on a batch of its own, forwards (and backwards, beside 
 On a GPU the rates are also compared with that of one large product of matrices.
 """
 
-import argparse
-import datetime
 import itertools
 import statistics
 from collections.abc import Callable, Iterator
@@ -43,7 +41,7 @@ def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision
     """Makes one step of a training run."""
     images = torch.randn(2048, *peers.SHAPE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     config = dl.TrainConfig(steps=1_000_000, batch_size=batch_size, device=device, precision=precision)
-    run = dl.train(denoiser, dl.ImageDataset(images, torch.full((len(images),), dl.NO_LABEL), ()), config)
+    run = dl.train(denoiser, dl.ImageDataset.without_classes(images), config)
     return lambda: next(run)
 
 
@@ -167,7 +165,7 @@ def sampler_overhead(batch_size: int, device: str, rounds: int, steps: int = 10)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
@@ -193,10 +191,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"a DDIM chain takes {sampling['overhead']:+.1%} beside its network calls;", end=" ")
     print(f"64 glyphs in 50 steps take {sampling['seconds_of_64_glyphs_in_50_steps']} s")
     results = dict(
-        script="benchmarks/throughput.py",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        machine=common.machine(options.device),
-        torch=torch.__version__,
+        **common.origin(__file__, options.device),
         settings=dict(batch_size=options.batch_size, rounds=options.rounds, device=options.device),
         rows=rows,
         sampling=sampling,

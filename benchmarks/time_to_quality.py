@@ -14,7 +14,6 @@ features of the MNIST classifier that ships. The row "real" compares other test 
 """
 
 import argparse
-import datetime
 import json
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor
 
 import diffusion_lib as dl
+from diffusion_lib.data import LabelledImages
 from diffusion_lib.measure.results import FOLDER
 
 TRIAL_STEPS, WARM_UP = 30, 10  # the first steps of a process are slower
@@ -41,7 +41,7 @@ def new_denoiser(seed: int) -> dl.Denoiser:
 NEW = {OURS: lambda: new_denoiser(0), "diffusers": peers.diffusers_denoiser, "denoising-diffusion-pytorch": peers.ddp_denoiser}
 
 
-def train_ours(dataset: dl.ImageDataset, budget: float, seed: int, device: str = "cpu") -> peers.Moment:
+def train_ours(dataset: LabelledImages, budget: float, seed: int, device: str = "cpu") -> peers.Moment:
     """Our model after `budget` seconds, planning included."""
     start = time.perf_counter()
     trial = dl.train(new_denoiser(seed), dataset, dl.TrainConfig(steps=TRIAL_STEPS, warmup_steps=5, device=device))
@@ -64,7 +64,7 @@ def train_ours(dataset: dl.ImageDataset, budget: float, seed: int, device: str =
     return moment
 
 
-def train_all(dataset: dl.ImageDataset, seed: int, wanted: list[tuple[str, float]], folder: Path, device: str = "cpu") -> None:
+def train_all(dataset: LabelledImages, seed: int, wanted: list[tuple[str, float]], folder: Path, device: str = "cpu") -> None:
     """Trains each wanted (network, budget) that is not in the folder yet, and keeps it there."""
     left = {(name, budget) for name, budget in wanted if not file_of(folder, name, budget).exists()}
     for name, budget in sorted(left):
@@ -121,7 +121,7 @@ def row_of(name: str, budget: float, moment: peers.Moment, reference: Tensor, op
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--root", type=Path, help="where torchvision's MNIST is; default: the cache folder")
     parser.add_argument("--budgets", type=float, nargs="+", default=[30, 60, 180, 600], help="seconds of training")
     parser.add_argument("--networks", nargs="+", default=[OURS, *PEERS], choices=[OURS, *PEERS])
@@ -136,14 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"--n {options.n}; expected 100 to 5000, half of the test images")
 
     settings = dict(dataset="mnist", n=options.n, steps=options.steps, eta=0.0, seed=options.seed)
-    results = dict(
-        script="benchmarks/time_to_quality.py",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        settings=settings,
-        machine=common.machine(options.device),
-        torch=torch.__version__,
-        rows=[],
-    )
+    results = common.origin(__file__, options.device) | dict(settings=settings, rows=[])
     if options.out.exists():
         before = json.loads(options.out.read_text(encoding="utf-8"))
         same = all(before.get(key) == results[key] for key in ("settings", "machine", "torch"))

@@ -8,8 +8,6 @@ with the same ones: no model can be expected to do better.
 """
 
 import argparse
-import datetime
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -19,8 +17,8 @@ import torch
 from torch import Tensor
 
 import diffusion_lib as dl
+from diffusion_lib.data import LabelledImages
 from diffusion_lib.measure.results import FOLDER
-from diffusion_lib.pretrained import WEIGHTS
 
 MODELS = ("glyphs", "mnist")
 
@@ -34,12 +32,12 @@ def held_out(name: str, n: int, seed: int, root: Path | None) -> tuple[dl.ImageD
     return tuple(dl.ImageDataset(*test[part], test.class_names) for part in (order[:n], order[n : 2 * n]))
 
 
-def scores(name: str, images: Tensor, labels: Tensor, reference: dl.ImageDataset) -> dict:
+def scores(name: str, images: Tensor, labels: Tensor, reference: LabelledImages) -> dict:
     """What a classifier of the dataset `name` makes of images (n, C, H, W) that show, or should show, the labels (n,)."""
     classifier = dl.load_classifier(name)
     real, fake = (dl.measure.features(classifier, each) for each in (reference.images, images))
     estimates = dict(
-        read_right=dl.measure.read_right(classifier, images, labels),
+        accuracy=dl.measure.accuracy(classifier, images, labels),
         frechet_distance=dl.measure.frechet_distance(real, fake, resamples=100),
     )
     return {key: estimate._asdict() for key, estimate in estimates.items()}
@@ -52,7 +50,7 @@ def row_of(name: str, options: argparse.Namespace) -> dict:
     images = dl.sample(model, options.n, steps=options.steps, y=reference.labels, seed=options.seed, batch_size=250).cpu()
     return dict(
         model=name,
-        sha256=hashlib.sha256((WEIGHTS / "denoiser" / name / "model.safetensors").read_bytes()).hexdigest(),
+        sha256=common.digest(name),
         parameters=sum(p.numel() for p in model.parameters()),
         seconds_of_sampling=round(time.perf_counter() - start, 1),
         samples=scores(name, images, reference.labels, reference),
@@ -61,7 +59,7 @@ def row_of(name: str, options: argparse.Namespace) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--root", type=Path, help="where torchvision's MNIST is; default: the cache folder")
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--n", type=int, default=5000, help="samples of each model, and held-out images beside them (default 5000)")
@@ -72,10 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     results = dict(
-        script="benchmarks/weights_quality.py",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        machine=common.machine(options.device),
-        torch=torch.__version__,
+        **common.origin(__file__, options.device),
         settings=dict(n=options.n, sampler="ddim", steps=options.steps, eta=0.0, seed=options.seed, labels="those of the held-out images"),
         rows=[],
     )

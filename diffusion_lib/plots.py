@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffusion_lib.data.datasets import to_uint8
+from diffusion_lib.data import to_uint8
 from diffusion_lib.schedules import Schedule
 
 

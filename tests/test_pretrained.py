@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.measure.classifier import main as train_classifier
-from diffusion_lib.measure.distances import features, frechet_distance, read_right
+from diffusion_lib.measure.distances import accuracy, features, frechet_distance
+from diffusion_lib.measure.train_classifier import main as train_classifier
 
 X = noise(3, 1, 8, 8, dtype=torch.float32)
 
@@ -388,14 +388,14 @@ def test_unknown_names_are_told_with_the_known_ones():
 
 def test_the_classifier_reads_glyphs_it_has_not_seen():
     held_out = dl.load_dataset("glyphs", train=False, n=1000)
-    assert read_right(dl.load_classifier("glyphs"), held_out.images, held_out.labels).value >= 0.99
+    assert accuracy(dl.load_classifier("glyphs"), held_out.images, held_out.labels).value >= 0.99
 
 
 def test_the_classifier_reads_digits_it_has_not_seen():
     if not SHARED.is_dir():
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     held_out = dl.load_dataset("mnist", train=False, n=1000, root=SHARED)
-    assert read_right(dl.load_classifier("mnist"), held_out.images, held_out.labels).value >= 0.98
+    assert accuracy(dl.load_classifier("mnist"), held_out.images, held_out.labels).value >= 0.98
 
 
 @pytest.mark.parametrize(("name", "num_classes", "channels"), [("glyphs", 36, 48), ("mnist", 10, 32)])
@@ -405,7 +405,7 @@ def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes, channels):
     assert denoiser.network.config == dl.UNet(base_channels=channels, num_classes=num_classes).config, "notebook 02 shows this network"
     y = torch.arange(72) % num_classes
     samples = dl.sample(denoiser, 72, steps=20, y=y)
-    assert read_right(dl.load_classifier(name), samples, y).value >= 0.9
+    assert accuracy(dl.load_classifier(name), samples, y).value >= 0.9
     # and not one image for each class
     assert min((samples[i] - samples[j]).abs().mean() for i in range(72) for j in range(i) if y[i] == y[j]) > 0.02
 
@@ -436,14 +436,14 @@ def test_bfloat16_samples_are_as_good_as_float32_ones():
         rounded = dl.sample(model, 108, steps=10, y=y)
     assert rounded.dtype == torch.float32
     assert not torch.equal(rounded, exact)
-    for score in (lambda x: read_right(classifier, x, y), lambda x: frechet_distance(held_out, features(classifier, x))):
+    for score in (lambda x: accuracy(classifier, x, y), lambda x: frechet_distance(held_out, features(classifier, x))):
         of_exact, of_rounded = score(exact), score(rounded)
         assert of_exact.low <= of_rounded.value <= of_exact.high
 
 
 def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
     train_classifier(["--out", str(tmp_path), "--images", "200", "--steps", "3", "--batch-size", "16"])
-    assert "test images right; saved to" in capsys.readouterr().out
+    assert "test images correctly; saved to" in capsys.readouterr().out
     classifier = Classifier.from_pretrained(tmp_path)
     assert not classifier.training
     assert classifier(dl.load_dataset("glyphs", n=2).images).shape == (2, 36)

@@ -1,5 +1,18 @@
 """Images to learn from."""
 
-from diffusion_lib.data.datasets import DatasetProtocol, ImageDataset, cache_folder, load_dataset, to_float, to_uint8
+from diffusion_lib.data.dataset import ImageDataset, LabelledImages, image_shape_of, num_classes_of, to_float, to_uint8
+from diffusion_lib.data.download import cache_folder
+from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset
 
-__all__ = ["DatasetProtocol", "ImageDataset", "cache_folder", "load_dataset", "to_float", "to_uint8"]
+__all__ = [
+    "DATASETS",
+    "ImageDataset",
+    "LabelledImages",
+    "cache_folder",
+    "dataset_names",
+    "image_shape_of",
+    "load_dataset",
+    "num_classes_of",
+    "to_float",
+    "to_uint8",
+]

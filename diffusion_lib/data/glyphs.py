@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffusion_lib.data.dataset import ImageDataset, to_float
+
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 FONTS = (
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSans-BoldOblique"),
@@ -23,6 +25,17 @@ FONTS = (
 SIZE = 28  # height and width of an image, in pixels
 MASTER = 112  # of a master: four times as large
 CAP_HEIGHT = 68  # height of a capital in a master
+
+
+def load_glyphs(*, train: bool = True, n: int | None = None, seed: int = 0, **options) -> ImageDataset:
+    """20,000 glyphs to train on, 4,000 others to test, or as many as are asked for."""
+    return _glyphs(n or (20_000 if train else 4_000), 2 * seed + (0 if train else 1))
+
+
+@lru_cache(maxsize=8)
+def _glyphs(n: int, seed: int) -> ImageDataset:
+    pixels, labels = draw_glyphs(n, seed)
+    return ImageDataset(to_float(pixels), labels, tuple(CHARACTERS))
 
 
 def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:

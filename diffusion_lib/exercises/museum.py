@@ -338,5 +338,5 @@ check_exhibit_15 = Exercise(
             "this does not know p; near 0 and 1 there is less to be uncertain about: p (1 - p)",
         ),
     ),
-    praise="(near 0 and 1, Wilson's interval, which dl.measure.read_right uses, is the better one)",
+    praise="(near 0 and 1, Wilson's interval, which dl.measure.accuracy uses, is the better one)",
 )

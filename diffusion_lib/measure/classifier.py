@@ -1,11 +1,9 @@
 """A small convolutional classifier: it reads generated characters, and its features are what the quality scores compare.
 
-`python -m diffusion_lib.measure.classifier --dataset glyphs --out DIR` trains it.
+`python -m diffusion_lib.measure --dataset glyphs --out DIR` trains it: see train_classifier.py.
 """
 
-import argparse
 from itertools import pairwise
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -64,43 +62,3 @@ def level(in_channels: int, out_channels: int) -> nn.Sequential:
         *(nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.SiLU()),
         nn.MaxPool2d(2),
     )
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints how many of its test images it reads right."""
-    from tqdm import tqdm
-
-    from diffusion_lib.data.datasets import load_dataset
-    from diffusion_lib.training.batches import batch_indices
-
-    parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure.classifier", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
-    parser.add_argument("--dataset", default="glyphs")
-    parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept")
-    parser.add_argument("--images", type=int, help="how many images to train on; default: all")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=3e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-
-    torch.manual_seed(options.seed)
-    data = load_dataset(options.dataset, n=options.images, root=options.root)
-    held_out = load_dataset(options.dataset, train=False, root=options.root)
-    classifier = Classifier(data.image_shape[0], data.num_classes)
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=options.lr, weight_decay=0.05)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.lr, total_steps=options.steps)
-    for step in tqdm(range(1, options.steps + 1), unit="step"):
-        images, labels = data[batch_indices(len(data), options.batch_size, step, options.seed)]
-        loss = F.cross_entropy(classifier(images), labels, label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-    classifier.eval().save_pretrained(options.out)
-    right = (classifier.read(held_out.images) == held_out.labels).float().mean()
-    print(f"reads {right:.2%} of {len(held_out)} test images right; saved to {options.out}")
-
-
-if __name__ == "__main__":
-    main()

@@ -75,12 +75,13 @@ def kernel_distance(real: Tensor, fake: Tensor, blocks: int = 10) -> Estimate:
         metric.update(fake[part], real=False)
         with torch.random.fork_rng(devices=[]):  # it draws the order of its subset, which is all there is
             values.append(metric.compute()[0])
-    values = torch.stack(values)
-    return _around(values.mean().item(), values.std().item() / math.sqrt(blocks))
+    of_blocks = torch.stack(values)
+    return _around(of_blocks.mean().item(), of_blocks.std().item() / math.sqrt(blocks))
 
 
-def read_right(classifier: Classifier, images: Tensor, labels: Tensor) -> Estimate:
-    """The part of the images (N, C, H, W) that the classifier reads as the label (N,) asked for, in 0..1, with Wilson's interval."""
+def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> Estimate:
+    """The fraction of the images (N, C, H, W) read correctly: those that the classifier reads as the label (N,) asked for. In 0..1, with
+    Wilson's interval."""
     n, z = len(images), 1.96
     p = (classifier.read(images) == labels).double().mean().item()
     # (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)                                        Wilson 1927

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diffusion_lib.data import ImageDataset, load_dataset
+from diffusion_lib.data import LabelledImages, dataset_names, image_shape_of, load_dataset, num_classes_of
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
 from diffusion_lib.pretrained import from_state
@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
     )
-    parser.add_argument("--dataset", default="glyphs", help="glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs")
+    parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")
     parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
@@ -93,11 +93,11 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
         accelerator.end_training()
 
 
-def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: ImageDataset) -> Denoiser:
+def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: LabelledImages) -> Denoiser:
     """The denoiser to train; its first weights are the seed's."""
     torch.manual_seed(config.seed)
-    num_classes = None if options.unconditional else dataset.num_classes
-    network = UNet(dataset.image_shape[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
+    num_classes = None if options.unconditional else num_classes_of(dataset)
+    network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     return Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
 from diffusion_lib.training.sharding import gather_state, placed_like
 
@@ -71,7 +72,7 @@ def identity(config, denoiser, dataset) -> dict:
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
         data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
-    shape = tuple(dataset.images.shape[1:])
+    shape = image_shape_of(dataset)
     run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
     run |= {"denoiser": type(denoiser).__qualname__, "network.kind": type(network).__qualname__, "image_shape": list(shape)}
     run |= dict(schedule=schedule.name, signal=schedule.signal.tolist(), noise=schedule.noise.tolist())

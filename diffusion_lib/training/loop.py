@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import DatasetProtocol
+from diffusion_lib.data import LabelledImages
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.training.config import TrainConfig
 from diffusion_lib.training.run import Run
@@ -39,7 +39,7 @@ class TrainStep(NamedTuple):
 
 def train(
     denoiser: Denoiser,
-    dataset: DatasetProtocol,
+    dataset: LabelledImages,
     config: TrainConfig,
     checkpoint_dir: str | Path | None = None,
     accelerator: "Accelerator | None" = None,

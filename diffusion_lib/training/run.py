@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.checks import NO_LABEL
-from diffusion_lib.data import DatasetProtocol
+from diffusion_lib.data import LabelledImages, image_shape_of
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
 from diffusion_lib.seeds import derived_seed
@@ -35,7 +35,7 @@ class Run:
     def __init__(
         self,
         denoiser: Denoiser,
-        dataset: DatasetProtocol,
+        dataset: LabelledImages,
         config: TrainConfig,
         checkpoint_dir: str | Path | None = None,
         accelerator: "Accelerator | None" = None,
@@ -58,7 +58,7 @@ class Run:
             if accelerator is not None:
                 processes.check_same_step(0 if self.state is None else self.state.content["step"], self.directory)
             self.directory.mkdir(parents=True, exist_ok=True)
-        denoiser.image_shape = tuple(dataset.images.shape[1:])
+        denoiser.image_shape = image_shape_of(dataset)
 
     def place(self) -> None:
         """Denoiser and images on the device, and in every process the first one's weights."""
@@ -196,9 +196,9 @@ class Skips:
             )
 
 
-def check_fit(denoiser: Denoiser, dataset: DatasetProtocol, config: TrainConfig) -> None:
+def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) -> None:
     """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way."""
-    images, labels, shape = dataset.images, dataset.labels, tuple(dataset.images.shape[1:])
+    images, labels, shape = dataset.images, dataset.labels, image_shape_of(dataset)
     if any(map(is_sharded, denoiser.parameters())):
         raise ValueError("the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint")
     if images.numel() == 0:

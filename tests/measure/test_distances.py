@@ -8,7 +8,7 @@ from helpers import noise
 
 import diffusion_lib as dl
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.measure.distances import Estimate, features, frechet_distance, kernel_distance, read_right
+from diffusion_lib.measure.distances import Estimate, accuracy, features, frechet_distance, kernel_distance
 
 
 def normal(n, dim=4, seed=0, scale=1.0, shift=0.0):
@@ -30,7 +30,7 @@ def kernel_formula(a, b):
     return within - 2 * sum(k(x, y) for x in a for y in b) / n**2
 
 
-def test_frechet_distance_is_its_formula():
+def test_frechet_distance_agrees_with_its_formula():
     a, b = normal(200), normal(150, seed=1, scale=1.5, shift=0.3) @ normal(4, seed=2)
     assert frechet_distance(a, b, resamples=2).value == pytest.approx(frechet_formula(a, b), rel=1e-6)
     # two normal distributions that differ in one thing: |shift|^2, and dim (1 - scale)^2
@@ -49,7 +49,7 @@ def test_frechet_distance_of_a_set_to_itself_is_0():
     assert frechet_distance(a, normal(100, seed=1), resamples=2).value > 0.01
 
 
-def test_frechet_interval_is_the_bootstraps_and_narrows_with_more_images():
+def test_frechet_interval_is_as_wide_as_the_value_varies_and_narrows_with_more_images():
     widths = []
     for n in (50, 800):
         estimate = frechet_distance(normal(n), normal(n, seed=1, shift=1.0))
@@ -66,7 +66,7 @@ def test_frechet_interval_is_the_bootstraps_and_narrows_with_more_images():
     assert 0.5 < (estimate.high - estimate.low) / (2 * 1.96 * values.std()) < 2
 
 
-def test_frechet_interval_knows_of_both_sets():
+def test_frechet_interval_depends_on_both_sets():
     # few images on either side make it wide
     few, many = normal(50), normal(2000, seed=1, shift=1.0)
     widths = [e.high - e.low for e in (frechet_distance(few, many), frechet_distance(many, few))]
@@ -79,7 +79,7 @@ def test_frechet_distance_is_reproducible():
     assert frechet_distance(a, b, resamples=3) != frechet_distance(a, b, resamples=3, seed=1)
 
 
-def test_frechet_interval_with_chosen_classes_leaves_out_their_chance():
+def test_frechet_interval_with_chosen_classes_excludes_their_chance():
     # 20 classes far apart and 30 rows of each: between fresh sets of the same classes the distance hardly varies
     y = torch.arange(600) % 20
     centres = normal(20, seed=7, scale=10.0)
@@ -97,7 +97,7 @@ def test_frechet_interval_with_chosen_classes_leaves_out_their_chance():
         frechet_distance(fresh(0), fresh(1), y[:-1])
 
 
-def test_kernel_distance_is_its_formula():
+def test_kernel_distance_agrees_with_its_formula():
     a, b = normal(24), normal(24, seed=1, shift=0.5)
     estimate = kernel_distance(a, b, blocks=3)
     blocks = torch.tensor([kernel_formula(a[i : i + 8], b[i : i + 8]) for i in (0, 8, 16)])
@@ -116,7 +116,7 @@ def test_kernel_distance_is_unbiased_between_sets_of_one_distribution():
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
-def test_features_that_do_not_fit_are_refused(distance):
+def test_rejects_features_that_do_not_fit(distance):
     with pytest.raises(ValueError, match=r"fake features have shape \(30, 5\); expected \(N, 4\) with N >= \d+: see features\(\)"):
         distance(normal(30), normal(30, dim=5))
     with pytest.raises(ValueError, match=r"real features have shape \(1, 4\); expected \(N, 4\) with N >= (2|20)"):
@@ -131,7 +131,7 @@ def test_features_that_do_not_fit_are_refused(distance):
         distance(broken, normal(30))
 
 
-def test_an_interval_needs_two_values():
+def test_rejects_too_few_values_for_an_interval():
     with pytest.raises(ValueError, match=r"resamples=1; expected 2 or more"):
         frechet_distance(normal(30), normal(30), resamples=1)
     with pytest.raises(ValueError, match=r"blocks=1; expected 2 or more"):
@@ -151,27 +151,27 @@ def test_features_are_the_classifiers_last_hidden_layer():
         features(classifier, images.expand(-1, 3, -1, -1))
 
 
-def test_read_right_has_wilsons_interval():
+def test_accuracy_has_wilsons_interval():
     torch.manual_seed(0)
     classifier = Classifier(num_classes=5, width=8).eval()
     images = noise(10, 1, 28, 28, dtype=torch.float32)
     labels = classifier.read(images)
     # tabulated: 10 of 10 is [0.722, 1], 8 of 10 is [0.490, 0.943], 0 of 10 is [0, 0.278]
-    assert read_right(classifier, images, labels) == pytest.approx((1.0, 0.722, 1.0), abs=1e-3)
+    assert accuracy(classifier, images, labels) == pytest.approx((1.0, 0.722, 1.0), abs=1e-3)
     wrong = labels.clone()
     wrong[:2] = (wrong[:2] + 1) % 5
-    assert read_right(classifier, images, wrong) == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
-    assert read_right(classifier, images, (labels + 1) % 5) == pytest.approx((0.0, 0.0, 0.278), abs=1e-3)
+    assert accuracy(classifier, images, wrong) == pytest.approx((0.8, 0.490, 0.943), abs=1e-3)
+    assert accuracy(classifier, images, (labels + 1) % 5) == pytest.approx((0.0, 0.0, 0.278), abs=1e-3)
     images[3, 0, 5, 5] = math.nan
     with pytest.raises(ValueError, match=r"images hold numbers that are not finite"):
-        read_right(classifier, images, labels)
+        accuracy(classifier, images, labels)
     for n in range(1, 200):  # whatever the rounding
-        none, every = (read_right(classifier, images[:1].expand(n, -1, -1, -1), (labels[:1] + k).expand(n)) for k in (1, 0))
+        none, every = (accuracy(classifier, images[:1].expand(n, -1, -1, -1), (labels[:1] + k).expand(n)) for k in (1, 0))
         assert none.low == none.value == 0
         assert every.high == every.value == 1
 
 
-def test_an_estimate_reads_as_value_and_interval():
+def test_estimate_prints_value_and_interval():
     assert str(Estimate(1.23456, 1.0, 1.5)) == "1.23 [1, 1.5]"
 
 

@@ -1,32 +1,27 @@
 """The measurements that ship with the package: they can be read, and they are of the model that ships."""
 
-import hashlib
-
+import common
 import pytest
 import report
 import weights_quality
 from PIL import Image
 
 from diffusion_lib.measure.results import FOLDER, load_results
-from diffusion_lib.pretrained import WEIGHTS
 
 
 def test_sampler_quality_is_of_the_weights_that_ship():
     results = load_results("sampler_quality")
-    weights = WEIGHTS / "denoiser" / results["model"]["name"] / "model.safetensors"
-    remedy = f"run {results['script']} again"
-    assert results["model"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), remedy
+    assert results["model"]["sha256"] == common.digest(results["model"]["name"]), f"run {results['script']} again"
 
 
 def test_weights_quality_is_of_the_weights_that_ship():
     results = load_results("weights_quality")
     assert {row["model"] for row in results["rows"]} == set(weights_quality.MODELS)
     for row in results["rows"]:
-        weights = WEIGHTS / "denoiser" / row["model"] / "model.safetensors"
-        assert row["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest(), f"run {results['script']} again"
+        assert row["sha256"] == common.digest(row["model"]), f"run {results['script']} again"
 
 
-def test_every_result_says_how_it_was_made():
+def test_every_result_records_how_it_was_made():
     names = [path.stem for path in FOLDER.glob("*.json")]
     assert names
     for name in names:
@@ -35,7 +30,7 @@ def test_every_result_says_how_it_was_made():
         assert {"date", "settings", "machine", "torch"} <= results.keys()
 
 
-def test_unknown_results_are_told_with_the_known_ones():
+def test_rejects_unknown_results_and_suggests_the_nearest():
     known = "'sampler_quality', 'throughput', 'time_to_quality', 'weights_quality'"
     with pytest.raises(
         ValueError, match=rf"unknown results file 'sampler_qualty'; expected one of {known}.*Did you mean 'sampler_quality'\?"
@@ -43,29 +38,29 @@ def test_unknown_results_are_told_with_the_known_ones():
         load_results("sampler_qualty")
 
 
-def test_the_readme_shows_the_results_that_ship():
+def test_readme_shows_the_results_that_ship():
     text = report.README.read_text(encoding="utf-8")
     assert report.filled_in(text) == text, "run python benchmarks/report.py"
-    assert report.filled_in(text.replace("| diffusers |", "| diffuser |")) == text, "a table that is not the results' is mended"
+    assert report.filled_in(text.replace("| diffusers |", "| diffuser |")) == text, "a table that is not the results' is replaced"
     with pytest.raises(ValueError, match=r"README.md: expected '<!-- throughput -->' once"):
         report.filled_in(text.replace("<!-- throughput -->", ""))
 
 
-def test_a_table_of_throughput_hides_no_row():
+def test_throughput_table_rejects_rows_it_would_hide():
     results = load_results("throughput")
     results["rows"].append(results["rows"][0] | dict(batch_size=1024))
     with pytest.raises(ValueError, match="rows of several batch sizes or modes; expected one of each"):
         report.throughput(results)
 
 
-def test_the_plot_is_of_the_results_that_ship(tmp_path):
+def test_plot_is_of_the_results_that_ship(tmp_path):
     remedy = "run python benchmarks/report.py"
     assert Image.open(report.PLOT).text["results"] == report.digest(), remedy
     report.draw(tmp_path / "again.png")
     assert Image.open(tmp_path / "again.png").size == Image.open(report.PLOT).size, remedy
 
 
-def test_the_default_network_is_several_times_faster_than_its_peers():
+def test_default_network_is_several_times_faster_than_its_peers():
     for row in load_results("throughput")["rows"]:
         if row["network"] != "diffusion_lib":
             assert row["times_slower_than_ours"] >= 8, "what the README claims"

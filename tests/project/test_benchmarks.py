@@ -9,6 +9,7 @@ import ablation
 import common
 import peers
 import pytest
+import side_by_side
 import throughput
 import time_to_quality
 import torch
@@ -25,12 +26,12 @@ def test_side_by_side_takes_turns_and_leaves_the_warm_up_out():
     assert [len(seconds[name]) for name in "ab"] == [3, 3]
 
 
-def test_the_ratio_is_the_median_of_the_rounds():
+def test_ratio_is_the_median_of_the_rounds():
     # a slow round slows both: the ratio of the medians would be 3
     assert common.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
 
 
-def test_results_are_written_whole_or_not_at_all(tmp_path):
+def test_writes_results_whole_or_not_at_all(tmp_path):
     path = tmp_path / "results" / "x.json"
     common.write(path, {"rows": [1]})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -39,8 +40,14 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
 
 
+def test_results_begin_with_their_origin():
+    origin = common.origin("/somewhere/throughput.py", "cpu")
+    assert (origin["script"], origin["torch"], origin["machine"]) == ("benchmarks/throughput.py", torch.__version__, common.machine())
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", origin["date"])
+
+
 @pytest.mark.parametrize("training", [False, True])
-def test_the_convolutions_alone_are_those_of_the_network(training):
+def test_convolutions_alone_are_those_of_the_network(training):
     network = dl.UNet(base_channels=8, attention_levels=())
     alone = throughput.flops(throughput.convolutions_alone(network, 2, "cpu", "float32", "channels last", training))
     sizes = []
@@ -99,7 +106,7 @@ def test_a_training_step_counts_more_than_its_convolutions():
     assert 0.95 < throughput.flops(step) / throughput.flops(alone) < 1.2
 
 
-def test_peers_are_asked_for_the_timestep_they_count_from_zero():
+def test_peers_get_timesteps_counted_from_zero():
     seen = []
     network = peers.CountedFromOne(lambda xt, t: seen.append(t.tolist()) or xt)
     network(torch.zeros(2, 1, 4, 4), torch.tensor([1, 1000]))
@@ -116,7 +123,7 @@ def test_diffusers_network_comes_with_its_schedule():
 
 
 @pytest.mark.parametrize("name", time_to_quality.PEERS)
-def test_a_trained_peer_is_kept_as_it_was(tmp_path, name):
+def test_keeps_a_trained_peer_unchanged(tmp_path, name):
     pytest.importorskip(name.replace("-", "_"), reason=f"{name} is not installed: pip install -e '.[benchmarks]'")
     denoiser = time_to_quality.NEW[name]().eval()
     for parameter in denoiser.parameters():
@@ -134,9 +141,9 @@ def test_batches_show_every_image_once_an_epoch():
     assert sorted(torch.cat([next(batch), next(batch)]).flatten().tolist()) == list(range(10))
 
 
-def test_ours_plans_its_steps_and_stops_when_its_time_is_up(monkeypatch):
+def test_plans_the_steps_of_our_model_and_stops_when_its_time_is_up(monkeypatch):
     images = torch.randn(100, *peers.SHAPE).clamp(-1, 1)
-    dataset = dl.ImageDataset(images, torch.full((100,), dl.NO_LABEL), ())
+    dataset = dl.ImageDataset.without_classes(images)
     monkeypatch.setattr(time_to_quality, "new_denoiser", lambda seed: dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v"))
     # a clock that ticks once whenever it is read: for the start, for each of 30 trial steps, and for each step
     ticks = itertools.count()
@@ -155,7 +162,7 @@ def test_ours_plans_its_steps_and_stops_when_its_time_is_up(monkeypatch):
         time_to_quality.train_ours(dataset, budget=30.0, seed=0)
 
 
-def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch):
+def test_does_not_measure_a_known_row_again(tmp_path, capsys, monkeypatch):
     if not SHARED.is_dir():
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     trained = []
@@ -184,3 +191,87 @@ def test_a_row_that_is_known_is_not_measured_again(tmp_path, capsys, monkeypatch
     with pytest.raises(SystemExit):
         time_to_quality.main([*command[:-3], "3", "--out", str(out)])
     assert "holds results of other settings" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------------------- two checkouts
+
+
+def test_a_round_times_each_checkout_twice_and_neither_always_first():
+    order = []
+    clock = itertools.count(1)
+
+    def timer(name):
+        def call():
+            order.append(name)
+            return side_by_side.Seconds(float(next(clock)), 1.0)
+
+        return call
+
+    taken = side_by_side.rounds_of(timer("other"), timer("this"), rounds=2)
+    assert order == ["other", "this", "this", "other"] * 2
+    assert taken == [((2.5, 1.0), (2.5, 1.0)), ((6.5, 1.0), (6.5, 1.0))]  # what slows down evenly slows both
+
+
+def test_the_row_shows_medians_and_the_quartiles_of_the_ratios():
+    times = [(1.0, 2.0), (2.0, 3.0), (3.0, 3.0), (40.0, 20.0), (5.0, 20.0)]
+    taken = [(side_by_side.Seconds(a, 1.0), side_by_side.Seconds(b, 0.5)) for a, b in times]
+    assert side_by_side.row("task", taken).split() == [
+        *("task", "3000.0", "ms", "3000.0", "ms"),
+        *("1.500", "[1.000,", "2.000]"),
+        *("0.500", "[0.500,", "0.500]"),
+    ]
+
+
+def checkout(folder, code):
+    """A folder with a package of that code, and a torch that is imported in no time."""
+    (folder / "diffusion_lib").mkdir(parents=True)
+    (folder / "torch.py").write_text("manual_seed = lambda seed: None")
+    (folder / "diffusion_lib" / "__init__.py").write_text(code)
+    return folder
+
+
+FAKE = """
+print("this is no answer")
+
+class Denoiser:
+    def __init__(self, *arguments):
+        self.eval = lambda: self
+
+UNet = lambda num_classes: None
+cosine_schedule = lambda: None
+
+def sample(denoiser, n):
+    with open(__file__ + ".calls", "a") as file:
+        print(n, denoiser.image_shape, file=file)
+"""
+
+
+def test_times_the_packages_of_both_checkouts(tmp_path, capsys):
+    folders = [checkout(tmp_path / name, FAKE) for name in ("before", "after")]
+    side_by_side.main(
+        [str(folders[0]), "--this", str(folders[1]), "--rounds", "2", "--pairs", "1", "--tasks", "sample(model, 16)", "import"]
+    )
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:2] == ["other", "this"]
+    assert [re.split("  +", row)[0] for row in rows] == ["sample(model, 16)", "import"]
+    for folder in folders:  # two to warm up, and two in each round
+        assert (folder / "diffusion_lib" / "__init__.py.calls").read_text() == "16 (1, 28, 28)\n" * 6
+        assert sorted(path.name for path in folder.rglob("*")) == ["__init__.py", "__init__.py.calls", "diffusion_lib", "torch.py"]
+
+
+def test_every_task_runs_with_this_package():
+    for task in side_by_side.TASKS.values():
+        task.make()()
+
+
+def test_rejects_a_folder_without_the_package_and_a_package_that_fails(tmp_path, capfd):
+    with pytest.raises(SystemExit):
+        side_by_side.main([str(tmp_path)])
+    assert f"{tmp_path} holds no diffusion_lib; expected the folder of a checkout" in capfd.readouterr().err
+    broken = checkout(tmp_path / "broken", "raise RuntimeError('too new')")
+    with pytest.raises(SystemExit, match=rf"the process with the package in {broken} ended with exit status 1 \(see above\)"):
+        side_by_side.main([str(broken), "--tasks", "sample(model, 16)"])
+    assert "too new" in capfd.readouterr().err
+    with pytest.raises(SystemExit):
+        side_by_side.main([str(broken), "--rounds", "1", "--pairs", "1"])
+    assert "expected two rounds or more in all" in capfd.readouterr().err

@@ -1,0 +1,164 @@
+"""A folder of images: which files are read, how they become squares, and which are refused."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from helpers import noise
+from PIL import Image
+
+import diffusion_lib as dl
+
+
+def save(path, size=(40, 40), colour=(255, 0, 0), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+def test_folder_of_images_is_a_dataset_without_classes(tmp_path):
+    save(tmp_path / "a.png")
+    save(tmp_path / "b.PNG", colour=(128, 128, 128), mode="L")
+    (tmp_path / "notes.txt").write_text("no image")
+    folder = dl.load_dataset(f"folder:{tmp_path}")
+    assert folder.images.shape == (2, 3, 32, 32)
+    assert (folder.labels.tolist(), folder.class_names) == ([-1, -1], ())
+    torch.testing.assert_close(folder.images[0].mean(dim=(1, 2)), torch.tensor([1.0, -1.0, -1.0]), rtol=0, atol=1e-6)
+    assert folder.images[1].unique().tolist() == pytest.approx([128 / 127.5 - 1], abs=1e-6)
+    assert len(dl.load_dataset(f"folder:{tmp_path}", n=1)) == 1
+
+
+def test_sub_folders_are_classes(tmp_path):
+    for name in ("dog/1", "cat/1", "cat/deep/2"):
+        save(tmp_path / f"{name}.png")
+    folder = dl.load_dataset(f"folder:{tmp_path}", size=8)
+    assert folder.images.shape == (3, 3, 8, 8)
+    assert folder.class_names == ("cat", "dog")
+    assert folder.labels.tolist() == [0, 1, 0]
+
+
+def test_first_images_are_of_all_classes(tmp_path):
+    for name in ("ant", "bee", "cat"):
+        for k in range(4):
+            save(tmp_path / name / f"{k}.png", colour=(60 * k, 0, 0))
+    (tmp_path / "cat" / "3.png").unlink()
+    whole, first = (dl.load_dataset(f"folder:{tmp_path}", size=8, n=n) for n in (None, 4))
+    assert (first.labels.tolist(), first.class_names) == ([0, 1, 2, 0], ("ant", "bee", "cat"))
+    assert whole.labels.tolist() == [0, 1, 2] * 3 + [0, 1]
+    assert torch.equal(whole.images[:4], first.images)
+
+
+def test_skips_hidden_files_and_follows_links_once(tmp_path):
+    save(tmp_path / "elsewhere" / "1.png")
+    save(tmp_path / "data" / "cat" / "1.png")
+    save(tmp_path / "data" / "cat" / ".ipynb_checkpoints" / "1-checkpoint.png")
+    save(tmp_path / "data" / ".thumbnails" / "1.png")
+    (tmp_path / "data" / "cat" / "._1.png").write_bytes(b"what a Mac leaves")
+    (tmp_path / "data" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "cat" / "back").symlink_to(tmp_path / "data")
+    folder = dl.load_dataset(f"folder:{tmp_path / 'data'}", size=8)
+    assert (folder.labels.tolist(), folder.class_names) == ([0, 1], ("cat", "dog"))
+
+
+def test_folder_behind_two_links_is_in_both_places(tmp_path):
+    save(tmp_path / "pool" / "1.png")
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "common").symlink_to(tmp_path / "pool")
+    assert dl.load_dataset(f"folder:{tmp_path / 'data'}", size=8).labels.tolist() == [0, 1]
+
+
+def test_rejects_links_that_lead_to_too_many_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffusion_lib.data.folder.MOST_FOLDERS", 100)
+    for name in "abcdef":  # each with links to all others: some two thousand ways
+        (tmp_path / name).mkdir()
+        for other in "abcdef":
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    with pytest.raises(ValueError, match="leads to more than 100 folders, links followed; expected fewer"):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+def test_rejects_folder_with_an_unreadable_sub_folder(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "b" / "1.png")
+
+    def scandir(path, look=os.scandir):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="b'"):
+        dl.load_dataset(f"folder:{tmp_path}", size=8)
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGBA", (8, 8), (0, 0, 0, 255)).save(tmp_path / "b.png")
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([10, 20, 30])
+    palette.save(tmp_path / "c.gif", transparency=0)
+    assert dl.load_dataset(f"folder:{tmp_path}", size=8).images.amax(dim=(1, 2, 3)).tolist() == [1, -1, 1]
+
+
+def test_crops_images_to_their_centre_and_does_not_squeeze_them(tmp_path):
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    pixels[:, 20:40] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    image = dl.load_dataset(f"folder:{tmp_path}", size=20).images
+    assert (image == 1).all()
+
+
+def test_undoes_the_rotation_of_the_camera(tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    pixels[:4] = 255  # the upper half is white, but
+    exif = Image.Exif()
+    exif[0x0112] = 3  # the camera was upside down
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    image = dl.load_dataset(f"folder:{tmp_path}", size=8).images[0, 0]
+    assert image[:4].max() < image[4:].min()
+
+
+def test_rejects_missing_empty_and_mixed_folders(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is no folder; expected one with images"):
+        dl.load_dataset(f"folder:{tmp_path}/nowhere")
+    with pytest.raises(FileNotFoundError, match=r"holds no images; expected files ending in \.png"):
+        dl.load_dataset(f"folder:{tmp_path}")
+    save(tmp_path / "a.png")
+    save(tmp_path / "cat" / "b.png")
+    with pytest.raises(ValueError, match=r"holds images both beside and inside its sub-folders; expected one or the other"):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize("keep", [0, 60, 200])
+def test_rejects_broken_image(tmp_path, keep):
+    Image.fromarray(noise(40, 40, 3).mul(60).to(torch.int8).numpy().view(np.uint8)).save(tmp_path / "whole.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:keep])
+    with pytest.raises(
+        ValueError, match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair, convert or remove it"
+    ):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("deep.png", Image.fromarray(np.linspace(0, 65535, 1600).reshape(40, 40).astype(np.uint16))),
+        ("float.tiff", Image.fromarray(np.linspace(0, 1, 1600).reshape(40, 40).astype(np.float32))),
+    ],
+)
+def test_rejects_images_of_more_than_8_bits(tmp_path, name, image):
+    image.save(tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image \(its pixels are of mode \S+, not of 8 bits a channel\)"):
+        dl.load_dataset(f"folder:{tmp_path}")
+
+
+def test_opens_only_image_files_and_only_with_image_decoders(tmp_path):
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")  # a pipe, at which a reader would wait
+    (tmp_path / "c.png").mkdir()
+    assert len(dl.load_dataset(f"folder:{tmp_path}")) == 1
+    Image.new("RGB", (40, 40)).save(tmp_path / "d.eps")  # PostScript is a program, and Pillow would start an interpreter
+    (tmp_path / "d.eps").rename(tmp_path / "d.png")
+    with pytest.raises(ValueError, match=r"d\.png cannot be read as an image \(cannot identify image file"):
+        dl.load_dataset(f"folder:{tmp_path}")
