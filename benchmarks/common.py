@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
 from diffusion_lib.files import write_whole
 from diffusion_lib.pretrained import WEIGHTS
@@ -33,8 +34,12 @@ def origin(script: str, device: str) -> dict:
 
 
 def digest(model: str) -> str:
-    """Of the weights that ship, so that results of older ones are noticed."""
-    return hashlib.sha256((WEIGHTS / "denoiser" / model / "model.safetensors").read_bytes()).hexdigest()
+    """Of the network's weights that ship, so that results of older ones are noticed."""
+    tensors = load_file(WEIGHTS / "denoiser" / model / "model.safetensors")
+    found = hashlib.sha256()
+    for name in sorted(name for name in tensors if name.startswith("network.")):
+        found.update(name.encode() + tensors[name].numpy().tobytes())
+    return found.hexdigest()
 
 
 def machine(device: str = "cpu") -> dict:
