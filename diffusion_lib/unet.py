@@ -157,6 +157,7 @@ class UNet(nn.Module):
         self,
         in_channels: int = 1,
         base_channels: int = 32,
+        *,
         channel_mults: tuple[int, ...] = (1, 2),
         blocks_per_level: int = 1,
         attention_levels: tuple[int, ...] = (1,),

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,12 +108,12 @@ class Run:
     def computing(self) -> Iterator[None]:
         """Within, the denoiser computes in the run's precision, by the network that the processes share."""
         own = self.denoiser.network
-        with ExitStack() as stack:
-            stack.enter_context(seeded_dropout(own, self.dropout_seed))
-            stack.enter_context(torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None))
-            stack.callback(setattr, self.denoiser, "network", own)
+        with seeded_dropout(own, self.dropout_seed), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
             self.denoiser.network = self.network
-            yield
+            try:
+                yield
+            finally:
+                self.denoiser.network = own
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of this part's mean loss to the others'."""
