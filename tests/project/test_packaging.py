@@ -183,7 +183,7 @@ def test_nothing_names_an_address_before_one_is_set(copy):
     assert address.repository() is None
     assert address.disagreements(copy) == []
     for path, text in published(copy).items():
-        assert "git+" not in text, path
+        assert "git+http" not in text, path
         assert "https://colab.research.google.com" not in text, path
         assert "Open in Colab" not in text, path
     assert tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"] == {}
