@@ -124,7 +124,7 @@ def test_files_that_are_no_code_are_packaged():
     packaged = {path for pattern in patterns for path in (ROOT / "diffusion_lib").glob(pattern) if path.is_file()}
     others = {p for p in (ROOT / "diffusion_lib").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
     assert others == packaged
-    assert {path.suffix for path in packaged} == {".js", ".css", ".json", ".safetensors"}
+    assert {path.suffix for path in packaged} == {".js", ".css", ".json", ".safetensors", ".typed"}
 
 
 def test_every_public_name_is_there():
