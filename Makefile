@@ -58,6 +58,7 @@ site: $(VENV)/.dev
 
 # what the notebooks' first cell installs where there is no clone
 wheel: $(VENV)/bin/python
+	rm -rf build/lib # where setuptools would find modules that have since moved
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 $(VENV)/bin/python $(COLAB)/bin/python:

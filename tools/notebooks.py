@@ -108,6 +108,8 @@ def check_one(name: str) -> list[str]:
     code = [cell for cell in stored.cells if cell.cell_type == "code"]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         problems.append(f"{name}: not run from top to bottom in one go; run: make build-notebooks NAMES={name[:2]}")
+    if stored.metadata.get("language_info") != LANGUAGE["language_info"]:
+        problems.append(f"{name}: its language_info is not that of tools/notebooks.py; run: make build-notebooks NAMES={name[:2]}")
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         problems.append(f"{name}: a stored output is an error")
     if target.stat().st_size > MAX_BYTES:

@@ -92,6 +92,11 @@ def test_hooks_run_the_projects_own_tools():
     assert (ROOT / entries["notebooks"][1]).is_file()
 
 
+def test_the_mutation_run_names_tests_that_exist():
+    mutmut = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    assert [name for name in mutmut["pytest_add_cli_args_test_selection"] if not (ROOT / name).is_file()] == []
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
 def test_targets_do_what_contributing_says():
     table = re.findall(r"(?m)^\| `make ([\w-]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
