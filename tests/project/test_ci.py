@@ -1,5 +1,6 @@
 """What runs for a push and for a commit is what the project says it runs."""
 
+import ast
 import os
 import re
 import shutil
@@ -90,6 +91,14 @@ def test_hooks_run_the_projects_own_tools():
         program = command[0].removeprefix(".venv/bin/")
         assert program == "python" or f"\n{program}==" in pins
     assert (ROOT / entries["notebooks"][1]).is_file()
+
+
+def test_what_is_marked_as_slow_exists():
+    conftest = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
+    (value,) = (node.value for node in ast.parse(conftest).body if isinstance(node, ast.Assign) and node.targets[0].id == "SLOW")
+    names = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
+    assert "browser" in names
+    assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
 
 
 def test_the_mutation_run_names_tests_that_exist():
