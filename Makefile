@@ -1,8 +1,11 @@
-# make lab    work through the notebooks       make test   check everything, as CI does       make site   static pages in build/site
-# make test-colab    run the notebooks and the widgets with Colab's versions
+# make lab          work through the notebooks
+# make test-fast    the tests without the slow ones        make test     check everything, as CI does
+# make lint         ruff, mypy, notebooks and texts        make site     static pages in build/site
+# make wheel        a wheel in dist, for Colab             make test-colab     notebooks and widgets with Colab's versions
+# make build-notebooks NAMES="01 03"    run the texts of these notebooks and store the outputs
 #
 # Variables: PYTHON, the interpreter to build .venv from; ARGS, anything that `jupyter lab` takes, as in
-# make lab ARGS="--ip=0.0.0.0 --port=9000 --no-browser"; TORCH_INDEX, the address of a PyTorch package index (see README.md).
+# make lab ARGS="--ip=0.0.0.0 --port=9000 --no-browser"; TORCH_INDEX, the address of a PyTorch package index (see docs/install.md).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,15 +17,19 @@ TORCH_INDEX ?=
 # JupyterLab refuses to run as root, which is who one is in most containers, unless told that it is meant
 LAB_FLAGS := $(if $(filter 0,$(shell id -u)),--allow-root)
 
-.PHONY: help lab test unit notebooks-test test-colab lint build-notebooks site clean
+.PHONY: help lab test test-fast wheel unit notebooks-test test-colab lint build-notebooks site clean
 
 help:
-	@sed -n "1,2s/^# *//p" Makefile
+	@sed -n "1,5s/^# *//p" Makefile
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab $(LAB_FLAGS) $(ARGS) notebooks/00_start_here.ipynb
 
 test: lint unit notebooks-test
+
+# what is left out, tests/conftest.py says
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest tests -m "not slow"
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest tests
@@ -31,13 +38,14 @@ unit: $(VENV)/.dev
 notebooks-test: $(VENV)/.dev
 	$(BIN)/python -m pytest --nbval --nbval-current-env -p no:cacheprovider notebooks
 
-# the notebooks with Colab's versions, in an environment of their own, and the widgets in classic Notebook (see README.md)
+# the notebooks with Colab's versions, in an environment of their own, and the widgets in classic Notebook (see CONTRIBUTING.md)
 test-colab: $(VENV)/.dev $(COLAB)/.colab
 	COLAB_PYTHON=$(COLAB)/bin/python $(BIN)/python -m pytest tests/colab
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python tools/notebooks.py check
 
 # runs the texts in notebooks/text and stores notebooks with their outputs; NAMES="01 03" for some of them
@@ -47,6 +55,11 @@ build-notebooks: $(VENV)/.dev
 # the notebooks as they are stored, as pages for any web server; needs npm once
 site: $(VENV)/.dev
 	$(BIN)/python tools/export_site.py
+
+# what the notebooks' first cell installs where there is no clone
+wheel: $(VENV)/bin/python
+	rm -rf build/lib # where setuptools would find modules that have since moved
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 $(VENV)/bin/python $(COLAB)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -67,4 +80,4 @@ $(COLAB)/.colab: $(COLAB)/bin/python pyproject.toml constraints-colab.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(COLAB) build site/node_modules *.egg-info
+	rm -rf $(VENV) $(COLAB) build dist site/node_modules *.egg-info

@@ -69,7 +69,10 @@ class Denoiser(Saveable, nn.Module):
                 "xT = noise eps holds no image that eps could tell"
             )
         self.network, self.schedule, self.prediction = network, schedule, prediction
-        self.image_shape = None if image_shape is None else tuple(image_shape)
+        self.image_shape: tuple[int, int, int] | None = None
+        if image_shape is not None:
+            channels, height, width = image_shape  # which a config holds as a list
+            self.image_shape = channels, height, width
         self.num_classes: int | None = getattr(network, "num_classes", None)  # how many classes y can name; None for a network without
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:

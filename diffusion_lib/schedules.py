@@ -39,7 +39,7 @@ class Schedule:
         signal, noise = (_table(name, getattr(self, name)) for name in ("signal", "noise"))
         if signal.shape != noise.shape:
             raise ValueError(f"signal has {len(signal)} entries and noise {len(noise)}; expected T + 1 of each")
-        if (signal[0], noise[0]) != (1, 0):
+        if signal[0] != 1 or noise[0] != 0:
             raise ValueError(f"at t = 0 signal is {signal[0]:.6g} and noise {noise[0]:.6g}; expected 1 and 0: clean data")
         less_image = (signal[1:] >= 0) & (noise[1:] > 0) & noise[1:].isfinite()  # False also where an entry is nan
         less_image &= noise[1:] * signal[:-1] > noise[:-1] * signal[1:]

@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+from pathlib import Path
+
 import helpers
 import matplotlib
 import pytest
@@ -7,16 +9,37 @@ from hypothesis import settings
 from servers import CHROMIUM, FLAGS
 
 matplotlib.use("Agg")
+TESTS = Path(__file__).parent
 
 # the same examples in every run, and no deadline: a busy machine is not a failure
 settings.register_profile("tests", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("tests")
 
 
+# what takes long, by itself or in sum, and is left out by `make test-fast`; folders and files below tests/
+SLOW = (
+    *("browser", "colab", "notebooks", "robustness"),
+    "measure/test_distances.py",
+    "project/test_benchmarks.py",
+    "test_pretrained.py",
+    "training/test_accelerator.py",
+    "training/test_checkpoints.py",
+    "training/test_distributed.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Marks as slow what lies in SLOW."""
+    for item in items:
+        place = item.path.relative_to(TESTS)
+        if any(place.is_relative_to(slow) for slow in SLOW):
+            item.add_marker("slow")
+
+
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=20, help="how often tests/test_killed.py kills the training process")
-    parser.addoption("--fuzz", type=int, default=100, help="how often each test of tests/test_hostile.py damages a file")
-    parser.addoption("--notebooks", nargs="+", default=["00", "99"], help="which notebooks tests/test_pressure.py runs")
+    parser.addoption("--kills", type=int, default=20, help="how often tests/robustness/test_killed.py kills the training process")
+    parser.addoption("--fuzz", type=int, default=100, help="how often each test of tests/robustness/test_hostile.py damages a file")
+    parser.addoption("--notebooks", nargs="+", default=["00", "99"], help="which notebooks tests/notebooks/test_pressure.py runs")
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""Exports the notebooks, as they are stored, to static pages: the widgets work without a kernel, and no other host is asked for anything.
+"""Exports the notebooks, as they are stored, to static pages, with the API reference beside them.
+
+The widgets work without a kernel, and no other host is asked for anything.
 
     python tools/export_site.py        writes build/site
 
@@ -17,12 +19,14 @@ from pathlib import Path
 
 import anywidget
 import nbformat
+from address import ROOT, repository
+from export_api import FIRST, write_api
 from jinja2 import Environment, FileSystemLoader
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 from nbconvert.preprocessors import ExtractOutputPreprocessor
 
-from notebooks import NOTEBOOKS, ROOT, repository
+from notebooks import NOTEBOOKS
 
 SOURCES = ROOT / "site"
 TARGET = ROOT / "build" / "site"
@@ -112,13 +116,20 @@ def credits() -> str:
     return "\n".join([*lines, f"anywidget {anywidget.__version__}, MIT", ""])
 
 
+def title(readme: str) -> str:
+    """Of the series: the README's first line."""
+    return readme.splitlines()[0].removeprefix("# ")
+
+
 def pages() -> dict[str, str | bytes]:
     """Every file that is made, by name. Raises `ValueError` for a notebook that does not begin as expected."""
     notebooks = [read(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))]
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("\n| ")[0]  # down to its table of notebooks
-    series = readme.splitlines()[0].removeprefix("# ")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("\n## ")[0]  # down to its first section
+    series = title(readme)
     templates = Environment(loader=FileSystemLoader(SOURCES), autoescape=True)
-    page = partial(templates.get_template("page.html.j2").render, series=series, notebooks=notebooks, repository=repository())
+    page = partial(
+        templates.get_template("page.html.j2").render, series=series, notebooks=notebooks, repository=repository(), api=f"api/{FIRST}"
+    )
     exporter = HTMLExporter(
         template_name="template",
         extra_template_basedirs=[str(SOURCES)],
@@ -126,23 +137,24 @@ def pages() -> dict[str, str | bytes]:
         exclude_output_prompt=True,
         preprocessors=[ExtractOutputPreprocessor(extract_output_types={"image/png"})],
     )
-    files = {}
+    files: dict[str, str | bytes] = {}
     for before, notebook, after in zip([None, *notebooks], notebooks, [*notebooks[1:], None], strict=False):
         name = notebook["name"]
         resources = dict(unique_key=name, output_files_dir="pictures")
         body, resources = exporter.from_notebook_node(prepare(notebook["notebook"]), resources)
         body = re.sub(r"<pre\b", '<pre tabindex="0"', body)  # code that is wider than the page is scrolled by keys, too
-        title, description = f"{notebook['title']} – {series}", plain(notebook["goals"])
+        heading, description = f"{notebook['title']} – {series}", plain(notebook["goals"])
         around = dict(here=name, previous=before, next=after, widgets=WIDGET_VIEW in body)
-        files |= resources["outputs"] | {f"{name}.html": page(title=title, description=description, body=body, **around)}
+        files |= resources["outputs"] | {f"{name}.html": page(title=heading, description=description, body=body, **around)}
 
     introduction = markdown2html(readme)
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", readme):
-        files[picture] = (ROOT / picture).read_bytes()
-        size = "width={width} height={height}".format(**size_of_png(files[picture]))
+        content = (ROOT / picture).read_bytes()
+        files[picture] = content
+        size = "width={width} height={height}".format(**size_of_png(content))
         introduction = introduction.replace(f'src="{picture}"', f'src="{picture}" {size}')
     goals = [notebook | dict(goals=markdown2html(with_links(notebook["goals"]))) for notebook in notebooks]
-    body = templates.get_template("index.html.j2").render(introduction=introduction, notebooks=goals)
+    body = templates.get_template("index.html.j2").render(introduction=introduction, notebooks=goals, api=f"api/{FIRST}")
     return files | {"index.html": page(title=series, description=plain(readme.split("\n\n")[1]), body=body)}
 
 
@@ -155,6 +167,7 @@ def write(files: dict[str, str | bytes]) -> None:
     for name, content in files.items():
         (TARGET / name).parent.mkdir(exist_ok=True)
         (TARGET / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    write_api(TARGET / "api", title((ROOT / "README.md").read_text(encoding="utf-8")))
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
     print(f"{TARGET.relative_to(ROOT)}: {size / 1e6:.1f} MB")
 

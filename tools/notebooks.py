@@ -8,55 +8,27 @@ undo a reader's changes to it, whenever the text is the older or the newer file,
     python tools/notebooks.py check
     python tools/notebooks.py set-repository https://github.com/OWNER/NAME
 
-The repository's address has one home, pyproject.toml. `set-repository` writes it there and from there into the setup cells
-and the Colab badges of notebooks and README.
+`set-repository` writes the repository's address wherever it is named, see tools/address.py; without an address, it writes the
+setup cells and links again for the one that is set.
 """
 
 import argparse
 import json
-import re
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import jupytext
 import nbformat
+from address import ROOT, disagreements, set_repository
 
-ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 TEXTS = NOTEBOOKS / "text"
 MAX_BYTES, MAX_WIDGET_BYTES = 1_500_000, 500_000
 WIDGET_STATE, WIDGET_VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-LANGUAGE = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
-GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
-
-# the first code cell of every notebook, to the letter; pip leaves Colab's own torch as it is, since the package's range admits it
-SETUP = """\
-import importlib.util
-import sys
-
-if "google.colab" in sys.modules and importlib.util.find_spec("diffusion_lib") is None:
-    %pip install --quiet git+{repository}
-
-import diffusion_lib as dl"""
-# a plain link: a picture of a badge would be a request to another host whenever the notebook is opened
-BADGE = "[Open in Colab]({colab}/blob/main/notebooks/{name}.ipynb)"
-
-
-def repository() -> str:
-    """The project's public address, from pyproject.toml."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-
-
-def setup_cell() -> str:
-    return SETUP.format(repository=repository())
-
-
-def badge(name: str) -> str:
-    """The Colab badge of one notebook."""
-    return BADGE.format(colab=repository().replace("https://github.com/", "https://colab.research.google.com/github/"), name=name)
+# what tools need to write a notebook as a script, less what depends on the version of Python that ran it
+LANGUAGE = {"language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}}
 
 
 def texts(names: list[str]) -> list[Path]:
@@ -74,7 +46,7 @@ def build(names: list[str]) -> None:
         NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # times of day
-        notebook.metadata.pop("language_info", None)
+        notebook.metadata.update(nbformat.from_dict(LANGUAGE))
         target = NOTEBOOKS / f"{path.stem}.ipynb"
         nbformat.write(notebook, target)
         print(f"{target.relative_to(ROOT)}: {time.perf_counter() - started:.0f} s, {target.stat().st_size / 1e6:.2f} MB")
@@ -108,11 +80,7 @@ def check() -> list[str]:
     for name in sorted(names):
         problems += check_one(name)
     problems += check_exemptions(names)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    problems += [
-        f"README.md: the badge of {name} is missing or names another repository" for name in sorted(names) if badge(name) not in readme
-    ]
-    return problems
+    return problems + disagreements()
 
 
 def check_exemptions(names: set[str]) -> list[str]:
@@ -138,12 +106,10 @@ def check_one(name: str) -> list[str]:
     if len(ours) != len(theirs):
         problems.append(f"{name}: {len(ours)} cells in the text, {len(theirs)} in the notebook")
     code = [cell for cell in stored.cells if cell.cell_type == "code"]
-    if code[0].source != setup_cell():
-        problems.append(f"{name}: the first code cell is not the setup cell of tools/notebooks.py")
-    if badge(name) not in stored.cells[0].source:
-        problems.append(f"{name}: the first cell has no badge, or one of another repository")
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         problems.append(f"{name}: not run from top to bottom in one go; run: make build-notebooks NAMES={name[:2]}")
+    if stored.metadata.get("language_info") != LANGUAGE["language_info"]:
+        problems.append(f"{name}: its language_info is not that of tools/notebooks.py; run: make build-notebooks NAMES={name[:2]}")
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         problems.append(f"{name}: a stored output is an error")
     if target.stat().st_size > MAX_BYTES:
@@ -162,30 +128,13 @@ def check_widgets(name: str, notebook: nbformat.NotebookNode) -> list[str]:
     return problems + [f"{name}: a widget of {size / 1e6:.2f} MB; expected under {MAX_WIDGET_BYTES / 1e6} MB" for size in large]
 
 
-def set_repository(address: str) -> None:
-    """Writes the repository's address into pyproject.toml, and from there into every badge and setup cell."""
-    if not re.fullmatch(GITHUB, address) or address.endswith(".git"):
-        sys.exit(f"{address!r} is no repository address; expected https://github.com/OWNER/NAME")
-    old, old_badge = repository(), badge("")
-    files = [ROOT / "pyproject.toml", ROOT / "README.md", *TEXTS.glob("*.md"), *NOTEBOOKS.glob("*.ipynb")]
-    old_colab = re.match(r".*\((.*)/blob/main", old_badge)[1]
-    new_colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    for file in files:
-        content = file.read_text(encoding="utf-8")
-        changed = content.replace(old_colab + "/", new_colab + "/")
-        changed = re.sub(re.escape(old) + r"(?![\w.-])", lambda _: address, changed)
-        if changed != content:
-            file.write_text(changed, encoding="utf-8")
-            print(f"changed {file.relative_to(ROOT)}")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build").add_argument("names", nargs="*")
     commands.add_parser("to-text").add_argument("names", nargs="*")
     commands.add_parser("check")
-    commands.add_parser("set-repository").add_argument("address")
+    commands.add_parser("set-repository").add_argument("address", nargs="?")
     options = parser.parse_args()
     if options.command == "build":
         build(options.names)
@@ -196,7 +145,7 @@ def main() -> None:
     elif problems := check():
         sys.exit("\n".join(problems))
     else:
-        print("notebooks, texts, setup cells and badges agree")
+        print("notebooks, texts, setup cells and links agree")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class Exercise:
     praise: str = ""
     look: Callable[[Any], Any] = lambda answer: answer
 
-    def __call__(self, attempt: Callable | None) -> Verdict:
+    def __call__(self, attempt: Any) -> Verdict:
         if attempt is None or attempt is Ellipsis:
             return Verdict(None)
         if not callable(attempt):
@@ -112,7 +112,7 @@ class Question:
     mistakes: tuple[Mistake[float], ...]
     praise: str = ""
 
-    def __call__(self, attempt: float | None) -> Verdict:
+    def __call__(self, attempt: Any) -> Verdict:
         if attempt is None or attempt is Ellipsis:
             return Verdict(None)
         try:

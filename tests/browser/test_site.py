@@ -1,4 +1,7 @@
-"""The exported pages in a browser: no kernel, no other host, live widgets, typeset formulas, no dead link, nothing wider than a phone."""
+"""The exported pages in a browser: no kernel, no other host, live widgets, typeset formulas, no dead link, nothing wider than a phone.
+
+The API reference beside them, which pdoc writes: no other host, no dead link, a search that works, text that can be read.
+"""
 
 import re
 import shutil
@@ -18,6 +21,7 @@ SITE = ROOT / "build" / "site"
 WITHOUT_WIDGETS = {"05_photo_or_distribution", "99_glossary"}  # as few as can be
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 PAGES = ["index", *NOTEBOOKS]
+API = ["api/diffusion_lib", "api/diffusion_lib/schedules", "api/diffusion_lib/training/loop", "api/diffusion_lib/widgets"]
 VIEW = "application/vnd.jupyter.widget-view+json"
 
 # text, its colour and the colour behind it, for all text that is on the page
@@ -73,6 +77,8 @@ def visit(browser, address):
         page.on("requestfailed", lambda request: wrong.append(f"failed: {request.url}"))
         page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else wrong.append(f"other host: {r.url}"))
         page.goto(f"{address}{name}.html")
+        if name in API:
+            return page
         page.wait_for_function("() => MathJax.startup.promise", timeout=60_000)
         page.evaluate("() => MathJax.startup.promise")
         page.wait_for_function("n => document.querySelectorAll('.dl-widget').length >= n", arg=len(stored_widgets(name)), timeout=60_000)
@@ -134,8 +140,12 @@ def test_links_lead_somewhere(visit, address):
         ids[f"{name}.html"] = page.evaluate("() => [...document.querySelectorAll('[id]:not(mjx-container *)')].map((n) => n.id)")
         assert len(ids[f"{name}.html"]) == len(set(ids[f"{name}.html"]))
     inside = [link.removeprefix(address).partition("#") for link in links if link.startswith(address)]
-    assert {page for page, _, _ in inside} == set(ids)
-    assert [(page, anchor) for page, _, anchor in inside if anchor and not {anchor, unquote(anchor)} & set(ids[page])] == []
+    api = {page for page, _, _ in inside if page.startswith("api/")}
+    assert api == {"api/diffusion_lib.html"}
+    assert {page for page, _, _ in inside} - api == set(ids)
+    assert [
+        (page, anchor) for page, _, anchor in inside if anchor and page not in api and not {anchor, unquote(anchor)} & set(ids[page])
+    ] == []
     assert [link for link in links if not link.startswith((address, "https://"))] == []
 
 
@@ -175,3 +185,41 @@ def test_nothing_is_wider_than_a_phone(visit, name):
     page.wait_for_timeout(500)
     assert page.evaluate(WIDE) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_links_of_the_api_reference_lead_to_pages(address):
+    pages = sorted((SITE / "api").rglob("*.html"))
+    assert len(pages) > 25
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert str(ROOT) not in text
+        text = re.sub(r"(?s)(<script\b[^>]*>).*?</script>", r"\1", text)
+        for link in re.findall(r'<(?:a|link|script|img)\b[^>]* (?:href|src)="([^"]+)"', text):
+            file = link.partition("#")[0]
+            if file.startswith(("https://pdoc.dev", "data:")) or not file:
+                continue
+            assert (path.parent / file).is_file(), f"{path.relative_to(SITE)}: {link}"
+
+
+@pytest.mark.parametrize("name", API)
+def test_the_api_reference_can_be_read_in_both_colour_schemes(visit, name):
+    page = visit(name)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        page.wait_for_timeout(500)  # its buttons change colour slowly
+        found = page.evaluate(COLOURS)
+        assert len(found) > 20
+        assert [(text, colour, behind) for text, colour, behind in found if contrast(colour, behind) < 4.5] == []
+
+
+def test_the_api_reference_is_searched_without_another_host(visit):
+    page = visit("api/diffusion_lib")
+    assert page.locator("section#train").count() == 1
+    page.locator("input[type=search]").fill("ddim_steps")
+    page.locator(".search-result").first.wait_for(timeout=20_000)
+    assert "ddim_steps" in page.locator(".search-result").first.inner_text()
+
+
+def test_the_answers_of_the_exercises_are_not_in_the_api_reference(address):
+    assert (SITE / "api" / "diffusion_lib" / "exercises.html").is_file()
+    assert not (SITE / "api" / "diffusion_lib" / "exercises").exists()

@@ -38,12 +38,17 @@ def test_rejects_unknown_results_and_suggests_the_nearest():
         load_results("sampler_qualty")
 
 
-def test_readme_shows_the_results_that_ship():
-    text = report.README.read_text(encoding="utf-8")
-    assert report.filled_in(text) == text, "run python benchmarks/report.py"
-    assert report.filled_in(text.replace("| diffusers |", "| diffuser |")) == text, "a table that is not the results' is replaced"
-    with pytest.raises(ValueError, match=r"README.md: expected '<!-- throughput -->' once"):
-        report.filled_in(text.replace("<!-- throughput -->", ""))
+@pytest.mark.parametrize("file", report.FILES)
+def test_readme_and_docs_show_the_results_that_ship(file):
+    text = (report.ROOT / file).read_text(encoding="utf-8")
+    assert report.filled_in(file, text) == text, "run python benchmarks/report.py"
+    for name in report.FILES[file]:
+        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        before, old, after = text.partition(begin)[0], text.partition(begin)[2].partition(end)[0], text.partition(end)[2]
+        assert len(old) > 100
+        assert report.filled_in(file, f"{before}{begin}\nold numbers\n{end}{after}") == text
+        with pytest.raises(ValueError, match=f"{file}: expected '{begin}' once"):
+            report.filled_in(file, text.replace(begin, ""))
 
 
 def test_throughput_table_rejects_rows_it_would_hide():
@@ -63,4 +68,4 @@ def test_plot_is_of_the_results_that_ship(tmp_path):
 def test_default_network_is_several_times_faster_than_its_peers():
     for row in load_results("throughput")["rows"]:
         if row["network"] != "diffusion_lib":
-            assert row["times_slower_than_ours"] >= 8, "what the README claims"
+            assert row["times_slower_than_ours"] >= 8, "what docs/quality.md claims"

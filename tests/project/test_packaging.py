@@ -31,9 +31,9 @@ PINS = {
 }
 
 
-def load_tool(root):
-    """tools/notebooks.py of a copy of the project."""
-    spec = importlib.util.spec_from_file_location(f"notebooks_of_{root.name}", root / "tools" / "notebooks.py")
+def load_address(root):
+    """tools/address.py of the project, or of a copy of it."""
+    spec = importlib.util.spec_from_file_location(f"address_of_{root.name}", root / "tools" / "address.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -112,8 +112,6 @@ def test_licence_is_mit_in_name_and_text():
 
 
 def test_metadata_is_complete():
-    assert {"Repository", "Issues"} <= PROJECT["urls"].keys()
-    assert all(url.startswith(PROJECT["urls"]["Repository"]) for url in PROJECT["urls"].values())
     assert any(c.startswith("Intended Audience :: Education") for c in PROJECT["classifiers"])
     assert any(c.startswith("Development Status ::") for c in PROJECT["classifiers"])
     assert PROJECT["description"]
@@ -126,7 +124,7 @@ def test_files_that_are_no_code_are_packaged():
     packaged = {path for pattern in patterns for path in (ROOT / "diffusion_lib").glob(pattern) if path.is_file()}
     others = {p for p in (ROOT / "diffusion_lib").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
     assert others == packaged
-    assert {path.suffix for path in packaged} == {".js", ".css", ".json", ".safetensors"}
+    assert {path.suffix for path in packaged} == {".js", ".css", ".json", ".safetensors", ".typed"}
 
 
 def test_every_public_name_is_there():
@@ -142,74 +140,114 @@ def test_every_public_name_is_there():
 
 
 def published(root):
-    """The files that may hold the address."""
-    patterns = (
-        "*.md",
-        "*.toml",
-        "*.yml",
-        "*.cff",
-        "Makefile",
-        "notebooks/**/*.md",
-        "notebooks/*.ipynb",
-        "diffusion_lib/**/*.py",
-        "tools/*.py",
-    )
-    return [path for pattern in patterns for path in root.glob(pattern)]
+    """The text of each file that may name an address."""
+    patterns = ["*.md", "*.toml", "*.yml", "*.cff", "Makefile", "docs/*.md", "notebooks/text/*.md", "notebooks/*.ipynb"]
+    patterns += [".github/**/*.*", "diffusion_lib/**/*.py", "site/*.*"]
+    return {path: path.read_text(encoding="utf-8") for pattern in patterns for path in root.glob(pattern)}
 
 
 def addresses(root, owner_name):
     """Every mention of OWNER/NAME in the project, as (file, whole address)."""
     found = []
-    for path in published(root):
-        text = path.read_text(encoding="utf-8")
+    for path, text in published(root).items():
         for match in re.finditer(re.escape(owner_name) + r"(?:\.git)?(?![\w-])", text):
-            before = text[
-                max(0, match.start() - 80) : match.start()
-            ]  # a search in all of it would never end: stored pictures are long words
+            # a search in all of it would never end: stored pictures are long words
+            before = text[max(0, match.start() - 80) : match.start()]
             found.append((path, re.search(r"[\w./:+-]*$", before)[0] + match[0]))
     return found
 
 
-def test_the_repository_has_one_address():
-    tool = load_tool(ROOT)
-    address = tool.repository()
-    assert re.fullmatch(tool.GITHUB, address)
-    colab = address.replace("https://github.com/", "https://colab.research.google.com/github/")
-    found = addresses(ROOT, address.removeprefix("https://github.com/"))
-    assert found
-    assert {text.removeprefix("git+") for _, text in found} <= {address, colab}
-    assert f"git+{address}" in tool.setup_cell()
-    for path in tool.texts([]):
+@pytest.fixture
+def copy(tmp_path):
+    """The files that may name the address, and the tools."""
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "notebooks", root / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    shutil.copytree(ROOT / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "CITATION.cff"):
+        shutil.copy(ROOT / name, root / name)
+    return root
+
+
+def run_tool(root, *command):
+    return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_all_files_have_the_address_that_is_set():
+    assert load_address(ROOT).disagreements() == []
+
+
+def test_nothing_names_an_address_before_one_is_set(copy):
+    address = load_address(copy)
+    for path, content in address.everywhere(copy, None).items():
+        path.write_text(content, encoding="utf-8")
+    assert address.repository() is None
+    assert address.disagreements(copy) == []
+    for path, text in published(copy).items():
+        assert "git+http" not in text, path
+        assert "https://colab.research.google.com" not in text, path
+        assert "Open in Colab" not in text, path
+    assert tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"] == {}
+
+
+def test_the_repository_can_move(copy):
+    address = load_address(copy)
+    problems = run_tool(copy, "tools/notebooks.py", "check").stderr
+    old = None
+    # the second name is a part of the third
+    for new in ("https://github.com/owner/name", "https://github.com/new-owner.x/name", "https://github.com/new-owner.x/name-2"):
+        done = run_tool(copy, "tools/notebooks.py", "set-repository", new)
+        assert done.returncode == 0, done.stderr
+        assert address.repository() == new
+        assert old is None or addresses(copy, old.removeprefix("https://github.com/")) == []
+        assert run_tool(copy, "tools/notebooks.py", "check").stderr == problems  # all else as well as it was
+        names = addresses(copy, new.removeprefix("https://github.com/"))
+        colab = new.replace("https://github.com/", "https://colab.research.google.com/github/")
+        assert {text for _, text in names} == {new, f"git+{new}", colab}
+        assert {path.name for path, _ in names} == {path.name for path in address.everywhere(copy, new)}
+        urls = tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
+        assert {"Repository", "Issues"} <= urls.keys()
+        assert all(url.startswith(new) for url in urls.values())
+        old = new
+
+    for path in (copy / "notebooks" / "text").glob("*.md"):
         text = path.read_text(encoding="utf-8")
-        assert tool.badge(path.stem) in text
-        assert tool.setup_cell() in text
-
-
-def test_the_repository_can_move(tmp_path):
-    copy = tmp_path / "project"
-    shutil.copytree(ROOT / "notebooks", copy / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
-    (copy / "tools").mkdir()
-    for name in ("pyproject.toml", "README.md", "tools/notebooks.py"):
-        shutil.copy(ROOT / name, copy / name)
-    before = load_tool(copy)
-    old, problems = before.repository(), before.check()
-
-    new = "https://github.com/new-owner.x/" + old.rpartition("/")[2] + "-2"  # the old name is a part of the new one
-    line = [sys.executable, "tools/notebooks.py", "set-repository", new]
-    done = subprocess.run(line, cwd=copy, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-
-    tool = load_tool(copy)
-    assert tool.repository() == new
-    assert addresses(copy, old.removeprefix("https://github.com/")) == []
-    # setup cells and badges agree, and all else as well as it did
-    problems_now = tool.check()
-    assert [p.replace(new.removeprefix("https://github.com/"), old.removeprefix("https://github.com/")) for p in problems_now] == problems
-    assert not [p for p in problems_now if "setup cell" in p or "first cell has no badge" in p]
-    moved = tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"]
-    assert moved == {name: url.replace(old, new) for name, url in PROJECT["urls"].items()}
+        assert address.setup_cell(new) in text
+        assert (
+            text.count(
+                f"[Open in Colab](https://colab.research.google.com/github/new-owner.x/name-2/blob/main/notebooks/{path.stem}.ipynb)"
+            )
+            == 1
+        )
+        readme = (copy / "README.md").read_text(encoding="utf-8")
+        assert f"[page](https://new-owner.x.github.io/name-2/{path.stem}.html)" in readme
+    assert yaml.safe_load((copy / "CITATION.cff").read_text(encoding="utf-8"))["repository-code"] == new
+    # and back: not a letter is lost
+    for path, content in address.everywhere(copy, address.repository(ROOT)).items():
+        assert content == (ROOT / path.relative_to(copy)).read_text(encoding="utf-8"), path
 
     for bad in ("github.com/a/b", "https://github.com/a", f"{new}.git", "https://example.org/a/b", f"{new}/tree/main"):
         with pytest.raises(SystemExit, match=r"is no repository address; expected https://github.com/OWNER/NAME"):
-            tool.set_repository(bad)
-    assert tool.repository() == new
+            address.set_repository(bad)
+    assert address.repository() == new
+
+
+def test_a_changed_setup_cell_is_noticed_and_restored(copy):
+    path = copy / "notebooks" / "text" / "00_start_here.md"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("import diffusion_lib as dl\n```", "import os\n    import diffusion_lib as dl\n```", 1), encoding="utf-8")
+    address = load_address(copy)
+    (problem,) = address.disagreements(copy)
+    assert problem.startswith("notebooks/text/00_start_here.md: its links")
+    assert run_tool(copy, "tools/notebooks.py", "set-repository").returncode == 0
+    assert path.read_text(encoding="utf-8") == text
+    path.write_text(text.replace("import diffusion_lib as dl", "import diffusion_lib"), encoding="utf-8")
+    assert address.disagreements(copy) == ["00_start_here: the first code cell is no setup cell; expected that of tools/address.py"]
+
+
+def test_ci_stops_in_a_repository_of_another_address(copy):
+    here = "https://github.com/owner/name"
+    stopped = run_tool(copy, "tools/address.py", here)
+    assert stopped.returncode == 1
+    assert stopped.stderr.rstrip().endswith(f"Run: python tools/notebooks.py set-repository {here}")
+    assert run_tool(copy, "tools/notebooks.py", "set-repository", here).returncode == 0
+    assert run_tool(copy, "tools/address.py", here).returncode == 0
