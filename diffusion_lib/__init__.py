@@ -1,8 +1,10 @@
 """Image diffusion models, small enough to read in one evening: the library behind the notebooks.
 
+```python
 import diffusion_lib as dl
 
 images = dl.sample(dl.load_pretrained("glyphs"), 16)
+```
 """
 
 from importlib import import_module
