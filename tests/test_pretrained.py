@@ -7,13 +7,11 @@ import os
 import re
 import stat
 import struct
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 import torch
-from helpers import SHARED, noise, serve, tiny_denoiser
+from helpers import SHARED, TESTS, noise, serve, start, tiny_denoiser
 from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
@@ -276,20 +274,6 @@ def test_what_is_not_there_is_named(tmp_path, saved):
 
 # ----------------------------------------------------------------------------------------------------------------------- the hub
 
-CHILD = """
-import sys, torch
-import diffusion_lib as dl
-
-denoiser = dl.Denoiser.from_pretrained("someone/glyph-model")
-with torch.no_grad():
-    torch.save((denoiser.schedule.alpha_bar, denoiser(torch.ones(2, 1, 8, 8), 5).x0), sys.argv[1])
-for missing in ("someone/other-model", "not a/valid id"):
-    try:
-        dl.Denoiser.from_pretrained(missing)
-    except FileNotFoundError as error:
-        print(error)
-"""
-
 
 def hub_of(files):
     """A web server's handler that answers like the Hugging Face hub for one repository."""
@@ -325,8 +309,7 @@ def from_hub(address, tmp_path, offline="0"):
     settings = dict(
         HF_ENDPOINT=address, HF_HOME=str(tmp_path / "home"), HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE=offline, no_proxy="127.0.0.1"
     )
-    line = [sys.executable, "-c", CHILD, str(tmp_path / "answer.pt")]
-    return subprocess.run(line, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False)
+    return start(TESTS / "programs" / "from_hub.py", tmp_path / "answer.pt", **settings)
 
 
 def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):

@@ -3,8 +3,6 @@
 import copy
 import os
 import re
-import subprocess
-import sys
 import zipfile
 from collections import OrderedDict, namedtuple
 from dataclasses import replace
@@ -13,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
+from helpers import CONFIG, run, start, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
 from diffusion_lib import files
 from diffusion_lib.training import checkpoints
+
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -170,25 +170,9 @@ def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset
     assert {p.name for p in tmp_path.iterdir()} == names
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from helpers import CONFIG, tiny_dataset, tiny_denoiser
-import diffusion_lib as dl
-
-folder = Path(sys.argv[1])
-steps = dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, folder)
-for step in steps:
-    if step.step == 3:  # from here on, no file may become larger than half a checkpoint
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        half = (folder / "step-00000003.pt").stat().st_size // 2
-        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
-"""
-
-
 def test_a_full_disk_is_told_and_costs_no_checkpoint(tmp_path):
     pytest.importorskip("resource", reason="this system cannot limit the size of a file")
-    done = child(FULL_DISK, tmp_path)
+    done = start(PROGRAMS / "full_disk.py", tmp_path)
     assert done.returncode == 1
     assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected room for it on the disk", done.stderr)
     assert "step-00000003.pt is still there: the same call goes on from it" in done.stderr
@@ -262,40 +246,8 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path, mon
     assert (tmp_path / "other").read_bytes() == b"keep"
 
 
-CTRL_C = """
-import io, os, signal, sys, threading
-from pathlib import Path
-from helpers import CONFIG, tiny_dataset, tiny_denoiser
-import diffusion_lib as dl
-import torch
-
-save = torch.save
-
-
-def interrupted(content, file):
-    if content["step"] == 6:
-        threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        for _ in range(200):
-            save(content, io.BytesIO())
-    save(content, file)
-
-
-torch.save = interrupted
-try:
-    list(dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, Path(sys.argv[1])))
-except KeyboardInterrupt:
-    print("stopped")
-"""
-
-
-def child(code, *arguments):
-    line = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1]))
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
 def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c(tmp_path):
-    done = child(CTRL_C, tmp_path)
+    done = start(PROGRAMS / "ctrl_c.py", tmp_path)
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
 

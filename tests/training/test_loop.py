@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
+from helpers import CONFIG, broken, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
 
 import diffusion_lib as dl
 from diffusion_lib.training import checkpoints
@@ -321,24 +321,6 @@ def test_the_average_takes_over_running_statistics():
 
 
 # ------------------------------------------------------------------------------------------------- numbers that are not finite
-
-
-class Broken(dl.Denoiser):
-    """Its loss is `value` in the calls whose numbers are in `bad`, 1 the first."""
-
-    calls, bad, value = 0, (), math.nan
-
-    def loss(self, *args, **kwargs):
-        self.calls += 1
-        loss = super().loss(*args, **kwargs)
-        return loss * self.value if self.calls in self.bad else loss
-
-
-def broken(bad, value=math.nan):
-    tiny = tiny_denoiser()
-    denoiser = Broken(tiny.network, tiny.schedule, "eps", tiny.image_shape)
-    denoiser.bad, denoiser.value = bad, value
-    return denoiser
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
