@@ -46,9 +46,9 @@ def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
 
 def test_cond_drop_prob_untells_its_part_of_the_labels():
     labels = torch.arange(10_000) % 3
-    told = drop_labels(labels, 0.2, torch.Generator().manual_seed(0))
-    assert ((told == labels) | (told == -1)).all()
-    assert (told == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
+    kept = drop_labels(labels, 0.2, torch.Generator().manual_seed(0))
+    assert ((kept == labels) | (kept == -1)).all()
+    assert (kept == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
     assert torch.equal(drop_labels(labels, 0.0, torch.Generator()), labels)
     assert torch.equal(labels, torch.arange(10_000) % 3)
 

@@ -1,4 +1,4 @@
-"""Several processes do what one does: the same gradients, weights and samples, resumed on another number, and refused where it cannot be.
+"""Several processes do what one does: the same gradients, weights and samples, also resumed on another number of processes.
 
 Real processes, started as a reader would start them, which talk through gloo.
 """
@@ -60,6 +60,12 @@ def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name
     torch.testing.assert_close(found[0][name]["ema"], step.ema.state_dict(), rtol=1e-3, atol=1e-4)
 
 
+def test_accumulated_gradients_are_averaged_over_the_processes_once_a_step(two):
+    for found in two[0]:
+        plain, accumulated = found["messages"]
+        assert accumulated == plain > 0
+
+
 def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
     found, folder = two
     taken, step = whole_run()
@@ -101,14 +107,14 @@ def test_a_checkpoint_that_cannot_be_written_stops_both_processes(two):
     assert second["not written"] == "in the first process: no room"
 
 
-def test_processes_that_see_other_checkpoints_are_refused(two):
+def test_rejects_processes_that_see_different_checkpoints(two):
     for found in two[0]:
         assert found["not together"].startswith("the processes would go on after steps [10, 0]; expected the same for all: ")
 
 
 @pytest.fixture(scope="module")
 def sharded(tmp_path_factory):
-    """What two processes found between which the weights were spread."""
+    """What two processes found between which the weights were sharded."""
     folder = tmp_path_factory.mktemp("sharded")
     whole_run(folder / "resumed", steps=5)
     launch(TORCHRUN, PROGRAMS / "sharded.py", folder)
@@ -116,7 +122,7 @@ def sharded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated", "resumed", "loaded"])
-def test_spread_weights_become_those_of_one_process(sharded, name):
+def test_sharded_weights_become_those_of_one_process(sharded, name):
     (first, second), folder = sharded
     taken, step = whole_run()
     for found in (first, second):
@@ -131,7 +137,7 @@ def test_spread_weights_become_those_of_one_process(sharded, name):
     torch.testing.assert_close(again, taken[5:], rtol=1e-5, atol=1e-6)
 
 
-def test_spread_weights_draw_the_same_samples_and_split_none(sharded):
+def test_processes_with_sharded_weights_draw_the_same_samples_and_share_none(sharded):
     (first, second), _ = sharded
     ema = tiny_denoiser()
     ema.load_state_dict(first["loaded"]["ema"])
@@ -141,7 +147,7 @@ def test_spread_weights_draw_the_same_samples_and_split_none(sharded):
         assert "expected a denoiser with whole weights" in found["refused"]["sample"]
 
 
-def test_spread_weights_are_neither_trained_anew_nor_saved(sharded):
+def test_sharded_weights_are_neither_trained_anew_nor_saved(sharded):
     (first, second), folder = sharded
     for found in (first, second):
         assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
@@ -179,7 +185,7 @@ def test_the_command_is_the_same_under_every_launcher(tmp_path):
         torch.testing.assert_close(model, dl.Denoiser.from_pretrained(tmp_path / "one").state_dict(), rtol=1e-3, atol=1e-4)
 
 
-def test_a_launcher_that_starts_fewer_processes_than_it_was_asked_for_is_told_on(tmp_path):
+def test_warns_if_the_launcher_starts_too_few_processes(tmp_path):
     launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
     child = launch([*launcher, "-m", "diffusion_lib.training", *COMMAND.split(), "--out"], tmp_path)
     assert child.stdout.startswith("1 process on cpu, mixed precision: no\n")
@@ -187,7 +193,7 @@ def test_a_launcher_that_starts_fewer_processes_than_it_was_asked_for_is_told_on
     assert "For several, use torchrun" in child.stderr
 
 
-def test_the_command_computes_as_accelerate_is_told(tmp_path):
+def test_the_command_computes_in_the_precision_that_accelerate_is_set_to(tmp_path):
     train = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"]
     launch(train, tmp_path / "one", "--precision", "bfloat16")
     child = launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")

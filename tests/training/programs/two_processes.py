@@ -23,6 +23,17 @@ def threads():
     return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
 
 
+def messages(parts):
+    """How many gradients and losses this process averages with the other one's in one step."""
+    accelerator.gradient_accumulation_steps = parts
+    steps = dl.train(tiny_denoiser(), tiny_dataset(), SEVERAL, accelerator=accelerator)
+    next(steps)  # in the first steps, torch's data parallelism still arranges itself
+    next(steps)
+    with torch.profiler.profile() as profile:
+        next(steps)
+    return sum("all_reduce" in event.name for event in profile.events())
+
+
 def no_room(directory, content, seen):
     raise OSError("no room")
 
@@ -38,6 +49,8 @@ for name, parts in dict(plain=1, accumulated=5, resumed=1).items():
     found[name] = dict(taken=taken, ema=step.ema.state_dict(), denoiser=denoiser.state_dict())
 found["samples"] = sample_over_processes(step.ema, 5, accelerator, steps=3, y=[0, 1, 2, 0, 1], batch_size=2)
 found["one sample"] = sample_over_processes(step.ema, 1, accelerator, steps=3)  # the other process has nothing to do
+
+found["messages"] = [messages(parts) for parts in (1, 5)]
 
 checkpoints.write = no_room
 try:
