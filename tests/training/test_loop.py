@@ -478,13 +478,14 @@ def test_rejects_weights_that_are_sharded_over_processes(dataset):
 
 @pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bfloat16"), (False, "float32")])
 def test_the_precision_is_the_fastest_of_the_device_asked_for(monkeypatch, dataset, has_bfloat16, precision):
-    # a GPU that is there as well, and would compute in float16, has no say in it
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: False)
-    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: dict(avx512_bf16=has_bfloat16), raising=False)
-    chosen = run(tiny_denoiser(), dataset, replace(CONFIG, device="cpu", precision="auto"), steps=2)[2]
-    assert chosen == run(tiny_denoiser(), dataset, replace(CONFIG, precision=precision), steps=2)[2]
-    assert chosen != run(tiny_denoiser(), dataset, replace(CONFIG, precision="float16"), steps=2)[2]
+    with monkeypatch.context() as machine:  # a GPU that is there as well, and would compute in float16, has no say in it
+        machine.setattr("torch.cuda.is_available", lambda: True)
+        machine.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: False)
+        machine.setattr("torch.cpu.get_capabilities", lambda: dict(avx512_bf16=has_bfloat16), raising=False)
+        steps = dl.train(tiny_denoiser(), dataset, replace(CONFIG, device="cpu", precision="auto"))
+    chosen = [step.loss.item() for step in steps]
+    assert chosen == run(tiny_denoiser(), dataset, replace(CONFIG, precision=precision))[2]
+    assert chosen != run(tiny_denoiser(), dataset, replace(CONFIG, precision="float16"))[2]
 
 
 def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset):
