@@ -14,9 +14,9 @@ settings.load_profile("tests")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kills", type=int, default=20, help="how often tests/test_killed.py kills the training process")
-    parser.addoption("--fuzz", type=int, default=100, help="how often each test of tests/test_hostile.py damages a file")
-    parser.addoption("--notebooks", nargs="+", default=["00", "99"], help="which notebooks tests/test_pressure.py runs")
+    parser.addoption("--kills", type=int, default=20, help="how often tests/robustness/test_killed.py kills the training process")
+    parser.addoption("--fuzz", type=int, default=100, help="how often each test of tests/robustness/test_hostile.py damages a file")
+    parser.addoption("--notebooks", nargs="+", default=["00", "99"], help="which notebooks tests/notebooks/test_pressure.py runs")
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_rejects_processes_that_would_each_train_alone(monkeypatch):
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
     monkeypatch.delenv("WORLD_SIZE")
-    processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as anyone has said
+    processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as the environment says
 
 
 def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
