@@ -20,44 +20,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-WATCH = """
-def _watch_the_next_cell(stop_at):
-    import signal, sys
-    shell, calls = get_ipython(), 0
-
-    def in_the_cells_own_code(frame):
-        while frame is not None:
-            name = frame.f_code.co_filename
-            if "ipykernel_" in name:  # the file that a cell is said to stand in
-                return True
-            if any(f"/{part}/" in name for part in ("ipykernel", "IPython", "zmq", "jupyter_client", "comm")):
-                return False
-            frame = frame.f_back
-        return False
-
-    def profile(frame, event, argument):
-        nonlocal calls
-        calls += event == "call"
-        if stop_at is not None and calls >= stop_at and in_the_cells_own_code(frame):
-            sys.setprofile(None)
-            shell.was_interrupted = True
-            signal.raise_signal(signal.SIGINT)
-
-    def start(info):
-        shell.events.unregister("pre_run_cell", start)
-        shell.events.register("post_run_cell", stop)
-        shell.was_interrupted = False
-        sys.setprofile(profile)
-
-    def stop(result):
-        sys.setprofile(None)
-        shell.events.unregister("post_run_cell", stop)
-        shell.calls = calls
-
-    shell.events.register("pre_run_cell", start)
-
-_watch_the_next_cell({stop_at})
-"""
+WATCH = (Path(__file__).parent / "programs" / "watch.py").read_text(encoding="utf-8")  # to be run in the kernel
 RESIDENT = "int(next(x for x in open('/proc/self/status') if x.startswith('VmRSS')).split()[1]) // 1024"  # MB
 LEFT_BY_JUPYTER = {".ipython", ".cache", ".config", ".local"}  # in a home that has never seen them
 
@@ -86,13 +49,13 @@ class Pressed:
 
     async def count(self, index):
         """Runs a cell and counts the calls that it makes."""
-        await self.run_besides(WATCH.format(stop_at=None))
+        await self.run_besides(f"{WATCH}\n_watch_the_next_cell()")
         await self.run(index)
         self.calls[index] = int(await self.run_besides("print(get_ipython().calls)"))
 
     async def interrupt(self, index):
         """Stops a cell in the middle of its work."""
-        await self.run_besides(WATCH.format(stop_at=self.calls[index] // 2))
+        await self.run_besides(f"{WATCH}\n_watch_the_next_cell({self.calls[index] // 2})")
         try:
             await self.run(index)
         except CellExecutionError as error:
