@@ -13,10 +13,15 @@ from diffusion_lib.unet import UNet
 NETWORKS: dict[str, type[nn.Module]] = {"UNet": UNet}
 
 
+def kind_of(network: nn.Module) -> str | None:
+    """The network's name in `NETWORKS`, None if it has none."""
+    own = next(each for each in type(network).__mro__ if not each.__module__.startswith("torch."))  # torch's FSDP makes a subclass of it
+    return next((kind for kind, known in NETWORKS.items() if known is own), None)
+
+
 def config_of(network: Any) -> dict:
     """The network's kind and config. Raises `ValueError` for a network of another kind."""
-    # sharding makes a subclass of the network's own class
-    kind = next((kind for kind, known in NETWORKS.items() if known in (type(network), *type(network).__bases__)), None)
+    kind = kind_of(network)
     if kind is None:
         raise ValueError(
             f"the network is a {type(network).__name__}; expected one of {', '.join(NETWORKS)}, whose config can be stored: "

@@ -22,7 +22,7 @@ SLOW = (
     "measure/test_distances.py",
     "project/test_benchmarks.py",
     "test_pretrained.py",
-    "training/test_accelerator.py",
+    "training/test_processes.py",
     "training/test_checkpoints.py",
     "training/test_distributed.py",
 )

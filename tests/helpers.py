@@ -1,8 +1,12 @@
 """What several test files need: a tiny network and dataset, denoisers with known answers, and schedules written out in plain floats."""
 
 import math
+import os
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
@@ -12,10 +16,13 @@ import torch
 import diffusion_lib as dl
 from diffusion_lib.process import eps_from_x0
 
+TESTS = Path(__file__).parent
 SHARED = Path(__file__).parents[2] / "shared" / "data"  # where maintainers keep MNIST; tests that want it skip without
 
 
 CONFIG = dl.TrainConfig(steps=12, batch_size=10, warmup_steps=3, checkpoint_every=3, device="cpu", precision="float32")  # of a short run
+AUTO = replace(CONFIG, device="auto", precision="auto")
+SEVERAL = replace(AUTO, steps=10)  # of a short run in several processes
 
 
 def tiny_unet(num_classes=3, dropout=0.0, seed=0, zero=False):
@@ -44,6 +51,31 @@ def tiny_dataset(n=24, num_classes=3, seed=0):
     return dl.ImageDataset(images, labels, tuple("abc"[:num_classes]))
 
 
+def as_if_sharded(denoiser):
+    """The denoiser with weights that look as those do of which each process holds a part; `training/programs/sharded.py` has real ones."""
+    for parameter in denoiser.parameters():
+        parameter.full_tensor = parameter.detach
+    return denoiser
+
+
+class Broken(dl.Denoiser):
+    """Its loss is `value` in the calls whose numbers are in `bad`, 1 the first."""
+
+    calls, bad, value = 0, (), math.nan
+
+    def loss(self, *args, **kwargs):
+        self.calls += 1
+        loss = super().loss(*args, **kwargs)
+        return loss * self.value if self.calls in self.bad else loss
+
+
+def broken(bad, value=math.nan):
+    tiny = tiny_denoiser()
+    denoiser = Broken(tiny.network, tiny.schedule, "eps", tiny.image_shape)
+    denoiser.bad, denoiser.value = bad, value
+    return denoiser
+
+
 def weights(denoiser):
     return {name: value.clone() for name, value in denoiser.state_dict().items()}
 
@@ -52,6 +84,17 @@ def run(denoiser, dataset, config=CONFIG, directory=None, steps=None):
     """Trains, `steps` of the config's steps if given; the denoiser's and the average's weights after each step, and the losses."""
     taken = [(weights(s.denoiser), weights(s.ema), s.loss.item()) for s in islice(dl.train(denoiser, dataset, config, directory), steps)]
     return [list(column) for column in zip(*taken, strict=True)]
+
+
+def start(*line, cwd=None, **settings):
+    """Runs a Python program in a process of its own, which can import `helpers`, and returns what it printed and its exit status.
+
+    line: what comes after `python`; settings: environment variables. The time limit only keeps a program that hangs from hanging us.
+    """
+    path = os.pathsep.join([str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | dict(PYTHONPATH=path, PYTHONIOENCODING="utf-8") | settings
+    command = [sys.executable, *map(str, line)]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=600, check=False)
 
 
 def noise(*shape, seed=0, dtype=torch.float64):

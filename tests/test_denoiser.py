@@ -1,4 +1,4 @@
-"""The denoisers: the trained kind with a network that knows the answer, the ideal one against brute force, guidance."""
+"""The denoisers: the trained kind with a network that gives the right answer, the ideal one against brute force, guidance."""
 
 import math
 
@@ -29,12 +29,12 @@ class Fixed(nn.Module):
 
 
 def truth(prediction, t):
-    return {"eps": EPS, "x0": X0, "v": dl.v_from(SCHEDULE, X0, EPS, t)}[prediction]
+    return {"eps": EPS, "x0": X0, "v": dl.v_from(SCHEDULE, X0, EPS, t), "flow": EPS - X0}[prediction]
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 @pytest.mark.parametrize("t", [1, 11, 20, TIMES])
-def test_a_network_that_knows_gives_the_true_image_and_noise(prediction, t):
+def test_a_network_that_is_right_gives_the_true_image_and_noise(prediction, t):
     denoiser = dl.Denoiser(Fixed(truth(prediction, t)), SCHEDULE, prediction)
     xt = dl.q_sample(SCHEDULE, X0, t, EPS)
     x0, eps, _ = denoiser(xt, t)
@@ -45,7 +45,7 @@ def test_a_network_that_knows_gives_the_true_image_and_noise(prediction, t):
     assert torch.equal(asked_t, torch.as_tensor(t).expand(4))
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 def test_x0_and_eps_make_up_xt_also_where_the_network_errs(prediction):
     denoiser = tiny_denoiser(prediction).double().eval()
     xt = noise(3, 1, 8, 8)
@@ -55,7 +55,7 @@ def test_x0_and_eps_make_up_xt_also_where_the_network_errs(prediction):
     torch.testing.assert_close(dl.q_sample(denoiser.schedule, x0, t, eps), xt, **EXACT)
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 def test_loss_is_the_squared_error_of_each_image(prediction):
     answer = noise(1, *SHAPE[1:], seed=5)
     denoiser = dl.Denoiser(Fixed(answer), SCHEDULE, prediction)
@@ -69,7 +69,7 @@ def test_loss_is_the_squared_error_of_each_image(prediction):
 
 
 def test_a_perfect_network_has_no_loss():
-    for prediction in ("eps", "x0", "v"):
+    for prediction in ("eps", "x0", "v", "flow"):
         denoiser = dl.Denoiser(Fixed(truth(prediction, TIMES)), SCHEDULE, prediction)
         assert denoiser.loss(X0, t=TIMES, eps=EPS).abs().max() < 1e-20
 
@@ -86,7 +86,7 @@ def test_training_draws_every_timestep_of_1_to_T_equally_often():
     assert (counts[1:] - 1000).abs().max() < 140
 
 
-def test_the_timestep_told_is_the_noise_level_made():
+def test_the_network_is_given_the_timestep_of_the_noise_level():
     # off by one between the two is invisible in a loss curve
     schedule = dl.linear_schedule(5)
     network = Fixed(torch.zeros(1, 1, 1, 1))
@@ -108,7 +108,7 @@ def test_loss_draws_from_its_generator_alone():
     assert not torch.equal(first, draw(1))
 
 
-def test_loss_tells_the_network_the_class():
+def test_loss_gives_the_network_the_class():
     network = Fixed(torch.zeros(1, 1, 1, 1))
     network.num_classes = 3
     y = torch.tensor([2, 0, -1, 1])
@@ -167,6 +167,28 @@ def test_an_unknown_prediction_is_named():
         dl.Denoiser(tiny_unet(), SCHEDULE, "epsilon")
 
 
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
+def test_rejects_a_network_that_answers_with_another_shape(prediction):
+    """Two numbers for each value of a grey image would be compared with one, and the loss would fall all the same."""
+    network, x = dl.UNet(in_channels=1, base_channels=8, out_channels=2), noise(3, 1, 8, 8, dtype=torch.float32)
+    denoiser = dl.Denoiser(network, SCHEDULE, prediction)
+    message = rf"^the network answers with shape \(3, 2, 8, 8\); expected \(3, 1, 8, 8\), as it was given: .*'{prediction}'"
+    for ask in (lambda: denoiser(x, 5), lambda: denoiser.loss(x)):
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+def test_rejects_eps_on_a_path_that_ends_without_any_image():
+    for schedule in (dl.Schedule.from_alpha_bar([1, 0.5, 0], "mine"), dl.Schedule([1, 0.5, 0], [0, 0.5, 1], "mine")):
+        message = r"^prediction='eps' with the schedule 'mine', whose signal\[T\] is 0; expected 'v', 'x0' or 'flow': xT = noise eps holds"
+        with pytest.raises(ValueError, match=message):
+            dl.Denoiser(tiny_unet(), schedule, "eps")
+        for prediction in ("v", "x0", "flow"):
+            x0, eps, _ = dl.Denoiser(tiny_unet(), schedule, prediction)(noise(1, 1, 8, 8, dtype=torch.float32), 2)
+            assert x0.isfinite().all()
+            assert eps.isfinite().all()
+
+
 # ---------------------------------------------------------------------------------------------------------------- IdealDenoiser
 
 
@@ -200,7 +222,7 @@ def test_ideal_denoiser_takes_a_t_for_each_image():
         torch.testing.assert_close(together.x0[i], ideal(EPS[i : i + 1], t).x0[0], **EXACT)
 
 
-def test_ideal_denoiser_of_one_image_always_says_that_image():
+def test_ideal_denoiser_of_one_image_always_predicts_that_image():
     for t in (1, 10, 20):
         assert torch.equal(dl.IdealDenoiser(X0[:1], SCHEDULE)(EPS, t).x0, X0[:1].expand(4, -1, -1, -1))
 
@@ -216,7 +238,7 @@ def test_ideal_denoiser_is_the_best_there_is():
     assert all(error(best) < error(other) for other in (0.9 * best, 1.1 * best, ideal(xt, 11).x0, ideal(xt, 13).x0, best + 0.1))
 
 
-def test_ideal_denoiser_with_a_class_knows_the_images_of_that_class_only():
+def test_ideal_denoiser_with_a_class_averages_over_the_images_of_that_class_only():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, SCHEDULE)
     xt = noise(4, 1, 8, 8, dtype=torch.float32)
@@ -228,7 +250,7 @@ def test_ideal_denoiser_with_a_class_knows_the_images_of_that_class_only():
     torch.testing.assert_close(x0[3], ideal(xt[3:], 15).x0[0], rtol=0, atol=1e-6)
 
 
-def test_ideal_denoiser_refuses_what_it_cannot_answer():
+def test_ideal_denoiser_rejects_what_it_cannot_answer():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, SCHEDULE)
     x = noise(2, 1, 8, 8, dtype=torch.float32)
@@ -256,13 +278,13 @@ def test_ideal_denoiser_refuses_what_it_cannot_answer():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
-def test_guidance_moves_from_the_untold_towards_the_told_answer(scale):
+def test_guidance_moves_from_the_unconditional_towards_the_conditional_prediction(scale):
     ideal = dl.IdealDenoiser(tiny_dataset(), SCHEDULE)
     xt, y = noise(3, 1, 8, 8), torch.tensor([0, 1, 2])
-    told, untold = ideal(xt, 18, y), ideal(xt, 18)
+    conditional, unconditional = ideal(xt, 18, y), ideal(xt, 18)
     guided = dl.Guided(ideal, scale)(xt, 18, y)
-    torch.testing.assert_close(guided.eps, (1 - scale) * untold.eps + scale * told.eps, rtol=0, atol=1e-9)
-    torch.testing.assert_close(guided.x0, (1 - scale) * untold.x0 + scale * told.x0, rtol=0, atol=1e-7)
+    torch.testing.assert_close(guided.eps, (1 - scale) * unconditional.eps + scale * conditional.eps, rtol=0, atol=1e-9)
+    torch.testing.assert_close(guided.x0, (1 - scale) * unconditional.x0 + scale * conditional.x0, rtol=0, atol=1e-7)
     torch.testing.assert_close(dl.q_sample(SCHEDULE, guided.x0, 18, guided.eps), xt, **EXACT)
 
 
@@ -272,3 +294,37 @@ def test_guidance_needs_a_class_and_passes_on_what_it_wraps(denoiser):
     assert guided.image_shape == (1, 8, 8)
     with pytest.raises(ValueError, match=r"^guidance needs the class to guide to; expected y, a LongTensor of one class for each image$"):
         guided(noise(1, 1, 8, 8, dtype=torch.float32), 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("t", [1, 500, 999, 1000])
+def test_guidance_in_half_precision_is_within_rounding_of_float64(dtype, scale, t):
+    """At t = T the cosine schedule leaves signal = 5e-5: an x0 computed from eps would be 20,000 times as wrong as eps is."""
+
+    class Known:
+        """Two predictions of one image, made of its noise in float64 and then rounded."""
+
+        schedule, image_shape = dl.cosine_schedule(1000), SHAPE[1:]
+
+        def __call__(self, xt, t, y=None):
+            x0 = (X0 if y is None else X0.flip(0)).to(dtype).double()
+            eps = dl.eps_from_x0(self.schedule, xt.double(), t, x0)
+            return dl.Prediction(x0.to(xt.dtype), eps.to(xt.dtype))
+
+    xt, y = dl.q_sample(Known.schedule, X0, t, EPS).to(dtype), torch.tensor([0, 1, 2, 0])
+    exact, ours = (dl.Guided(Known(), scale)(x, t, y) for x in (xt.double(), xt))
+    # four roundings of numbers that are as large as scale times the largest
+    error = 4 * (1 + scale) * torch.finfo(dtype).eps
+    for rounded, value in zip(ours[:2], exact[:2], strict=True):
+        assert rounded.dtype == dtype
+        torch.testing.assert_close(rounded.double(), value, rtol=0, atol=error * max(1, value.abs().max().item()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_guided_chain_in_half_precision_ends_where_it_does_in_float64(dtype):
+    exact, half = dl.load_pretrained("glyphs").double(), dl.load_pretrained("glyphs").to(dtype)
+    xT, y = noise(4, 1, 28, 28, dtype=torch.float32).to(dtype), torch.arange(4)
+    *_, ours = dl.ddim_steps(dl.Guided(half, 3.0), xT, steps=10, y=y)
+    *_, expected = dl.ddim_steps(dl.Guided(exact, 3.0), xT.double(), steps=10, y=y)
+    assert (ours.xt - expected.xt).square().mean().sqrt() < 0.03

@@ -38,7 +38,7 @@ def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(monkeypatch
     assert choose_precision("auto", "mps") is None
 
 
-def test_a_cpu_that_older_torch_knows_nothing_of_computes_in_float32(monkeypatch):
+def test_a_cpu_whose_instructions_older_torch_does_not_list_computes_in_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_precision("auto", "cpu") is None
 
@@ -86,7 +86,7 @@ def test_what_is_where_it_should_be_is_not_copied():
     ],
 )
 def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned_already, steps):
-    """A tensor that tells what is done with it, in the place of one on a GPU."""
+    """A tensor that records what is done with it, in the place of one on a GPU."""
     done = []
     tensor = SimpleNamespace(device=SimpleNamespace(type=here), is_pinned=lambda: pinned_already)
     for name in ("contiguous", "clone", "pin_memory"):

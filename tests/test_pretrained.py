@@ -7,13 +7,11 @@ import os
 import re
 import stat
 import struct
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 import torch
-from helpers import SHARED, noise, serve, tiny_denoiser
+from helpers import CONFIG, SHARED, TESTS, as_if_sharded, noise, run, serve, start, tiny_denoiser, weights
 from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
@@ -63,7 +61,7 @@ def test_the_files_are_as_readable_as_any_other(saved):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_full_disk_is_told_and_costs_no_model(saved, monkeypatch, file):
+def test_a_full_disk_is_named_and_costs_no_model(saved, monkeypatch, file):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
     written = []
 
@@ -125,7 +123,7 @@ def test_weights_that_could_not_be_read_back_are_not_saved(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_denoiser_that_knows_no_image_shape_can_be_saved(tmp_path):
+def test_a_denoiser_without_an_image_shape_can_be_saved(tmp_path):
     dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20)).save_pretrained(tmp_path)
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape is None
 
@@ -274,21 +272,60 @@ def test_what_is_not_there_is_named(tmp_path, saved):
             dl.Denoiser.from_pretrained(nowhere)
 
 
+@pytest.mark.parametrize("stop", [3, 8])
+def test_the_folder_of_an_unfinished_run_gives_the_average_in_its_newest_checkpoint(tmp_path, dataset, stop):
+    _, averages, _ = run(tiny_denoiser("v"), dataset, CONFIG, tmp_path / "checkpoints", steps=stop)
+    expected = averages[2 if stop == 3 else 5]  # the checkpoints are of steps 3 and 6
+    for folder in (tmp_path, tmp_path / "checkpoints", str(tmp_path)):
+        denoiser = dl.load_checkpoint(folder)
+        torch.testing.assert_close(weights(denoiser), expected, rtol=0, atol=0)
+        assert (denoiser.prediction, denoiser.image_shape, denoiser.training) == ("v", (1, 8, 8), False)
+        assert denoiser.network.config == tiny_denoiser().network.config
+        torch.testing.assert_close(denoiser.schedule.signal, dl.linear_schedule(20).signal, rtol=0, atol=0)
+
+
+def test_a_model_that_was_saved_wins_over_the_checkpoints_beside_it(tmp_path, dataset):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
+    tiny_denoiser(seed=5).save_pretrained(tmp_path)
+    torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), weights(tiny_denoiser(seed=5)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("folder", [".", "checkpoints"])
+def test_an_unfinished_run_is_no_model_and_the_error_names_the_remedy(tmp_path, dataset, folder):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
+    message = (
+        r"config\.json is not there; .*: diffusion_lib\.load_checkpoint gives the average in the newest checkpoint of a run that is not"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        dl.Denoiser.from_pretrained(tmp_path / folder)
+
+
+def test_a_folder_with_neither_model_nor_checkpoint_is_refused(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint that can be read; expected the folder of a training run"):
+        dl.load_checkpoint(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"config\.json is not there; expected a folder that save_pretrained wrote"):
+        dl.Denoiser.from_pretrained(tmp_path)
+
+
+def test_rejects_a_kind_of_network_that_is_not_known_and_names_the_nearest(saved, tmp_path, dataset):
+    config = json.loads((saved / "config.json").read_text())
+    assert config["network"]["kind"] == "UNet"
+    config["network"]["kind"] = "Unet2"
+    (saved / "config.json").write_text(json.dumps(config))
+    message = r"does not fit this package \(unknown network 'Unet2'; expected one of 'UNet'.* Did you mean 'UNet'\?"
+    with pytest.raises(ValueError, match=message):
+        dl.Denoiser.from_pretrained(saved)
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path / "run", steps=3)
+    path = tmp_path / "run" / "step-00000003.pt"
+    content = torch.load(path, weights_only=True)
+    content["run"]["network.kind"] = "Unet2"
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"step-00000003\.pt {message}"):
+        dl.load_checkpoint(tmp_path / "run")
+
+
 # ----------------------------------------------------------------------------------------------------------------------- the hub
-
-CHILD = """
-import sys, torch
-import diffusion_lib as dl
-
-denoiser = dl.Denoiser.from_pretrained("someone/glyph-model")
-with torch.no_grad():
-    torch.save((denoiser.schedule.alpha_bar, denoiser(torch.ones(2, 1, 8, 8), 5).x0), sys.argv[1])
-for missing in ("someone/other-model", "not a/valid id"):
-    try:
-        dl.Denoiser.from_pretrained(missing)
-    except FileNotFoundError as error:
-        print(error)
-"""
 
 
 def hub_of(files):
@@ -325,11 +362,10 @@ def from_hub(address, tmp_path, offline="0"):
     settings = dict(
         HF_ENDPOINT=address, HF_HOME=str(tmp_path / "home"), HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE=offline, no_proxy="127.0.0.1"
     )
-    line = [sys.executable, "-c", CHILD, str(tmp_path / "answer.pt")]
-    return subprocess.run(line, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False)
+    return start(TESTS / "programs" / "from_hub.py", tmp_path / "answer.pt", **settings)
 
 
-def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
+def test_a_model_comes_from_a_hub_and_a_missing_one_is_named(saved, tmp_path):
     Hub, asked = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
     with serve(Hub) as address:
         done = from_hub(address, tmp_path)
@@ -343,7 +379,7 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
     not_found, invalid = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
     assert "'someone/other-model' is no folder here, and config.json of a hub repository of that name could not be had" in not_found
     assert "expected a path or a public 'owner/name'" in invalid
-    # with the hub away, what was downloaded still loads (told to be offline, its library does not wait and try again)
+    # with the hub away, what was downloaded still loads (set to be offline, its library does not wait and try again)
     (tmp_path / "answer.pt").unlink()
     done = from_hub(address, tmp_path, offline="1")
     assert done.returncode == 0, done.stderr
@@ -352,7 +388,7 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_told(saved, tmp_path):
 
 
 @pytest.mark.parametrize(("how", "reason"), [("half", "peer closed connection|IncompleteRead|not enough|Consistency"), ("no HTTP", "")])
-def test_a_bad_hub_is_told_like_a_missing_one(saved, tmp_path, how, reason):
+def test_a_bad_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reason):
     Hub, _ = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
 
     class Bad(Hub):
@@ -377,7 +413,7 @@ def test_a_bad_hub_is_told_like_a_missing_one(saved, tmp_path, how, reason):
 # ------------------------------------------------------------------------------------------------------------------- the package
 
 
-def test_unknown_names_are_told_with_the_known_ones():
+def test_unknown_names_are_rejected_with_the_known_ones():
     with pytest.raises(
         ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs', 'glyphs-1', .*'mnist'.*Did you mean 'glyphs'\?"
     ):
@@ -452,12 +488,11 @@ def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
         Classifier.from_pretrained(tmp_path)
 
 
-def test_weights_that_are_sharded_over_processes_are_not_saved(monkeypatch, tmp_path):
-    monkeypatch.setattr("diffusion_lib.saving.is_sharded", lambda parameter: True)
+def test_weights_that_are_sharded_over_processes_are_not_saved(tmp_path):
     message = (
         r"^the weights are sharded over processes; expected whole ones: diffusion_lib\.load_checkpoint\(folder\) loads the average in the "
         r"newest checkpoint of the run$"
     )
     with pytest.raises(ValueError, match=message):
-        tiny_denoiser().save_pretrained(tmp_path / "model")
+        as_if_sharded(tiny_denoiser()).save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.process import randn_like
+from diffusion_lib.process import TARGETS, posterior, randn_like, solve, target_of
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 SHAPE = (5, 1, 3, 4)
 X0, EPS = noise(*SHAPE, seed=1).clamp(-1, 1), noise(*SHAPE, seed=2)
 
 schedules = st.builds(dl.make_schedule, st.sampled_from(["linear", "cosine", "sigmoid"]), st.integers(2, 200))
+# and such as do not preserve variance: a straight path, one whose noise grows without end, and one that keeps half the image
+paths = schedules | st.one_of(
+    st.builds(dl.straight_schedule, st.integers(2, 200)),
+    st.builds(lambda T: dl.Schedule(torch.ones(T + 1), torch.arange(T + 1) / 7, "exploding"), st.integers(2, 200)),
+    st.builds(lambda T: dl.Schedule(1 - torch.arange(T + 1) / (2 * T), torch.arange(T + 1) / T, "half"), st.integers(2, 200)),
+)
 
 
 def oracle_of(schedule):
@@ -56,19 +62,21 @@ def test_q_sample_draws_noise_of_the_right_standard_deviation():
     assert not torch.equal(xt, dl.q_sample(schedule, x0, 10, generator=torch.Generator().manual_seed(1)))
 
 
-@given(schedule=schedules, data=st.data())
+@given(schedule=paths, data=st.data())
 def test_posterior_is_bayes_rule(schedule, data):
     t = data.draw(st.integers(2, schedule.T))
     s = data.draw(st.integers(1, t - 1))
-    ab_t, ab_s = schedule.alpha_bar[t].item(), schedule.alpha_bar[s].item()
-    a = ab_t / ab_s
+    (signal_s, signal_t), (noise_s, noise_t) = (table[[s, t]].tolist() for table in (schedule.signal, schedule.noise))
     xt = noise(*SHAPE, seed=3)
-    # prior q(xs | x0) = N(sqrt(ab_s) x0, 1 - ab_s), likelihood q(xt | xs) = N(sqrt(a) xs, 1 - a): precisions add up
-    precision = 1 / (1 - ab_s) + a / (1 - a)
-    mean = (math.sqrt(ab_s) * X0 / (1 - ab_s) + math.sqrt(a) * xt / (1 - a)) / precision
+    # prior q(xs | x0) = N(signal_s x0, noise_s^2), likelihood q(xt | xs) = N(ratio xs, added): precisions add up
+    ratio = signal_t / signal_s
+    added = noise_t**2 - ratio**2 * noise_s**2
+    precision = 1 / noise_s**2 + ratio**2 / added
+    mean = (signal_s * X0 / noise_s**2 + ratio * xt / added) / precision
     ours = dl.q_posterior(schedule, X0, xt, t, s)
     torch.testing.assert_close(ours.mean, mean, **EXACT)
     torch.testing.assert_close(ours.variance, torch.full((1, 1, 1, 1), 1 / precision, dtype=torch.float64), **EXACT)
+    torch.testing.assert_close(posterior(schedule, X0, xt, t, s), ours, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
@@ -135,6 +143,66 @@ def test_conversions_are_inverse_to_one_another(schedule, data, seed):
     torch.testing.assert_close(dl.eps_from_v(schedule, xt, t, v), eps, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("prediction", TARGETS)
+@given(schedule=paths, data=st.data(), seed=st.integers(0, 1000))
+def test_every_target_gives_back_the_image_and_the_noise(prediction, schedule, data, seed):
+    last = schedule.T - int(prediction == "eps" and schedule.signal[-1] == 0)  # where nothing is left, eps identifies no image
+    t = torch.tensor(data.draw(st.lists(st.integers(1, last), min_size=3, max_size=3)))
+    x0, eps = noise(3, 1, 2, 2, seed=seed).clamp(-1, 1), noise(3, 1, 2, 2, seed=seed + 1)
+    target = target_of(schedule, prediction, x0, eps, t)
+    ours = solve(schedule, prediction, dl.q_sample(schedule, x0, t, eps), target, t)
+    torch.testing.assert_close(ours, (x0, eps), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("name", "T"),
+    [("linear", 1000), ("cosine", 1000), ("sigmoid", 1000), ("straight", 1000), ("cosine", 4000)],  # the last: 1 / signal is 80,000
+)
+@pytest.mark.parametrize("prediction", TARGETS)
+def test_targets_are_inverted_to_finite_numbers_in_half_precision_at_the_last_timestep(prediction, name, T, dtype):
+    schedule = dl.make_schedule(name, T)
+    if prediction == "eps" and schedule.signal[-1] == 0:
+        return  # which a Denoiser rejects
+    for t in (T, torch.tensor([1, T // 2, T - 2, T - 1, T])):
+        xt = dl.q_sample(schedule, X0.to(dtype), t, EPS.to(dtype))
+        x0, eps = solve(schedule, prediction, xt, target_of(schedule, prediction, X0.to(dtype), EPS.to(dtype), t), t)
+        assert x0.dtype == eps.dtype == dtype
+        assert x0.isfinite().all()
+        assert eps.isfinite().all()
+        if prediction != "eps":  # of which the image is 20,000 times the error
+            torch.testing.assert_close(x0.double()[-1], X0[-1], rtol=0, atol=0.05)
+
+
+def test_flow_is_the_velocity_of_the_straight_path():
+    schedule = dl.straight_schedule(50)
+    for t in (1, 25, 50):
+        flow = target_of(schedule, "flow", X0, EPS, t)
+        torch.testing.assert_close(flow, EPS - X0, **EXACT)
+        # d xt / du: the path from one timestep to the one before it
+        moved = dl.q_sample(schedule, X0, t, EPS) - dl.q_sample(schedule, X0, t - 1, EPS)
+        torch.testing.assert_close(50 * moved, flow, **EXACT)
+        xt, u = dl.q_sample(schedule, X0, t, EPS), t / 50
+        torch.testing.assert_close(solve(schedule, "flow", xt, flow, t), (xt - u * flow, xt + (1 - u) * flow), **EXACT)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_targets_are_inverted_by_the_papers_formulas(name):
+    """Also where image and answer do not belong together, as from a network that errs."""
+    schedule, alpha_bar = dl.make_schedule(name, 50), alpha_bars_of(name, 50)
+    xt, answer = noise(*SHAPE, seed=5), noise(*SHAPE, seed=6)
+    for t in (1, 25, 50):
+        signal, sigma = math.sqrt(alpha_bar[t]), math.sqrt(1 - alpha_bar[t])
+        expected = dict(
+            eps=((xt - sigma * answer) / signal, answer),  # Ho et al. 2020, equation 15
+            x0=(answer, (xt - signal * answer) / sigma),
+            v=(signal * xt - sigma * answer, sigma * xt + signal * answer),  # Salimans & Ho 2022, appendix D
+        )
+        for prediction, pair in expected.items():
+            torch.testing.assert_close(solve(schedule, prediction, xt, answer, t), pair, rtol=1e-9, atol=1e-9)
+        assert torch.equal(solve(schedule, "x0", xt, answer, t)[0], answer)
+
+
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 def test_v_is_salimans_and_hos_and_diffusers(name):
     schedule = dl.make_schedule(name, 50)
@@ -193,7 +261,7 @@ LOWEST = dict.fromkeys(FUNCTIONS, 0) | {"q_posterior": 1, "eps_from_x0": 1}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_every_function_refuses_what_it_cannot_mean(name):
+def test_every_function_rejects_bad_arguments(name):
     call, schedule, low = FUNCTIONS[name], dl.cosine_schedule(10), LOWEST[name]
     for outside, t in [(n, t) for n in (low - 1, 11) for t in (n, torch.tensor([1, 1, n, 1, 1]))]:
         with pytest.raises(ValueError, match=rf"^t={outside} is out of range; expected {low}\.\.10 for this schedule of T=10$"):

@@ -2,20 +2,22 @@
 
 import math
 import weakref
-from collections import deque
-from inspect import signature
+from collections import Counter, deque
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
-from helpers import Curved, GaussianData, alpha_bars_of, noise, tiny_dataset, tiny_denoiser
+from helpers import CONFIG, Curved, GaussianData, alpha_bars_of, noise, tiny_dataset, tiny_denoiser
 from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.sampling import ddim_transition, ddpm_transition, device_of
+from diffusion_lib import checks, process, sampling, unet
+from diffusion_lib import denoiser as denoisers
+from diffusion_lib.process import target_of
+from diffusion_lib.sampling import SAMPLERS, ddim_transition, ddpm_transition, device_of
 
 EXACT = dict(rtol=1e-10, atol=1e-10)
 T = 100
@@ -120,7 +122,7 @@ def their_ddim(scheduler, denoiser, x, steps, eta, clip):
     for timestep in scheduler.timesteps.tolist():
         t = timestep + 1
         z = draw(random).to(x) if eta > 0 and t > T // steps else torch.zeros_like(x)
-        # they recompute eps from the clipped x0 only when told to
+        # they recompute eps from the clipped x0 only when asked to
         x = scheduler.step(denoiser(x, t).eps, timestep, x, eta=eta, use_clipped_model_output=clip, variance_noise=z).prev_sample
         chain.append(x)
     return chain
@@ -331,7 +333,7 @@ def test_timestep_subset_is_even_and_descends_from_T_to_0(T, data):
     assert all(abs(t - T * (steps - i) / steps) < 1 for i, t in enumerate(subset))
 
 
-def test_steps_tell_where_the_chain_stands_and_what_was_believed():
+def test_steps_give_the_timestep_and_the_prediction():
     schedule = dl.cosine_schedule(T)
     for chain in chains_of(Curved(schedule), XT, 7).values():
         steps, x = list(chain), XT
@@ -346,7 +348,7 @@ def test_steps_tell_where_the_chain_stands_and_what_was_believed():
     assert unclipped.x0_hat.abs().max() > 1
 
 
-def test_ddpm_takes_every_timestep_unless_told_otherwise():
+def test_ddpm_takes_every_timestep_by_default():
     assert [step.t for step in dl.ddpm_steps(Curved(dl.cosine_schedule(20)), XT)] == list(range(19, -1, -1))
 
 
@@ -499,11 +501,132 @@ def test_samples_are_made_where_the_weights_are():
     assert device_of(tiny_denoiser()) == device_of(Curved(dl.cosine_schedule(T))) == torch.device("cpu")
 
 
-def test_sample_hands_eta_on(denoiser):
+@pytest.mark.parametrize(
+    ("sampler", "options"),
+    [
+        (dl.ddim_steps, dict(eta=0.7)),
+        (dl.ddim_steps, dict(clip=False)),
+        (dl.ddpm_steps, dict(variance="large")),
+        (dl.ddpm_steps, dict(variance="large", clip=False)),
+    ],
+    ids=str,
+)
+def test_sample_forwards_the_samplers_options(denoiser, sampler, options):
     moved = dl.sample_generators(7, range(2))
     xT = torch.stack([torch.randn(1, 8, 8, generator=g) for g in moved])
-    chain = dl.ddim_steps(denoiser, xT, steps=5, eta=0.7, generator=moved)
-    torch.testing.assert_close(dl.sample(denoiser, 2, steps=5, eta=0.7, seed=7), last(chain).xt, rtol=0, atol=0)
+    expected = last(sampler(denoiser, xT, steps=5, generator=moved, **options)).xt
+    ours = dl.sample(denoiser, 2, sampler=sampler, steps=5, seed=7, **options)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=0)
+    assert not torch.equal(ours, dl.sample(denoiser, 2, sampler=sampler, steps=5, seed=7))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sampler_is_asked_for_by_its_name_or_as_a_function(denoiser, name):
+    ours, theirs = (dl.sample(denoiser, 2, sampler=sampler, steps=5) for sampler in (name, SAMPLERS[name]))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sampler", [*SAMPLERS, dl.ddim_steps])
+def test_an_option_that_the_sampler_does_not_have_is_named(denoiser, sampler):
+    with pytest.raises(TypeError, match="'etta'"):
+        dl.sample(denoiser, 2, sampler=sampler, steps=5, etta=0.5)
+
+
+@pytest.mark.parametrize("options", [dict(), dict(sampler="ddpm"), dict(y=[0, 1, 2])], ids=str)
+def test_first_continues_the_row_of_samples(denoiser, options):
+    five = dl.sample(denoiser, 5, steps=5, **options | (dict(y=[2, 2, 0, 1, 2]) if "y" in options else {}))
+    later = dl.sample(denoiser, 3, steps=5, first=2, batch_size=2, **options)
+    torch.testing.assert_close(later, five[2:], rtol=0, atol=1e-4)
+
+
+def test_each_input_is_checked_once(denoiser, monkeypatch):
+    """A step of a chain calls the network; what was looked at where the user came in is not looked at again."""
+    calls = Counter()
+
+    def counted(place, check):
+        def count(*given, **named):
+            calls[place] += 1
+            return check(*given, **named)
+
+        return count
+
+    for module in (denoisers, process, sampling, unet):
+        for name, check in list(vars(module).items()):
+            if getattr(check, "__module__", None) == checks.__name__:
+                monkeypatch.setattr(module, name, counted(f"{module.__name__.rpartition('.')[2]}.{name}", check))
+    x, y = noise(2, 1, 8, 8, dtype=torch.float32), torch.tensor([0, 1])
+    for sampler, options in ((dl.ddim_steps, dict(eta=0.5)), (dl.ddpm_steps, {})):
+        chain = sampler(denoiser, x, steps=5, y=y, generator=generator(), **options)
+        assert calls == {"sampling.check_images": 1}
+        for _ in range(5):
+            calls.clear()
+            next(chain)
+            assert {place for place in calls if place.startswith("denoiser.")} == {
+                "denoiser.check_images",
+                "denoiser.check_t",
+                "denoiser.check_labels",
+            }
+            assert not [place for place in calls if place.startswith(("process.", "sampling."))]
+            assert max(calls.values()) == 1, calls
+        calls.clear()
+
+
+# -------------------------------------------------------------------------------------------------------------- the straight path
+
+
+STRAIGHT = dl.straight_schedule(T)
+EXPLODING = dl.Schedule(torch.ones(T + 1), torch.arange(T + 1) / 7, "exploding")
+
+
+@pytest.mark.parametrize("schedule", [STRAIGHT, EXPLODING], ids=lambda schedule: schedule.name)
+def test_ddim_at_eta_1_is_the_posterior_where_variance_is_not_preserved(schedule):
+    x0 = noise(3, 1, 2, 2, seed=11).clamp(-1, 1)
+    for t in range(1, T + 1):
+        eps = dl.eps_from_x0(schedule, XT, t, x0)
+        ours = ddim_transition(schedule, dl.Prediction(x0, eps), t, t - 1, eta=1.0)
+        torch.testing.assert_close(ours, dl.q_posterior(schedule, x0, XT, t), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("schedule", [STRAIGHT, EXPLODING], ids=lambda schedule: schedule.name)
+def test_ddim_keeps_the_noise_level_of_its_timestep_whatever_eta(schedule):
+    # xs = signal_s x0 + noise of deviation noise_s in all: what is drawn afresh and what goes along eps make it up together
+    for t, s in ((T, T - 1), (60, 20), (5, 1)):
+        for eta in (0.0, 0.4, 1.0):
+            zero, one = torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+            mean, variance = ddim_transition(schedule, dl.Prediction(zero, one), t, s, eta)
+            assert (mean**2 + variance).item() == pytest.approx(schedule.noise[s].item() ** 2)
+
+
+class Knows(torch.nn.Module):
+    """A network that answers what the exact denoiser would."""
+
+    def __init__(self, ideal, prediction):
+        super().__init__()
+        self.ideal, self.prediction = ideal, prediction
+
+    def forward(self, xt, t, y=None):
+        x0, eps, _ = self.ideal(xt, t)
+        return target_of(self.ideal.schedule, self.prediction, x0, eps, t)
+
+
+@pytest.mark.parametrize("prediction", ["exact", "x0", "v", "flow"])
+def test_chains_on_the_straight_path_end_in_the_datasets_images(prediction):
+    ideal = dl.IdealDenoiser(IMAGES, STRAIGHT)
+    denoiser = ideal if prediction == "exact" else dl.Denoiser(Knows(ideal, prediction), STRAIGHT, prediction)
+    xT = noise(40, 1, 2, 2, seed=12)
+    for chain in chains_of(denoiser, xT, T).values():
+        nearest = (last(chain).xt[:, None] - IMAGES).abs().amax(dim=(2, 3, 4))
+        assert nearest.amin(dim=1).max() < 0.02
+        assert len(nearest.argmin(dim=1).unique()) == 5  # all of them, not one
+
+
+@pytest.mark.parametrize("prediction", ["x0", "v", "flow"])
+def test_the_straight_path_can_be_trained_on_and_sampled_from(prediction):
+    denoiser = dl.Denoiser(tiny_denoiser().network, dl.straight_schedule(20), prediction)
+    *_, step = dl.train(denoiser, tiny_dataset(), CONFIG)
+    assert step.skipped == 0
+    for sampler in SAMPLERS:
+        assert dl.sample(step.ema, 2, sampler=sampler, steps=10, y=1).isfinite().all()
 
 
 def test_one_sample_in_a_batch_of_one(denoiser):
@@ -531,26 +654,31 @@ def test_sampling_keeps_no_step_that_it_is_past():
     assert watching.most <= 2  # the step being taken and the noise that all began with
 
 
-def test_the_defaults_are_those_that_the_readme_and_the_notebooks_speak_of():
-    def defaults(function, *names):
-        return tuple(signature(function).parameters[name].default for name in names)
+def test_what_is_not_asked_for_is_what_the_readme_and_the_notebooks_speak_of():
+    data = GaussianData(dl.linear_schedule(T), 0.7)  # some of it outside [-1, 1], where clipping shows
+    same = dict(rtol=0, atol=0)
+    asked = dict(sampler=dl.ddim_steps, steps=50, eta=0.0, clip=True, seed=0, first=0)
+    torch.testing.assert_close(dl.sample(data, 2), dl.sample(data, 2, **asked), **same)
+    # and each of them matters
+    for other in (dict(sampler="ddpm"), dict(steps=49), dict(eta=0.1), dict(clip=False), dict(seed=1), dict(first=1)):
+        assert not torch.equal(dl.sample(data, 2), dl.sample(data, 2, **other)), other
+    assert len(list(dl.ddim_steps(data, XT))) == 50
+    ddpm = last(dl.ddpm_steps(data, XT, generator=generator())).xt
+    torch.testing.assert_close(ddpm, last(dl.ddpm_steps(data, XT, steps=T, variance="small", clip=True, generator=generator())).xt, **same)
+    encoded, asked = list(dl.ddim_encode_steps(data, IMAGES)), list(dl.ddim_encode_steps(data, IMAGES, steps=50, iterations=3))
+    assert len(encoded) == len(asked)
+    torch.testing.assert_close(encoded[-1].xt, asked[-1].xt, **same)
+    assert not torch.equal(encoded[-1].xt, last(dl.ddim_encode_steps(data, IMAGES, iterations=2)).xt)
 
-    assert defaults(dl.sample, "sampler", "steps", "seed", "first", "batch_size") == (dl.ddim_steps, 50, 0, 0, 256)
-    assert defaults(dl.ddim_steps, "steps", "eta", "clip") == (50, 0.0, True)
-    assert defaults(dl.ddpm_steps, "steps", "variance", "clip") == (None, "small", True)
-    assert defaults(dl.ddim_encode_steps, "steps", "iterations") == (50, 3)
-    assert defaults(ddim_transition, "eta") == (0.0,)
-    assert defaults(ddpm_transition, "variance") == ("small",)
 
-
-def test_encoding_tells_the_class_and_what_was_believed():
+def test_encoding_forwards_the_class_and_gives_the_prediction():
     dataset, schedule = tiny_dataset(), dl.cosine_schedule(T)
     x0, y = dataset.images[:3].double(), dataset.labels[:3]
     ideal = dl.IdealDenoiser(dataset, schedule)
     steps = list(dl.ddim_encode_steps(ideal, x0, steps=5, iterations=1, y=y))
-    for before, step in pairwise(steps):  # one iteration: what was believed about the level before, at its noise
+    for before, step in pairwise(steps):  # one iteration: the prediction for the level before, at its noise
         x0_hat, eps_hat, _ = ideal(before.xt, step.t, y)
         torch.testing.assert_close(step.x0_hat, x0_hat, **EXACT)
         torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
-    told, untold = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
-    assert (told - untold).abs().max() > 1e-3
+    conditional, unconditional = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
+    assert (conditional - unconditional).abs().max() > 1e-3

@@ -70,7 +70,7 @@ def test_linear_schedule_of_1000_steps_is_the_papers():
 
 
 @pytest.mark.parametrize("make", [dl.linear_schedule, dl.cosine_schedule, dl.sigmoid_schedule])
-def test_a_schedule_has_1000_steps_unless_told(make):
+def test_a_schedule_has_1000_steps_by_default(make):
     assert make().T == dl.make_schedule(make().name).T == 1000
 
 
@@ -100,7 +100,7 @@ def test_parameters_of_the_schedules_matter():
     assert dl.sigmoid_schedule(100, tau=0.3).alpha_bar[25] > dl.sigmoid_schedule(100).alpha_bar[25]
 
 
-def test_a_schedule_says_which_it_is():
+def test_repr_names_the_schedule():
     assert repr(dl.Schedule.from_alpha_bar(torch.tensor([1.0, 0.5, 0.125]), "mine")) == "Schedule('mine', T=2, alpha_bar[T]=0.125)"
 
 
@@ -124,7 +124,7 @@ def test_a_schedule_cannot_be_changed_from_outside():
         ([[1.0, 0.5]], r"shape \(1, 2\); expected \(T \+ 1,\)"),
     ],
 )
-def test_a_table_that_is_no_schedule_is_refused(alpha_bar, message):
+def test_rejects_a_table_that_is_no_schedule(alpha_bar, message):
     with pytest.raises(ValueError, match=message):
         dl.Schedule.from_alpha_bar(torch.tensor(alpha_bar))
 
@@ -153,3 +153,74 @@ def test_a_table_that_is_no_schedule_is_refused(alpha_bar, message):
 def test_bad_parameters_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ------------------------------------------------------------------------------------------------------- paths of any other form
+
+
+@pytest.mark.parametrize("T", [2, 10, 1000])
+def test_the_straight_schedule_is_a_line_from_the_image_to_the_noise(T):
+    schedule = dl.straight_schedule(T)
+    assert (schedule.T, schedule.name) == (T, "straight")
+    u = torch.tensor([t / T for t in range(T + 1)], dtype=torch.float64)
+    torch.testing.assert_close(schedule.signal, 1 - u, rtol=0, atol=1e-15)
+    torch.testing.assert_close(schedule.noise, u, rtol=0, atol=1e-15)
+    # the ends exactly: clean data, and no image at all
+    assert (schedule.signal[0], schedule.noise[0], schedule.signal[T], schedule.noise[T]) == (1, 0, 0, 1)
+    assert (schedule.snr[0], schedule.snr[T], schedule.log_snr[T], schedule.alpha_bar[T], schedule.beta[T]) == (
+        torch.inf,
+        0,
+        -torch.inf,
+        0,
+        1,
+    )
+    torch.testing.assert_close(schedule.snr[1:T], ((1 - u) / u)[1:T] ** 2)
+
+
+def test_at_the_end_of_the_straight_schedule_there_is_noise_alone():
+    schedule, x0 = dl.straight_schedule(10), torch.full((2, 1, 3, 3), 0.7)
+    eps = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(dl.q_sample(schedule, x0, 10, eps), eps)
+    torch.testing.assert_close(dl.q_sample(schedule, x0, 3, eps), 0.7 * x0 + 0.3 * eps)
+
+
+def test_alpha_bar_of_any_path_has_the_paths_signal_to_noise_ratio():
+    schedule = dl.straight_schedule(50)
+    preserving = dl.Schedule.from_alpha_bar(schedule.alpha_bar)
+    torch.testing.assert_close(preserving.snr, schedule.snr, rtol=1e-10, atol=0)
+    torch.testing.assert_close(preserving.signal**2 + preserving.noise**2, torch.ones(51, dtype=torch.float64))
+    # and a path of variance that explodes is one, too: its beta is what the step adds of the whole
+    exploding = dl.Schedule(torch.ones(4), torch.tensor([0.0, 0.1, 1.0, 10.0]))
+    torch.testing.assert_close(exploding.alpha_bar[1:], torch.tensor([1 / 1.01, 1 / 2, 1 / 101], dtype=torch.float64), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("signal", "noise", "message"),
+    [
+        ([1.0, 0.5], [0.0, 0.5, 1.0], r"^signal has 2 entries and noise 3; expected T \+ 1 of each$"),
+        ([0.9, 0.5], [0.0, 0.5], r"^at t = 0 signal is 0\.9 and noise 0; expected 1 and 0: clean data$"),
+        ([1.0, 0.5], [0.1, 0.5], r"^at t = 0 signal is 1 and noise 0\.1; expected 1 and 0"),
+        (
+            [1.0, 0.5, 0.5],
+            [0.0, 0.5, 0.5],
+            r"^at t = 2 signal is 0\.5 and noise 0\.5, after 0\.5 and 0\.5; .* a rising ratio noise / signal",
+        ),
+        ([1.0, 0.5, 0.25], [0.0, 0.5, 0.2], r"^at t = 2 signal is 0\.25 and noise 0\.2"),
+        ([1.0, 0.5, -0.1], [0.0, 0.5, 1.0], r"^at t = 2 signal is -0\.1 and noise 1.*expected signal >= 0"),
+        ([1.0, 0.5], [0.0, 0.0], r"^at t = 1 signal is 0\.5 and noise 0, .*noise > 0"),
+        ([1.0, 0.0, 0.0], [0.0, 1.0, 2.0], r"^at t = 2 signal is 0 and noise 2"),
+        ([1.0, float("nan")], [0.0, 0.5], r"^at t = 1 signal is nan and noise 0\.5"),
+        ([1.0, 0.5], [0.0, float("nan")], r"^at t = 1 signal is 0\.5 and noise nan"),
+        ([1.0, 0.5], [0.0, float("inf")], r"^at t = 1 signal is 0\.5 and noise inf"),
+        ([1.0], [0.0], r"^signal has shape \(1,\); expected \(T \+ 1,\) with T >= 1"),
+        ([1.0, 0.5], [[0.0, 0.5]], r"^noise has shape \(1, 2\)"),
+    ],
+)
+def test_rejects_tables_that_are_no_path_from_image_to_noise(signal, noise, message):
+    with pytest.raises(ValueError, match=message):
+        dl.Schedule(torch.tensor(signal), torch.tensor(noise))
+
+
+def test_a_schedule_may_end_without_any_image():
+    schedule = dl.Schedule.from_alpha_bar([1, 0.5, 0])
+    assert (schedule.signal[2], schedule.noise[2], schedule.snr[2]) == (0, 1, 0)

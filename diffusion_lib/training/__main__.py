@@ -86,9 +86,10 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
     denoiser = make_denoiser(options, config, dataset)
     if options.compile:
         compile_network(denoiser, accelerator, options.device)
+    identity = checkpoints.identity(config, denoiser, dataset)
     show_progress(train(denoiser, dataset, config, options.out / "checkpoints", accelerator), config.steps, is_main)
     if is_main:
-        save(options.out, checkpoints.identity(config, denoiser, dataset))
+        save(options.out, identity)
     if accelerator is not None:
         accelerator.end_training()
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
+from diffusion_lib.networks import kind_of
 from diffusion_lib.training.sharding import gather_state, placed_like
 
 KEEP = 2
@@ -74,7 +75,11 @@ def identity(config, denoiser, dataset) -> dict:
         data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
     shape = image_shape_of(dataset)
     run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
-    run |= {"denoiser": type(denoiser).__qualname__, "network.kind": type(network).__qualname__, "image_shape": list(shape)}
+    run |= {
+        "denoiser": type(denoiser).__qualname__,
+        "network.kind": kind_of(network) or type(network).__qualname__,
+        "image_shape": list(shape),
+    }
     run |= dict(schedule=schedule.name, signal=schedule.signal.tolist(), noise=schedule.noise.tolist())
     return run | dict(prediction=denoiser.prediction)
 

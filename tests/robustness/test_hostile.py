@@ -1,6 +1,7 @@
 """Files from strangers: whatever is in them, they load or are refused with their name, and nothing else happens.
 
-Each test damages a good file at random, a fixed number of times. By hand, longer: `pytest tests/test_hostile.py --fuzz 20000`.
+Each test damages a good file at random, a fixed number of times. By hand, longer:
+`pytest tests/robustness/test_hostile.py --fuzz 20000`.
 """
 
 import copy

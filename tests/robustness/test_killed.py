@@ -1,40 +1,75 @@
 """Training that is killed again and again ends as training that is left alone does, bit for bit.
 
-A real process is killed (SIGKILL, which it cannot see coming) at random moments, many of them while it writes a checkpoint, and
-started again. By hand, longer: `pytest tests/test_killed.py --kills 100`.
+A real process is killed (SIGKILL, which it cannot see coming) and started again. It stops at a point that was chosen beforehand, says
+so and waits there for its end, so that no kill depends on how fast the machine is. By hand, longer:
+`pytest tests/robustness/test_killed.py --kills 100`.
 """
 
 import multiprocessing
 import random
-import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers import CONFIG, tiny_dataset, tiny_denoiser
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import diffusion_lib as dl
+from diffusion_lib import files
 from diffusion_lib.training import checkpoints
 
-STEPS_A_KILL = 4  # at most, on the average of many
+# Where a process may be killed, and what it leaves: an unfinished file or none, and the checkpoint that it was about to write or not
+PHASES = dict(
+    forward=(False, False),  # in the middle of a step: the network has answered
+    update=(False, False),  # in the middle of a step: the weights are changed, their average is not
+    before_writing=(False, False),
+    half_written=(True, False),
+    before_renaming=(True, False),
+    after_renaming=(False, True),
+)
+PATIENCE = 300  # seconds until a process that says nothing is taken to hang
 
 
-def train_on(folder, config):
-    """What the process does. Where there is a checkpoint, other first weights each time: it must overwrite them all."""
-    seed = time.monotonic_ns() % 1000 if newest_step(folder) else 0
-    for _ in dl.train(tiny_denoiser(dropout=0.2, seed=seed), tiny_dataset(), config, folder):
+def train_until(folder, config, connection, seed, phase, times):
+    """What the process does: it trains until it is in `phase` for the `times`-th time, says so, and waits to be killed."""
+    left = times
+
+    def reached(here):
+        nonlocal left
+        left -= here == phase
+        if left == 0:
+            connection.send(here)
+            connection.recv()  # nothing comes: the process ends here
+
+    def write_whole(contents):
+        reached("before_writing")
+        whole(contents)
+        reached("after_renaming")
+
+    def save_in_halves(content, path):
+        save(content, path)
+        content = Path(path).read_bytes()
+        Path(path).write_bytes(content[: len(content) // 2])
+        reached("half_written")
+        Path(path).write_bytes(content)
+
+    def replace(source, target):
+        reached("before_renaming")
+        rename(source, target)
+
+    whole, save, rename = checkpoints.write_whole, torch.save, files.os.replace
+    checkpoints.write_whole, torch.save = write_whole, save_in_halves
+    files.os = SimpleNamespace(**{**vars(files.os), "replace": replace})
+    register_optimizer_step_post_hook(lambda *_: reached("update"))
+    denoiser = tiny_denoiser(dropout=0.2, seed=seed)
+    denoiser.network.register_forward_hook(lambda *_: reached("forward"))
+    for _ in dl.train(denoiser, tiny_dataset(), config, folder):
         pass
 
 
 def newest_step(folder):
     return max((int(path.stem.removeprefix("step-")) for path in folder.glob("step-*.pt")), default=0)
-
-
-def wait_until(reached, process):
-    end = time.monotonic() + 60
-    while not reached():
-        assert process.is_alive(), "the process ended before it was to be killed"
-        assert time.monotonic() < end, "the process made no progress within a minute"
-        time.sleep(0.0005)
 
 
 def assert_same(ours, theirs, where="checkpoint"):
@@ -53,34 +88,41 @@ def assert_same(ours, theirs, where="checkpoint"):
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a system with SIGKILL and forks")
-def test_killed_at_random_moments_training_ends_in_the_same_state(tmp_path, kills):
+def test_killed_at_any_point_training_ends_in_the_same_state(tmp_path, kills):
     # only every second step writes a checkpoint: a kill loses steps, and they must be taken again as they were
-    config = dl.TrainConfig(**{**vars(CONFIG), "steps": (STEPS_A_KILL + 4) * kills, "checkpoint_every": 2, "seed": 7})
+    config = dl.TrainConfig(**{**vars(CONFIG), "steps": 4 * kills + 4, "checkpoint_every": 2, "seed": 7})
+    folder, draw, seen = tmp_path / "killed", random.Random(0), []
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["diffusion_lib.training", "helpers"])
-    draw = random.Random(0)
 
-    killed_while_writing = 0
-    for _ in range(kills):
-        process = context.Process(target=train_on, args=(tmp_path / "killed", config))
+    for number in range(kills):
+        phase = list(PHASES)[number % len(PHASES)]
+        times = draw.randint(1, 4 if phase in ("forward", "update") else 2)  # four steps or two checkpoints at most
+        before = newest_step(folder)
+        ours, theirs = context.Pipe()
+        # where there is a checkpoint, other first weights each time: it must overwrite them all
+        arguments = (folder, config, theirs, number if before else 0, phase, times)
+        process = context.Process(target=train_until, args=arguments)
         process.start()
-        (tmp_path / "killed").mkdir(exist_ok=True)
-        before, ahead = newest_step(tmp_path / "killed"), draw.choice([0, 2, 4])
-        if draw.random() < 0.5:  # in the middle of writing a checkpoint
-            wait_until(lambda: newest_step(tmp_path / "killed") >= before + ahead, process)  # noqa: B023
-            wait_until(lambda: any((tmp_path / "killed").glob("*.tmp")), process)
-        else:  # at any moment
-            wait_until(lambda: newest_step(tmp_path / "killed") >= before + ahead, process)  # noqa: B023
-            time.sleep(draw.uniform(0, 0.03))
-        process.kill()
-        process.join()
+        theirs.close()
+        try:
+            assert ours.poll(PATIENCE), f"the process has not come to {phase!r} within {PATIENCE} s"
+            seen.append(ours.recv())  # EOFError: the process ended before it got there
+        finally:
+            process.kill()
+            process.join()
         assert process.exitcode < 0
-        killed_while_writing += any((tmp_path / "killed").glob("*.tmp"))
-    assert killed_while_writing >= kills / 10
+        written = (times - 1) // 2 if phase in ("forward", "update") else times - 1
+        unfinished, done = PHASES[phase]
+        assert newest_step(folder) == before + 2 * (written + done)
+        assert any(folder.glob("*.tmp")) == unfinished
+    assert set(seen) == set(list(PHASES)[:kills])
 
-    assert newest_step(tmp_path / "killed") < config.steps
-    train_on(tmp_path / "killed", config)
-    train_on(tmp_path / "whole", config)
-    assert_same(checkpoints.newest(tmp_path / "killed").content, checkpoints.newest(tmp_path / "whole").content)
-    assert checkpoints.newest(tmp_path / "killed").content["step"] == config.steps
-    assert not list((tmp_path / "killed").glob("*.tmp"))
+    assert newest_step(folder) < config.steps
+    for end in (folder, tmp_path / "whole"):
+        for _ in dl.train(tiny_denoiser(dropout=0.2), tiny_dataset(), config, end):
+            pass
+    killed, whole = checkpoints.newest(folder), checkpoints.newest(tmp_path / "whole")
+    assert_same(killed.content, whole.content)
+    assert killed.content["step"] == config.steps
+    assert not list(folder.glob("*.tmp"))

@@ -1,13 +1,15 @@
 """Mistakes of public diffusion code that no single file's tests would notice: they lie between the parts.
 
-The others are caught where they would be made: the last step and its noise, sigma and clipping in test_sampling; variances, v and
-posterior in test_process; products and scaling in test_schedules; timesteps, loss and guidance in test_denoiser; gradient, EMA and
-resume in test_training; intervals in test_metrics; pixels in test_datasets and test_plots.
+The others are caught where they would be made: the last step and its noise, sigma and clipping in test_sampling; variances, targets and
+posterior in test_process; products and scaling in test_schedules; timesteps, loss and guidance in test_denoiser; gradient and EMA in
+training/test_loop, resuming in training/test_checkpoints; intervals in measure/test_distances; pixels in data/test_datasets and test_plots.
 """
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
 import torch
 from helpers import tiny_dataset, tiny_denoiser
 
@@ -15,42 +17,56 @@ import diffusion_lib as dl
 
 PACKAGE = Path(dl.__file__).parent
 SOURCES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
-# imports run downwards only: each may import those before it
-LAYERS = [
-    *("errors", "files", "devices", "sharding", "results", "schedules", "process", "unet", "batches", "saving", "denoiser"),
-    *(
-        "sampling",
-        "glyphs",
-        "datasets",
-        "checkpoints",
-        "memory",
-        "training",
-        "classifier",
-        "pretrained",
-        "metrics",
-        "plots",
-        "widgets",
-        "exercises",
-    ),
-]
+# the method, in the order in which it is read, and what it stands on
+SUPPORT = {"errors", "checks", "devices", "seeds", "saving", "networks"}
+METHOD = ["schedules", "process", "unet", "denoiser", "guidance", "sampling", "solvers", "likelihood"]
+
+
+def module_of(path):
+    """The name of a source file within the package, "" for that of the package itself."""
+    return path.removesuffix(".py").removesuffix("__init__").rstrip("/").replace("/", ".")
+
+
+MODULES = {module_of(path): tree for path, tree in SOURCES.items()}
 
 
 def imports_of(tree):
-    """The package's modules that a module imports at its top level (what a `main` imports for itself closes no circle)."""
+    """The package's modules that a module imports at its top level (what a function imports for itself closes no circle)."""
     names = set()
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "diffusion_lib":
-            parts = node.module.split(".")[1:]
-            names |= {parts[0]} if parts else {alias.name for alias in node.names}
-    return names
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute in this package"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    parts = [name.split(".")[1:] for name in names if name.split(".")[0] == "diffusion_lib"]
+    # of diffusion_lib.data.load_dataset the module is diffusion_lib.data
+    return {next(module for k in range(len(each), -1, -1) if (module := ".".join(each[:k])) in MODULES) for each in parts}
 
 
-def test_imports_run_downwards_only():
-    for path, tree in SOURCES.items():
-        module = path.removesuffix(".py").partition("/")[0]
-        if module != "__init__":
-            above = {name for name in imports_of(tree) if LAYERS.index(name) > LAYERS.index(module)}
-            assert above == set(), f"{path} imports {above}"
+def test_imports_form_no_circle():
+    graph = {module: imports_of(tree) for module, tree in MODULES.items() if module}
+    assert graph["sampling"] >= {"process", "denoiser"}  # it is looked at all right
+    for module, needed in graph.items():
+        # who imports data.glyphs runs data/__init__.py first
+        packages = {".".join(each.split(".")[:k]) for each in needed for k in range(1, each.count(".") + 1)}
+        needed |= {each for each in packages if each != module and not module.startswith(f"{each}.")}
+        assert "" not in needed, f"{module} imports from diffusion_lib itself, which imports it"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", [name for name in METHOD if name in MODULES])
+def test_the_method_imports_only_what_is_read_before_it(module):
+    before = METHOD[: METHOD.index(module)]
+    assert imports_of(MODULES[module]) <= SUPPORT.union(before)
+
+
+@pytest.mark.parametrize("module", sorted(SUPPORT))
+def test_what_the_method_stands_on_imports_nothing_of_it(module):
+    assert imports_of(MODULES[module]) <= SUPPORT
 
 
 def test_alpha_bar_has_one_owner():

@@ -11,6 +11,7 @@ from helpers import tiny_dataset, tiny_denoiser, tiny_unet
 
 import diffusion_lib as dl
 from diffusion_lib.process import randn_like
+from diffusion_lib.training import sample_over_processes
 from diffusion_lib.training.batches import drop_labels
 from diffusion_lib.training.run import Skips
 
@@ -68,7 +69,7 @@ def test_the_class_lies_where_the_images_do():
 
 def test_a_process_with_nothing_to_draw_hands_in_what_the_others_can_join():
     accelerator = SimpleNamespace(num_processes=3, process_index=2, gather=lambda images: images)
-    images = dl.sample(Recorder(), 4, steps=2, device=META, accelerator=accelerator)
+    images = sample_over_processes(Recorder(), 4, accelerator, steps=2, device=META)
     assert (images.shape, images.device) == ((2, 1, 8, 8), META)
 
 

@@ -3,8 +3,6 @@
 import copy
 import os
 import re
-import subprocess
-import sys
 import zipfile
 from collections import OrderedDict, namedtuple
 from dataclasses import replace
@@ -13,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, weights
+from helpers import CONFIG, broken, run, start, tiny_dataset, tiny_denoiser, weights
 
 import diffusion_lib as dl
 from diffusion_lib import files
 from diffusion_lib.training import checkpoints
+
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
@@ -34,7 +34,7 @@ def test_an_interrupted_run_ends_in_the_same_weights_bit_for_bit(dataset, tmp_pa
 
 
 class Restless(torch.nn.Module):
-    """Random in ways that no module tells of."""
+    """Random in ways that show in no module."""
 
     def __init__(self):
         super().__init__()
@@ -49,7 +49,7 @@ class Restless(torch.nn.Module):
         return self.out(tokens.transpose(1, 2).reshape(h.shape))
 
 
-def test_a_network_that_draws_without_a_module_that_tells_so_goes_on_exactly_too(dataset, tmp_path):
+def test_a_network_whose_randomness_shows_in_no_module_resumes_exactly_too(dataset, tmp_path):
     new = lambda: dl.Denoiser(Restless(), dl.linear_schedule(20))  # noqa: E731
     torch.manual_seed(0)
     whole = run(new(), dataset)
@@ -136,13 +136,13 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(dataset, tmp_p
     assert checkpoints.newest(tmp_path).content["step"] == 12  # written anew
 
 
-def test_when_all_are_damaged_training_says_so_and_starts_at_the_first_step(dataset, tmp_path):
+def test_warns_if_all_checkpoints_are_damaged_and_starts_at_the_first_step(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=6)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
-    with pytest.warns(UserWarning, match="is damaged") as told:
+    with pytest.warns(UserWarning, match="is damaged") as warned:
         assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 1
-    assert [str(each.message).partition("); ")[2] for each in told] == [
+    assert [str(each.message).partition("); ")[2] for each in warned] == [
         "going on from step-00000003.pt, the one before it",
         "there is none before it: starting at the first step",
     ]
@@ -170,25 +170,9 @@ def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset
     assert {p.name for p in tmp_path.iterdir()} == names
 
 
-FULL_DISK = """
-import resource, signal, sys
-from pathlib import Path
-from helpers import CONFIG, tiny_dataset, tiny_denoiser
-import diffusion_lib as dl
-
-folder = Path(sys.argv[1])
-steps = dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, folder)
-for step in steps:
-    if step.step == 3:  # from here on, no file may become larger than half a checkpoint
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        half = (folder / "step-00000003.pt").stat().st_size // 2
-        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
-"""
-
-
-def test_a_full_disk_is_told_and_costs_no_checkpoint(tmp_path):
+def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):
     pytest.importorskip("resource", reason="this system cannot limit the size of a file")
-    done = child(FULL_DISK, tmp_path)
+    done = start(PROGRAMS / "full_disk.py", tmp_path)
     assert done.returncode == 1
     assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected room for it on the disk", done.stderr)
     assert "step-00000003.pt is still there: the same call goes on from it" in done.stderr
@@ -262,40 +246,8 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path, mon
     assert (tmp_path / "other").read_bytes() == b"keep"
 
 
-CTRL_C = """
-import io, os, signal, sys, threading
-from pathlib import Path
-from helpers import CONFIG, tiny_dataset, tiny_denoiser
-import diffusion_lib as dl
-import torch
-
-save = torch.save
-
-
-def interrupted(content, file):
-    if content["step"] == 6:
-        threading.Timer(0.0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        for _ in range(200):
-            save(content, io.BytesIO())
-    save(content, file)
-
-
-torch.save = interrupted
-try:
-    list(dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, Path(sys.argv[1])))
-except KeyboardInterrupt:
-    print("stopped")
-"""
-
-
-def child(code, *arguments):
-    line = [sys.executable, "-c", code, *map(str, arguments)]
-    environment = os.environ | dict(PYTHONPATH=str(Path(__file__).parents[1]))
-    return subprocess.run(line, env=environment, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c(tmp_path):
-    done = child(CTRL_C, tmp_path)
+def test_an_interrupt_while_a_checkpoint_is_written_is_raised_as_one(tmp_path):
+    done = start(PROGRAMS / "ctrl_c.py", tmp_path)
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
 
@@ -327,7 +279,7 @@ NAME = "network.stem.weight"  # of a parameter
         lambda content: content["scaler"].update(scale="1"),
     ],
 )
-def test_a_checkpoint_that_holds_no_state_of_the_run_is_refused_before_it_is_used(dataset, tmp_path, spoil):
+def test_rejects_a_checkpoint_without_the_state_of_the_run_before_using_it(dataset, tmp_path, spoil):
     """Among others: a moment of another shape than its weight is read past its end by the fused optimizer."""
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
@@ -340,7 +292,7 @@ def test_a_checkpoint_that_holds_no_state_of_the_run_is_refused_before_it_is_use
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
-def test_a_weight_that_is_missing_is_not_made_up_for_by_its_name_elsewhere(dataset, tmp_path):
+def test_rejects_checkpoint_with_missing_weight(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content = torch.load(path, weights_only=True)
@@ -351,7 +303,7 @@ def test_a_weight_that_is_missing_is_not_made_up_for_by_its_name_elsewhere(datas
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
-def test_what_is_no_tensor_is_no_weight_too_many(dataset, tmp_path):
+def test_rejects_checkpoint_with_a_number_among_the_weights(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     change(path, denoiser=torch.load(path)["denoiser"] | {"more": 1})
@@ -362,7 +314,7 @@ def test_what_is_no_tensor_is_no_weight_too_many(dataset, tmp_path):
     torch.testing.assert_close(weights(denoiser), before, rtol=0, atol=0)
 
 
-def test_a_checkpoint_of_a_step_after_the_last_one_is_refused(dataset, tmp_path):
+def test_rejects_checkpoint_of_a_step_after_the_last_one(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     change(tmp_path / "step-00000003.pt", step=99)
     (tmp_path / "step-00000003.pt").rename(tmp_path / "step-00000099.pt")
@@ -414,7 +366,7 @@ def test_whatever_a_networks_config_holds_its_run_goes_on(dataset, tmp_path, val
         dl.train(new("another"), dataset, CONFIG, tmp_path)
 
 
-def test_a_state_that_could_not_be_read_back_is_told_at_the_first_checkpoint(dataset, tmp_path):
+def test_rejects_a_state_that_cannot_be_read_back_at_the_first_checkpoint(dataset, tmp_path):
     class Odd(Configured):
         def get_extra_state(self):
             return np.zeros(3)
@@ -439,7 +391,7 @@ def test_what_cannot_be_tidied_up_stops_no_tidying(dataset, tmp_path):
     assert not (tmp_path / "step-00000007.pt.01.tmp").exists()
 
 
-def test_weights_of_another_dtype_are_refused(dataset, tmp_path):
+def test_rejects_checkpoint_with_weights_of_another_dtype(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     change(path, denoiser={name: value.half() for name, value in torch.load(path)["denoiser"].items()})
@@ -513,7 +465,7 @@ def test_checkpoints_execute_nothing(tmp_path):
     ],
     ids=["lr", "steps", "seed", "prediction", "network", "schedule", "number of images", "images"],
 )
-def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(dataset, tmp_path, change, message):
+def test_rejects_the_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path, change, message):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     files = {p: p.read_bytes() for p in tmp_path.iterdir()}
     denoiser = change.get("denoiser", tiny_denoiser())
@@ -524,7 +476,29 @@ def test_the_checkpoint_of_another_run_is_refused_and_nothing_changed(dataset, t
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
 
 
-def test_a_network_without_a_config_is_known_by_its_tensors(dataset, tmp_path):
+def test_rejects_the_checkpoint_of_another_class_of_denoiser(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    with pytest.raises(ValueError, match=r"is of a run with denoiser='Denoiser', this one has 'Broken'; expected the same run"):
+        dl.train(broken(()), dataset, CONFIG, tmp_path)
+    assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 4
+
+
+class OtherUNet(dl.UNet):
+    """The same weights and the same config, and yet another network."""
+
+    def forward(self, x, t, y=None):
+        return -super().forward(x, t, y)
+
+
+def test_rejects_the_checkpoint_of_another_kind_of_network(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    denoiser = tiny_denoiser()
+    denoiser.network = OtherUNet(**denoiser.network.config)
+    with pytest.raises(ValueError, match=r"is of a run with network\.kind='UNet', this one has 'OtherUNet'; expected the same run"):
+        dl.train(denoiser, dataset, CONFIG, tmp_path)
+
+
+def test_a_network_without_a_config_is_identified_by_its_tensors(dataset, tmp_path):
     class Pixelwise(torch.nn.Module):
         def __init__(self, width):
             super().__init__()

@@ -1,4 +1,4 @@
-"""`python -m diffusion_lib.training`: what it is told is what it does, and what it says is so."""
+"""`python -m diffusion_lib.training`: every option has its effect, and what it prints is true."""
 
 import math
 import os
@@ -53,7 +53,7 @@ def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, caps
 def test_a_run_that_was_finished_on_another_processor_is_saved(tmp_path):
     main(["--out", str(tmp_path), *TINY])
     newest = checkpoints.newest(tmp_path / "checkpoints")
-    newest.content["run"]["noise"][5] *= 1 + 1e-15
+    newest.content["run"]["signal"][5] *= 1 + 1e-15
     torch.save(newest.content, newest.path)
     (tmp_path / "config.json").unlink()
     main(["--out", str(tmp_path), *TINY])
@@ -173,16 +173,16 @@ def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
 
 
 class Bar:
-    """In the place of tqdm's progress bar: keeps what it is told."""
+    """In the place of tqdm's progress bar: keeps what it is given."""
 
     def __init__(self, **options):
-        self.options, self.n, self.told, self.closed = options, 0, [], False
+        self.options, self.n, self.given, self.closed = options, 0, [], False
 
     def update(self, n):
         self.n += n
 
     def set_postfix(self, **numbers):
-        self.told.append(numbers)
+        self.given.append(numbers)
 
     def close(self):
         self.closed = True
@@ -251,7 +251,7 @@ def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(
     # each finite loss moves the mean by its share of them, at the end by a hundredth
     lr, means = "1.2e-02", ["4.0000", "4.0000", "2.5000", "2.5000", "3.5000", "4.5000"]
     shown = [dict(loss=mean, lr=lr, **({"skipped": 1} if number else {})) for number, mean in enumerate(means)]
-    assert ([*bar.told[:4], *bar.told[-2:]], bar.n, bar.closed) == (shown, 202, True)
+    assert ([*bar.given[:4], *bar.given[-2:]], bar.n, bar.closed) == (shown, 202, True)
     assert bar.initial == 100
     assert bar.options == dict(total=300, unit="step", smoothing=0.05, disable=True)
     # and of several processes, all but the first say and write nothing
@@ -266,7 +266,7 @@ def test_losses_that_were_not_shown_count_in_the_mean_all_the_same(run_to_the_en
     taken = [(k + 1, loss, 0) for k, loss in enumerate([4.0, 2.0, math.nan, *[3.0] * 296, 3.0])]
     bar, _ = run_to_the_end(taken, other_process(), look_every=1e6)
     # the first one at once, the last one with all between
-    assert ([told["loss"] for told in bar.told], bar.n) == (["4.0000", "3.0000"], 300)
+    assert ([given["loss"] for given in bar.given], bar.n) == (["4.0000", "3.0000"], 300)
 
 
 def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path, capsys):
@@ -304,7 +304,7 @@ def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to
         (["--base-channels", "9"], r".+expected.+"),
     ],
 )
-def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, message):
+def test_what_goes_wrong_is_reported_in_one_line(tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path), "--images", "8", "--batch-size", "2", *arguments])
     assert ended.value.code == 1
@@ -314,7 +314,7 @@ def test_what_goes_wrong_is_told_in_a_line(tmp_path, capsys, arguments, message)
 
 
 @pytest.mark.parametrize(("checkpoint", "message"), [("step-00000007.pt", "after step-00000007.pt"), ("other", "at the first step")])
-def test_ctrl_c_tells_where_the_same_command_goes_on(begun, tmp_path, capsys, monkeypatch, checkpoint, message):
+def test_an_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys, monkeypatch, checkpoint, message):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / checkpoint).touch()
 

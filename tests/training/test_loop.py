@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import CONFIG, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
+from helpers import CONFIG, as_if_sharded, broken, noise, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import diffusion_lib as dl
 from diffusion_lib.training import checkpoints
@@ -19,7 +20,7 @@ from diffusion_lib.training.run import Skips
 # ---------------------------------------------------------------------------------------------------------------------- the loop
 
 
-@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 def test_twenty_steps_lower_the_loss(dataset, prediction):
     denoiser = tiny_denoiser(prediction, zero=True)
     t = torch.arange(24) % 20 + 1
@@ -66,7 +67,7 @@ def test_what_is_yielded(dataset):
 def test_gradients_are_clipped_to_the_norm_asked_for(dataset, tmp_path):
     config = replace(CONFIG, grad_clip=0.01, checkpoint_every=1)
     step = next(dl.train(tiny_denoiser(), dataset, config, tmp_path))
-    assert step.grad_norm > 0.02  # told before clipping
+    assert step.grad_norm > 0.02  # the norm before clipping
     # Adam's first moment after one step is (1 - 0.9) times the gradient it was given
     moments = checkpoints.newest(tmp_path).content["moments"].values()
     norm = torch.stack([m["exp_avg"].square().sum() for m in moments]).sum().sqrt()
@@ -178,9 +179,12 @@ def test_learning_rate_rises_on_a_line_and_falls_on_a_cosine():
     assert learning_rate(1, replace(config, warmup_steps=0)) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_optimizer_is_fused_and_forgets_sooner_than_adamw_does_by_default():
-    defaults = make_optimizer(tiny_denoiser(), CONFIG).defaults
-    assert (defaults["betas"], defaults["fused"]) == ((0.9, 0.99), True)
+def test_the_optimizer_forgets_sooner_than_adamw_does_by_default(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=1), tmp_path, steps=1)
+    for moments in checkpoints.newest(tmp_path).content["moments"].values():
+        # after one step (1 - 0.9) g and (1 - 0.99) g^2: by default the second would be (1 - 0.999) g^2
+        gradient = moments["exp_avg"] / 0.1
+        torch.testing.assert_close(moments["exp_avg_sq"], 0.01 * gradient**2, rtol=1e-4, atol=1e-12)
 
 
 def test_weight_decay_is_for_matrices_and_convolutions_only():
@@ -197,8 +201,8 @@ def test_weight_decay_is_for_matrices_and_convolutions_only():
     }
 
 
-def test_training_tells_the_network_the_labels_it_should(dataset):
-    # the class embedding's rows that get a gradient are those told: row 0 is "no class"
+def test_training_gives_the_network_the_labels_it_should(dataset):
+    # the class embedding's rows that get a gradient are those given: row 0 is "no class"
     def rows(cond_drop_prob):
         denoiser = tiny_denoiser()
         before = denoiser.network.class_embedding.weight.clone()
@@ -233,7 +237,7 @@ def test_training_tells_the_network_the_labels_it_should(dataset):
         (dict(precision="float31"), r"unknown precision 'float31'; expected one of 'auto', 'float32'.*Did you mean 'float32'"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(options, message):
+def test_rejects_config_values_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         dl.TrainConfig(**options)
 
@@ -248,7 +252,7 @@ def test_a_config_that_cannot_be_is_refused(options, message):
         (dict(device=0), "device=0 is of type int; expected a string"),
     ],
 )
-def test_a_config_of_other_types_is_refused(options, message):
+def test_rejects_config_values_of_other_types(options, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         dl.TrainConfig(**options)
 
@@ -323,36 +327,25 @@ def test_the_average_takes_over_running_statistics():
 # ------------------------------------------------------------------------------------------------- numbers that are not finite
 
 
-class Broken(dl.Denoiser):
-    """Its loss is `value` in the calls whose numbers are in `bad`, 1 the first."""
-
-    calls, bad, value = 0, (), math.nan
-
-    def loss(self, *args, **kwargs):
-        self.calls += 1
-        loss = super().loss(*args, **kwargs)
-        return loss * self.value if self.calls in self.bad else loss
-
-
-def broken(bad, value=math.nan):
-    tiny = tiny_denoiser()
-    denoiser = Broken(tiny.network, tiny.schedule, "eps", tiny.image_shape)
-    denoiser.bad, denoiser.value = bad, value
-    return denoiser
+@pytest.fixture
+def optimizers():
+    """The optimizers of which a step was asked, whoever made them."""
+    asked = []
+    handle = register_optimizer_step_pre_hook(lambda optimizer, *_: None if optimizer in asked else asked.append(optimizer))
+    yield asked
+    handle.remove()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, monkeypatch, precision, value):
-    made, make = [], training.make_optimizer
-    monkeypatch.setattr(training, "make_optimizer", lambda *arguments: made.append(make(*arguments)) or made[-1])
+def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, optimizers, precision, value):
     denoiser = broken({4, 5, 9}, value)
     steps = dl.train(denoiser, dataset, replace(CONFIG, precision=precision, checkpoint_every=1), tmp_path)
     before, moments, counts = weights(denoiser), None, []
     for step in steps:
         now, skipped = weights(denoiser), step.step in {4, 5, 9}
         assert all(torch.equal(before[name], now[name]) for name in now if name != "schedule") == skipped
-        state = {key: entry["exp_avg_sq"].clone() for key, entry in made[0].state_dict()["state"].items()}
+        state = {key: entry["exp_avg_sq"].clone() for key, entry in optimizers[0].state_dict()["state"].items()}
         if skipped:
             assert all(torch.equal(moments[key], state[key]) for key in state)
         assert step.loss.isfinite() != skipped
@@ -477,18 +470,22 @@ def test_images_without_a_label_can_be_trained_on():
     assert next(dl.train(tiny_denoiser(), unlabelled, CONFIG)).loss.isfinite()
 
 
-def test_weights_that_are_spread_over_processes_are_refused(monkeypatch, dataset):
-    monkeypatch.setattr("diffusion_lib.training.run.is_sharded", lambda parameter: True)
+def test_rejects_weights_that_are_sharded_over_processes(dataset):
     message = "^the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint$"
     with pytest.raises(ValueError, match=message):
-        dl.train(tiny_denoiser(), dataset, CONFIG)
+        dl.train(as_if_sharded(tiny_denoiser()), dataset, CONFIG)
 
 
-def test_the_precision_is_that_of_the_device_asked_for(monkeypatch, dataset):
-    asked = []
-    monkeypatch.setattr("diffusion_lib.training.run.choose_precision", lambda *names: asked.append(names))
-    dl.train(tiny_denoiser(), dataset, replace(CONFIG, precision="auto"))
-    assert asked == [("auto", "cpu")]
+@pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_the_precision_is_the_fastest_of_the_device_asked_for(monkeypatch, dataset, has_bfloat16, precision):
+    with monkeypatch.context() as machine:  # a GPU that is there as well, and would compute in float16, has no say in it
+        machine.setattr("torch.cuda.is_available", lambda: True)
+        machine.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: False)
+        machine.setattr("torch.cpu.get_capabilities", lambda: dict(avx512_bf16=has_bfloat16), raising=False)
+        steps = dl.train(tiny_denoiser(), dataset, replace(CONFIG, device="cpu", precision="auto"))
+    chosen = [step.loss.item() for step in steps]
+    assert chosen == run(tiny_denoiser(), dataset, replace(CONFIG, precision=precision))[2]
+    assert chosen != run(tiny_denoiser(), dataset, replace(CONFIG, precision="float16"))[2]
 
 
 def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset):
@@ -500,14 +497,9 @@ def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset
 
 def test_a_loss_of_exactly_zero_is_not_one_that_went_wrong(dataset):
     grey = replace(dataset, images=torch.zeros_like(dataset.images))
-    knows = dl.Denoiser(tiny_unet(zero=True), dl.cosine_schedule(20), "x0")  # a new network answers 0, which is right for these images
-    steps = [(step.loss.item(), int(step.skipped)) for step in dl.train(knows, grey, CONFIG)]
+    right = dl.Denoiser(tiny_unet(zero=True), dl.cosine_schedule(20), "x0")  # a new network answers 0, which is right for these images
+    steps = [(step.loss.item(), int(step.skipped)) for step in dl.train(right, grey, CONFIG)]
     assert steps == [(0.0, 0)] * CONFIG.steps
-
-
-def test_skipped_steps_are_counted_in_whole_numbers():
-    skips = Skips(3, torch.device("cpu"))
-    assert (skips.count.dtype, skips.in_a_row.dtype) == (torch.long, torch.long)
 
 
 def test_a_row_of_skipped_steps_counts_also_if_it_is_over_when_it_is_looked_at():
@@ -521,7 +513,7 @@ def test_a_row_of_skipped_steps_counts_also_if_it_is_over_when_it_is_looked_at()
         skips.check(9)
 
 
-def test_an_empty_batch_is_refused(denoiser):
+def test_rejects_an_empty_batch(denoiser):
     nothing = torch.zeros(0, 1, 8, 8)
     for ask in (lambda: denoiser(nothing, 5), lambda: denoiser.loss(nothing), lambda: dl.q_sample(denoiser.schedule, nothing, 5)):
         with pytest.raises(ValueError, match="holds no images; expected a batch of one or more"):

@@ -1,42 +1,22 @@
 """Memory that training frees is kept for its next step, and given back when training is over."""
 
 import ctypes
-import os
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers import start
 
 from diffusion_lib.training import memory
 
-# one process each, since glibc's settings are the process's: page faults and resident megabytes, round by round
-SCRIPT = """
-import resource, torch
-from contextlib import nullcontext
-from diffusion_lib.training.memory import keep_freed_memory
-
-def faults_of_a_round():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    blocks = [torch.ones(100_000 * (1 + k % 8)) for k in range(72)]  # 130 MB, as a step's feature maps: many, of all sizes
-    del blocks
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-def resident():
-    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / 2**20
-
-with {context}():
-    rounds = [faults_of_a_round() for _ in range(8)]
-    inside = resident()
-print(min(rounds[4:]), max(rounds[4:]), round(inside - resident()))
-"""
+PROGRAM = Path(__file__).parent / "programs" / "freed_memory.py"
 
 
 def measure(context):
     # as glibc starts out: left to adapt, it comes to keep memory or not by what happens to lie at the end of the heap
-    environment = os.environ | dict(MALLOC_MMAP_THRESHOLD_="131072", MALLOC_TRIM_THRESHOLD_="131072")
-    command = [sys.executable, "-c", SCRIPT.format(context=context)]
-    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
-    return [int(word) for word in output.split()]
+    done = start(PROGRAM, context, MALLOC_MMAP_THRESHOLD_="131072", MALLOC_TRIM_THRESHOLD_="131072")
+    assert done.returncode == 0, done.stderr
+    return [int(word) for word in done.stdout.split()]
 
 
 @pytest.mark.skipif(

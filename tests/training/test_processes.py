@@ -8,15 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers import CONFIG, Curved, tiny_dataset, tiny_denoiser
+from helpers import AUTO, CONFIG, Curved, as_if_sharded, tiny_dataset, tiny_denoiser
 from torch.distributed.fsdp import CPUOffloadPolicy
 
 import diffusion_lib as dl
 from diffusion_lib.training import processes, sample_over_processes
 from diffusion_lib.training.batches import parts_of_batch
 from diffusion_lib.training.processes import launched
-
-AUTO = replace(CONFIG, device="auto", precision="auto")
 
 
 def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU", tp=False, **fsdp):
@@ -55,7 +53,7 @@ def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes,
         (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
     ],
 )
-def test_what_cannot_be_shared_is_refused(config, given, message):
+def test_rejects_settings_that_processes_cannot_share(config, given, message):
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)
 
@@ -76,30 +74,6 @@ def alone():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def test_gradients_are_averaged_once_a_step_and_losses_too(alone, monkeypatch, tmp_path):
-    accelerator, done = alone(cpu=True, gradient_accumulation_steps=5), []
-    prepare, no_sync, together = processes.averaging_gradients, accelerator.no_sync, processes.failing_together
-
-    def tell(what, answer):
-        done.append(what)
-        return answer
-
-    monkeypatch.setattr(processes, "averaging_gradients", lambda *given: tell("prepared", prepare(*given)))
-    monkeypatch.setattr(accelerator, "no_sync", lambda module: tell(("apart", type(module).__name__), no_sync(module)))
-    monkeypatch.setattr(accelerator, "reduce", lambda loss, how: tell(("loss", how), 3 * loss))
-    monkeypatch.setattr(processes, "failing_together", lambda: tell("written", together()))
-    monkeypatch.setattr(processes, "take_weights_of_first", lambda denoiser: tell("weights taken", None))
-    config = replace(AUTO, steps=2, warmup_steps=0, checkpoint_every=1)
-    losses = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), config, tmp_path, accelerator)]
-    one_step = [("apart", "UNet")] * 4 + [("loss", "mean"), "written"]
-    assert done == ["written", "weights taken", "prepared", *one_step, *one_step]  # the first: a checkpoint is looked for
-
-    done.clear()
-    without = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(config, device="cpu", precision="float32"))]
-    assert losses[0] == pytest.approx(3 * without[0])
-    assert done == []
-
-
 @pytest.mark.parametrize("parts", [1, 5])
 def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
     def taken(accelerator, config):
@@ -115,7 +89,7 @@ def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
     torch.testing.assert_close(ours, theirs, **tolerance)
 
 
-def test_a_process_that_finds_another_checkpoint_than_the_others_is_refused(alone, tmp_path, monkeypatch):
+def test_rejects_processes_that_find_different_checkpoints(alone, tmp_path, monkeypatch):
     process = alone(cpu=True)
     monkeypatch.setattr("accelerate.utils.gather_object", lambda said: [*said, None if said == [None] else 3])  # the other one's
     message = rf"the processes would go on after steps \[0, 3\]; expected the same for all: {tmp_path} must be one folder for all$"
@@ -158,20 +132,20 @@ def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
         launched("cuda:1", "float32")
 
 
-def test_without_a_gpu_accelerate_is_told_so(by_hand):
+def test_without_a_gpu_accelerate_is_set_to_the_cpu(by_hand):
     """Else it does not look for the other processes, and each would train alone."""
     by_hand.setenv("RANK", "0")
     by_hand.setattr("torch.accelerator.is_available", lambda: False)
     assert launched("auto", "float32") == dict(cpu=True, mixed_precision="no")
 
 
-def test_processes_that_would_each_train_alone_are_refused(monkeypatch):
+def test_rejects_processes_that_would_each_train_alone(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
     monkeypatch.delenv("WORLD_SIZE")
-    processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as anyone has said
+    processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as the environment says
 
 
 def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
@@ -181,7 +155,7 @@ def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
     assert launched("auto", "float32") == dict(cpu=False, mixed_precision="no")
 
 
-def test_a_launcher_that_started_fewer_processes_than_asked_for_is_told_on(by_hand):
+def test_warns_if_the_launcher_started_too_few_processes(by_hand):
     by_hand.setenv("ACCELERATE_USE_CPU", "1")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -198,10 +172,10 @@ def test_a_launcher_that_started_fewer_processes_than_asked_for_is_told_on(by_ha
         launched("cpu", "float32")  # by torchrun, of one process
 
 
-@pytest.mark.parametrize(("fastest", "name"), [(torch.bfloat16, "bf16"), (None, "no")])
-def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, fastest, name):
+@pytest.mark.parametrize(("has_bfloat16", "name"), [(True, "bf16"), (False, "no")])
+def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, has_bfloat16, name):
     by_hand.setenv("RANK", "0")
-    by_hand.setattr(processes, "choose_precision", lambda precision, device: fastest if (precision, device) == ("auto", "cpu") else 0)
+    by_hand.setattr("torch.cpu.get_capabilities", lambda: dict(avx512_bf16=has_bfloat16), raising=False)
     assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)
 
 
@@ -217,8 +191,8 @@ def test_each_process_samples_a_share_of_its_own(denoiser, n, count):
     torch.testing.assert_close(torch.cat(shares)[:n], alone, rtol=0, atol=1e-4)
 
 
-def test_sharded_weights_sample_together_or_not_at_all(denoiser, monkeypatch):
-    monkeypatch.setattr("diffusion_lib.training.processes.is_sharded", lambda weight: isinstance(weight, torch.nn.Parameter))
+def test_sharded_weights_sample_together_or_not_at_all():
+    denoiser = as_if_sharded(tiny_denoiser())
     accelerator = SimpleNamespace(num_processes=2, process_index=0, gather=lambda part: part)
     message = (
         r"^the denoiser's weights are sharded over the processes, which must then all draw the same images; "

@@ -1,0 +1,20 @@
+"""A run whose second checkpoint finds no room: from the first one on, no file may become larger than half a checkpoint.
+
+full_disk.py FOLDER: trains with checkpoints in FOLDER.
+"""
+
+import resource
+import signal
+import sys
+from pathlib import Path
+
+from helpers import CONFIG, tiny_dataset, tiny_denoiser
+
+import diffusion_lib as dl
+
+folder = Path(sys.argv[1])
+for step in dl.train(tiny_denoiser(), tiny_dataset(), CONFIG, folder):
+    if step.step == 3:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        half = (folder / "step-00000003.pt").stat().st_size // 2
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
