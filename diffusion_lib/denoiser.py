@@ -43,7 +43,7 @@ class DenoiserProtocol(Protocol):
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction: ...
 
 
-class Denoiser(Saveable, nn.Module):
+class Denoiser(Saveable):
     """A network, the schedule it is trained for, and the quantity it predicts: the three that make no sense apart.
 
     network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it answers, a key of `TARGETS`: "eps" (Ho et

@@ -25,7 +25,7 @@ MOST_DIMENSIONS = 8  # torch's time to make a tensor grows with their square; ou
 Module = TypeVar("Module", bound=nn.Module)
 
 
-class Saveable:
+class Saveable(nn.Module):
     """A module that is made anew from its config and its tensors; subclasses say of which, by `to_files` and `from_files`."""
 
     def to_files(self) -> tuple[dict, dict[str, Tensor]]:
@@ -42,6 +42,11 @@ class Saveable:
 
         Raises `ValueError` if the config of a network cannot be stored, or its weights are sharded over processes.
         """
+        if any(map(is_sharded, self.parameters())):
+            raise ValueError(
+                "the weights are sharded over processes; expected whole ones: diffusion_lib.load_checkpoint(folder) loads the average in "
+                "the newest checkpoint of the run"
+            )
         write(directory, *self.to_files())
 
     @classmethod
@@ -62,11 +67,6 @@ def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> No
     """
     from safetensors.torch import save
 
-    if any(map(is_sharded, tensors.values())):
-        raise ValueError(
-            "the weights are sharded over processes; expected whole ones: diffusion_lib.load_checkpoint(folder) loads the average in the "
-            "newest checkpoint of the run"
-        )
     for name, value in tensors.items():
         if not value.float().isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite in float32; expected finite ones: no others can be read back")

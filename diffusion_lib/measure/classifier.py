@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from diffusion_lib.saving import Saveable, built
 
 
-class Classifier(Saveable, nn.Module):
+class Classifier(Saveable):
     """images (B, C, 28, 28) in [-1, 1] -> logits (B, num_classes). Three levels of convolutions, then the mean over positions."""
 
     def __init__(self, in_channels: int = 1, num_classes: int = 36, width: int = 32, num_features: int = 64):
