@@ -50,11 +50,22 @@ def statements(name: str, source: str) -> str:
 
 def bundle(name: str, sources: dict[str, str]) -> str:
     """A widget's module and all that it needs as one module."""
-    parts = [HEADER.format(name=name)]
+    parts = []
     for other in dependencies(name, sources):
         exports = ", ".join(EXPORT.findall(sources[other]))
         parts.append(f"const ${other} = (() => {{\n{statements(other, sources[other])}\nreturn {{ {exports} }};\n}})();\n")
-    return "\n".join([*parts, statements(name, sources[name])])
+    return HEADER.format(name=name) + compact("\n".join([*parts, statements(name, sources[name])]))
+
+
+def compact(text: str) -> str:
+    """The lines without indentation, and without those that are empty or a comment: every notebook stores this code once a widget.
+
+    Raises `ValueError` for a text in backquotes over several lines, whose indentation would count.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    if torn := [line for line in lines if line.count("`") % 2]:
+        raise ValueError(f"{torn[0]!r}: expected texts in backquotes that end in the line in which they begin")
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def bundles() -> dict[Path, str]:

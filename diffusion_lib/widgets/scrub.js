@@ -1,286 +1,237 @@
 // Built from source/scrub.js by tools/bundle_widgets.py. Change the source, and build again.
-
 const $controls = (() => {
-// What all widgets share: a frame with a title, a slider with its value in words, play, loop and speed, and bytes from the kernel.
-
 const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
-
 function create(tag, className, parent, properties = {}, attributes = {}) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  Object.assign(node, properties);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  parent.append(node);
-  return node;
+const node = document.createElement(tag);
+if (className) node.className = className;
+Object.assign(node, properties);
+for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+parent.append(node);
+return node;
 }
-
-// Binary traits arrive as a DataView (with an offset of its own), a typed array, or an ArrayBuffer.
 function toBytes(data) {
-  return data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+return data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
-
 function toArray(data, Type) {
-  return new Type(toBytes(data).slice().buffer); // sliced: a view must start at a multiple of its item size
+return new Type(toBytes(data).slice().buffer); // sliced: a view must start at a multiple of its item size
 }
-
 function addRoot(model, el, name) {
-  const root = create("div", "dl-widget", el, {}, { role: "group", "aria-label": model.get("title") || name });
-  if (model.get("title")) create("div", "dl-title", root, { textContent: model.get("title") });
-  // JupyterLab and the page would take these keys for their own: letters choose in a list here, and cut or delete cells there
-  root.addEventListener("keydown", (event) => {
-    const isLetter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
-    if (isLetter || KEYS.includes(event.key)) event.stopPropagation();
-  });
-  return root;
+const root = create("div", "dl-widget", el, {}, { role: "group", "aria-label": model.get("title") || name });
+if (model.get("title")) create("div", "dl-title", root, { textContent: model.get("title") });
+root.addEventListener("keydown", (event) => {
+const isLetter = event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey;
+if (isLetter || KEYS.includes(event.key)) event.stopPropagation();
+});
+return root;
 }
-
 function addCanvas(parent, height, width, label) {
-  return create("canvas", "", parent, { height, width }, { role: "img", "aria-label": label });
+return create("canvas", "", parent, { height, width }, { role: "img", "aria-label": label });
 }
-
-// n panels of one size: up to three in a row, four as two and two
 function addPanels(parent, n) {
-  return create("div", "dl-panels", parent, {}, { style: `--dl-columns: ${n === 4 ? 2 : Math.min(n, 3)}` });
+return create("div", "dl-panels", parent, {}, { style: `--dl-columns: ${n === 4 ? 2 : Math.min(n, 3)}` });
 }
-
 function addPanel(parent, name, height, width) {
-  const figure = create("figure", "dl-panel", parent);
-  create("figcaption", "", figure, { textContent: name });
-  return addCanvas(figure, height, width, name);
+const figure = create("figure", "dl-panel", parent);
+create("figcaption", "", figure, { textContent: name });
+return addCanvas(figure, height, width, name);
 }
-
 function addSelect(parent, label, names, chosen, choose) {
-  const select = create("select", "", parent, {}, { "aria-label": label });
-  names.forEach((name, i) => create("option", "", select, { value: i, textContent: name }));
-  select.value = chosen;
-  select.addEventListener("change", () => choose(Number(select.value)));
-  return select;
+const select = create("select", "", parent, {}, { "aria-label": label });
+names.forEach((name, i) => create("option", "", select, { value: i, textContent: name }));
+select.value = chosen;
+select.addEventListener("change", () => choose(Number(select.value)));
+return select;
 }
-
-// The kernel's trait `name` and the page's variable of it. `apply(value)` runs at once, whoever moved: this page, another widget
-// that is linked with this one, or the kernel.
 function bind(model, name, apply) {
-  let saving = null;
-  const changed = () => apply(model.get(name));
-  model.on(`change:${name}`, changed);
-  return {
-    set(value) {
-      if (value === model.get(name)) return;
-      model.set(name, value); // calls `changed`
-      clearTimeout(saving);
-      // a kernel that is training does not say when it has taken in a change, and the page would wait for that for ever
-      if (!model.get("running")) saving = setTimeout(() => model.save_changes(), KERNEL_DELAY);
-    },
-    dispose() {
-      clearTimeout(saving);
-      model.off(`change:${name}`, changed);
-    },
-  };
+let saving = null;
+const changed = () => apply(model.get(name));
+model.on(`change:${name}`, changed);
+return {
+set(value) {
+if (value === model.get(name)) return;
+model.set(name, value); // calls `changed`
+clearTimeout(saving);
+if (!model.get("running")) saving = setTimeout(() => model.save_changes(), KERNEL_DELAY);
+},
+dispose() {
+clearTimeout(saving);
+model.off(`change:${name}`, changed);
+},
+};
 }
-
-// Three digits; 0 and the infinities as they are: at its ends a schedule may have no signal left, or no noise yet
 function number(v) {
-  if (v === 0 || !Number.isFinite(v)) return fixed(v, 0);
-  return v >= 0.001 && v < 10000 ? v.toPrecision(3) : v.toExponential(1);
+if (v === 0 || !Number.isFinite(v)) return fixed(v, 0);
+return v >= 0.001 && v < 10000 ? v.toPrecision(3) : v.toExponential(1);
 }
-
 function fixed(v, digits) {
-  return Number.isFinite(v) ? v.toFixed(digits) : String(v).replace("Infinity", "∞");
+return Number.isFinite(v) ? v.toFixed(digits) : String(v).replace("Infinity", "∞");
 }
-
-// For sliders over frames that stand at `places()`, timesteps or training steps: keeps the trait `name` beside the trait `frame`.
-// A place between two frames is left as it is: another widget, linked with this one, may stand there.
 function bindPlace(model, name, slider, places) {
-  const nearest = (place) => {
-    const distances = places().map((value) => Math.abs(value - place));
-    return Math.max(0, distances.indexOf(Math.min(...distances)));
-  };
-  const bound = bind(model, name, (place) => slider.set(nearest(place)));
-  return {
-    moved: (frame) => nearest(model.get(name)) !== frame && bound.set(places()[frame]),
-    go: (place) => slider.set(nearest(place)),
-    dispose: bound.dispose,
-  };
+const nearest = (place) => {
+const distances = places().map((value) => Math.abs(value - place));
+return Math.max(0, distances.indexOf(Math.min(...distances)));
+};
+const bound = bind(model, name, (place) => slider.set(nearest(place)));
+return {
+moved: (frame) => nearest(model.get(name)) !== frame && bound.set(places()[frame]),
+go: (place) => slider.set(nearest(place)),
+dispose: bound.dispose,
+};
 }
-
-// PNG bytes as a picture that can be drawn; `ready` is called when it is decoded.
 function decode(bytes, ready) {
-  createImageBitmap(new Blob([toBytes(bytes)], { type: "image/png" })).then(ready);
+createImageBitmap(new Blob([toBytes(bytes)], { type: "image/png" })).then(ready);
 }
-
-// A slider over `first`..`last` for the trait `name`. `describe(i)` says where it stands, `show(i)` draws.
 function addSlider(model, parent, { name, label, first = 0, last, describe, show, play = true }) {
-  const row = create("div", "dl-controls", parent);
-  const playButton = play ? create("button", "dl-button", row, { type: "button" }) : null;
-  const input = create("input", "dl-slider", row, { type: "range", min: first, max: last, step: 1 }, { "aria-label": label });
-  // not `output`, which screen readers would announce a second time after the slider's own value text
-  const text = create("span", "dl-value", row, {}, { "aria-hidden": "true" });
-  const loop = play ? create("button", "dl-button", row, { type: "button", textContent: "↻" }, { "aria-pressed": "false" }) : null;
-  let end = last;
-  let current = null;
-
-  function widen() {
-    let longest = 0;
-    for (let i = first; i <= end; i++) longest = Math.max(longest, describe(i).length);
-    text.style.minWidth = `${longest}ch`; // nothing moves when the words change
-  }
-
-  function apply(value) {
-    current = Math.max(first, Math.min(end, value));
-    input.value = current;
-    text.textContent = describe(current);
-    input.setAttribute("aria-valuetext", describe(current));
-    show(current);
-  }
-
-  const bound = bind(model, name, apply);
-  const player = play ? addPlayer() : { pause() {} };
-  input.addEventListener("input", () => {
-    player.pause();
-    bound.set(Number(input.value));
-  });
-
-  function addPlayer() {
-    let request = null;
-    let speed = 1;
-    const still = window.matchMedia("(prefers-reduced-motion: reduce)");
-    const label = () => {
-      playButton.textContent = request ? "❚❚" : "▶";
-      playButton.setAttribute("aria-label", request ? "pause" : "play");
-    };
-    const pause = () => {
-      cancelAnimationFrame(request);
-      request = null;
-      label();
-    };
-    const start = () => {
-      const perSecond = Math.max((end - first) / 8, Math.min(12, (end - first) / 2));
-      let position = current === end ? first : current;
-      let before = performance.now();
-      const frame = (now) => {
-        request = requestAnimationFrame(frame);
-        if (still.matches && now - before < 500) return; // two pictures a second, and no motion between them
-        position += Math.max(0, ((now - before) / 1000) * perSecond * speed);
-        before = now;
-        const looping = loop.getAttribute("aria-pressed") === "true";
-        if (looping && position >= end + 1) position = first; // the last frame has its time, too
-        bound.set(Math.min(end, Math.floor(position)));
-        if (!looping && position >= end) pause();
-      };
-      bound.set(Math.floor(position));
-      request = requestAnimationFrame(frame);
-      label();
-    };
-    playButton.addEventListener("click", () => (request ? pause() : start()));
-    loop.setAttribute("aria-label", "loop");
-    loop.title = "loop";
-    loop.addEventListener("click", () => loop.setAttribute("aria-pressed", loop.getAttribute("aria-pressed") !== "true"));
-    const times = SPEEDS.map((s) => `${s}×`);
-    addSelect(row, "speed", times, SPEEDS.indexOf(1), (i) => (speed = SPEEDS[i]));
-    input.addEventListener("keydown", (event) => {
-      if (event.key !== " ") return;
-      event.preventDefault(); // the page would scroll
-      playButton.click();
-    });
-    label();
-    return { pause };
-  }
-
-  widen();
-  apply(model.get(name));
-  return {
-    row,
-    set: bound.set,
-    redraw: () => apply(current),
-    widen,
-    extend(newLast) {
-      end = newLast;
-      input.max = end;
-      widen();
-      apply(model.get(name));
-    },
-    dispose() {
-      player.pause();
-      bound.dispose();
-    },
-  };
+const row = create("div", "dl-controls", parent);
+const playButton = play ? create("button", "dl-button", row, { type: "button" }) : null;
+const input = create("input", "dl-slider", row, { type: "range", min: first, max: last, step: 1 }, { "aria-label": label });
+const text = create("span", "dl-value", row, {}, { "aria-hidden": "true" });
+const loop = play ? create("button", "dl-button", row, { type: "button", textContent: "↻" }, { "aria-pressed": "false" }) : null;
+let end = last;
+let current = null;
+function widen() {
+let longest = 0;
+for (let i = first; i <= end; i++) longest = Math.max(longest, describe(i).length);
+text.style.minWidth = `${longest}ch`; // nothing moves when the words change
 }
-
+function apply(value) {
+current = Math.max(first, Math.min(end, value));
+input.value = current;
+text.textContent = describe(current);
+input.setAttribute("aria-valuetext", describe(current));
+show(current);
+}
+const bound = bind(model, name, apply);
+const player = play ? addPlayer() : { pause() {} };
+input.addEventListener("input", () => {
+player.pause();
+bound.set(Number(input.value));
+});
+function addPlayer() {
+let request = null;
+let speed = 1;
+const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+const label = () => {
+playButton.textContent = request ? "❚❚" : "▶";
+playButton.setAttribute("aria-label", request ? "pause" : "play");
+};
+const pause = () => {
+cancelAnimationFrame(request);
+request = null;
+label();
+};
+const start = () => {
+const perSecond = Math.max((end - first) / 8, Math.min(12, (end - first) / 2));
+let position = current === end ? first : current;
+let before = performance.now();
+const frame = (now) => {
+request = requestAnimationFrame(frame);
+if (still.matches && now - before < 500) return; // two pictures a second, and no motion between them
+position += Math.max(0, ((now - before) / 1000) * perSecond * speed);
+before = now;
+const looping = loop.getAttribute("aria-pressed") === "true";
+if (looping && position >= end + 1) position = first; // the last frame has its time, too
+bound.set(Math.min(end, Math.floor(position)));
+if (!looping && position >= end) pause();
+};
+bound.set(Math.floor(position));
+request = requestAnimationFrame(frame);
+label();
+};
+playButton.addEventListener("click", () => (request ? pause() : start()));
+loop.setAttribute("aria-label", "loop");
+loop.title = "loop";
+loop.addEventListener("click", () => loop.setAttribute("aria-pressed", loop.getAttribute("aria-pressed") !== "true"));
+const times = SPEEDS.map((s) => `${s}×`);
+addSelect(row, "speed", times, SPEEDS.indexOf(1), (i) => (speed = SPEEDS[i]));
+input.addEventListener("keydown", (event) => {
+if (event.key !== " ") return;
+event.preventDefault(); // the page would scroll
+playButton.click();
+});
+label();
+return { pause };
+}
+widen();
+apply(model.get(name));
+return {
+row,
+set: bound.set,
+redraw: () => apply(current),
+widen,
+extend(newLast) {
+end = newLast;
+input.max = end;
+widen();
+apply(model.get(name));
+},
+dispose() {
+player.pause();
+bound.dispose();
+},
+};
+}
 return { COLOURS, create, toBytes, toArray, addRoot, addCanvas, addPanels, addPanel, addSelect, bind, number, fixed, bindPlace, decode, addSlider };
 })();
-
 const $sheets = (() => {
-// Panels of recorded frames: each is one sprite sheet, and a frame is one drawImage.
-
 const { addPanels, addPanel, decode } = $controls;
-
 function addSheets(model, parent) {
-  const [height, width] = model.get("frame_shape");
-  const columns = model.get("sheet_columns");
-  const names = model.get("panel_names");
-  const body = addPanels(parent, names.length);
-  let current = 0;
-  let caption = "";
-
-  const views = names.map((name, i) => {
-    const canvas = addPanel(body, name, height, width);
-    const view = { name, canvas, context: canvas.getContext("2d"), sheet: null };
-    decode(model.get("sheets")[i], (bitmap) => {
-      view.sheet = bitmap;
-      draw(view);
-    });
-    return view;
-  });
-
-  function draw(view) {
-    if (!view.sheet) return;
-    const left = (current % columns) * width;
-    const top = Math.floor(current / columns) * height;
-    view.context.drawImage(view.sheet, left, top, width, height, 0, 0, width, height);
-    view.canvas.setAttribute("aria-label", `${view.name}, ${caption}`);
-  }
-
-  return {
-    show(frame, words) {
-      [current, caption] = [frame, words];
-      views.forEach(draw);
-    },
-  };
+const [height, width] = model.get("frame_shape");
+const columns = model.get("sheet_columns");
+const names = model.get("panel_names");
+const body = addPanels(parent, names.length);
+let current = 0;
+let caption = "";
+const views = names.map((name, i) => {
+const canvas = addPanel(body, name, height, width);
+const view = { name, canvas, context: canvas.getContext("2d"), sheet: null };
+decode(model.get("sheets")[i], (bitmap) => {
+view.sheet = bitmap;
+draw(view);
+});
+return view;
+});
+function draw(view) {
+if (!view.sheet) return;
+const left = (current % columns) * width;
+const top = Math.floor(current / columns) * height;
+view.context.drawImage(view.sheet, left, top, width, height, 0, 0, width, height);
+view.canvas.setAttribute("aria-label", `${view.name}, ${caption}`);
 }
-
+return {
+show(frame, words) {
+[current, caption] = [frame, words];
+views.forEach(draw);
+},
+};
+}
 return { addSheets };
 })();
-
-// Recorded frames under a slider.
-
 const { addRoot, bindPlace, addSlider } = $controls;
 const { addSheets } = $sheets;
-
 function render({ model, el }) {
-  const root = addRoot(model, el, "frames");
-  const captions = model.get("captions");
-  const ts = model.get("ts"); // of a chain; undefined or empty for other frames
-  const sheets = addSheets(model, root);
-  let place = null;
-
-  const slider = addSlider(model, root, {
-    name: "frame",
-    label: "frame",
-    last: captions.length - 1,
-    describe: (i) => captions[i],
-    show: (i) => {
-      sheets.show(i, captions[i]);
-      place?.moved(i);
-    },
-  });
-  if (ts?.length) place = bindPlace(model, "t", slider, () => ts);
-  return () => {
-    slider.dispose();
-    place?.dispose();
-  };
+const root = addRoot(model, el, "frames");
+const captions = model.get("captions");
+const ts = model.get("ts"); // of a chain; undefined or empty for other frames
+const sheets = addSheets(model, root);
+let place = null;
+const slider = addSlider(model, root, {
+name: "frame",
+label: "frame",
+last: captions.length - 1,
+describe: (i) => captions[i],
+show: (i) => {
+sheets.show(i, captions[i]);
+place?.moved(i);
+},
+});
+if (ts?.length) place = bindPlace(model, "t", slider, () => ts);
+return () => {
+slider.dispose();
+place?.dispose();
+};
 }
-
 export default { render };

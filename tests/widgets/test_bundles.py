@@ -26,8 +26,8 @@ def test_bundles_import_nothing_and_export_the_widget():
 
 def test_every_source_is_in_some_bundle():
     for source in tool.SOURCES.glob("*.js"):
-        first_line = source.read_text(encoding="utf-8").partition("\n")[0]
-        assert any(first_line in text for text in tool.bundles().values()), source.name
+        last_function = re.findall(r"^(?:export )?(function \w+\(.*)$", source.read_text(encoding="utf-8"), re.MULTILINE)[-1]
+        assert any(last_function in text for text in tool.bundles().values()), source.name
 
 
 def run(code):
@@ -71,3 +71,16 @@ def test_forgotten_import_fails_in_the_bundle_too():
 def test_rejects_modules_that_it_cannot_bundle(name, text, message):
     with pytest.raises(ValueError, match=message):
         tool.bundle("top", SOURCES | {name: text})
+
+
+def test_bundles_hold_no_indentation_and_no_comment_lines():
+    for path, text in tool.bundles().items():
+        header, *lines = text.splitlines()
+        assert header.startswith("// Built from"), path
+        assert all(line == line.strip() and line and not line.startswith("//") for line in lines), path
+
+
+def test_rejects_a_text_in_backquotes_over_several_lines():
+    """Its indentation is part of it, and would be lost."""
+    with pytest.raises(ValueError, match="expected texts in backquotes that end in the line in which they begin"):
+        tool.compact("const text = `one\n  two`;")
