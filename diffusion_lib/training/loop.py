@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 
 class TrainStep(NamedTuple):
-    """What one training step gives. The two denoisers are the ones that go on being trained: copy them to keep this moment
-    (not where their weights are sharded over processes: there, checkpoints keep it)."""
+    """What one training step gives. The two denoisers are the ones that go on being trained: copy them to keep this moment."""
 
     step: int  # 1..steps: how many updates have been made
     loss: Tensor  # () mean loss of the batch, before the update; detached, on the device: float(step.loss)
@@ -50,17 +49,11 @@ def train(
     checkpoint_dir: a checkpoint is written there every `checkpoint_every` steps and at the end. If one is there already,
     training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped. If none is there yet, it starts
     from the weights that `denoiser` has: after a run that was stopped before its first checkpoint, make a new one.
-    accelerator: an `accelerate.Accelerator`, for several processes; each calls `train` with the same arguments, and gets the same
-    steps. Device, precision and gradient accumulation are then the accelerator's. All processes must see `checkpoint_dir`.
-    If it is set to FSDP (version 2), weights, average and the optimizer's moments are sharded over the processes, and stay so: all of
-    them must then call a step's denoisers, and on the same images. A checkpoint holds them whole. (Running statistics, such as
-    batch norm's, are then each process's own; `UNet` has none.)
+    accelerator: an `accelerate.Accelerator`, for several processes; see `run.Run` and docs/past-one-machine.md.
 
-    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, and `OSError` or `MemoryError` if a
-    checkpoint that may be good cannot be read, before anything is changed; `OSError` if one cannot be written, or another run writes to
-    the same folder; and `FloatingPointError` after `config.skip_limit` steps in a row whose loss or gradient was not finite, or if those
-    were all steps (on a GPU, where to look at numbers is to wait for them, they are looked at every `skip_limit` steps and before a
-    checkpoint is written, which is never done in such a row, but for the last step's).
+    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed; `OSError` or
+    `MemoryError` if a checkpoint cannot be read or written; and `FloatingPointError` after `config.skip_limit` steps in a row whose
+    loss or gradient was not finite. `run.Run` has the details.
     """
     run = Run(denoiser, dataset, config, checkpoint_dir, accelerator)  # raises here, at the call, for what cannot be trained
     return _steps(denoiser, config, run)
@@ -98,8 +91,6 @@ class EMA:
         # ema <- d ema + (1 - d) weights,  d = min(decay, (1 + step) / (10 + step)): a short memory while there is little to remember
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.denoiser.parameters()), list(denoiser.parameters()), 1 - decay)
-        for ours, theirs in zip(self.denoiser.buffers(), denoiser.buffers(), strict=True):
-            ours.copy_(theirs)  # running statistics, in networks that have any, are averages already
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:

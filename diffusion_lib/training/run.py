@@ -27,7 +27,20 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A training run. The arguments are those of `train`, and what cannot be trained raises here; nothing has been changed by then."""
+    """A training run, with the arguments of `train`.
+
+    accelerator: each process makes a run of the same arguments, and gets the same steps. Device, precision and gradient accumulation
+    are then the accelerator's. All processes must see `checkpoint_dir`. If it is set to FSDP (version 2), weights, average and the
+    optimizer's moments are sharded over the processes, and stay so: all of them must then call a step's denoisers, and on the same
+    images; a copy of one cannot be made, but a checkpoint holds them whole. (Running statistics, such as batch norm's, are then each
+    process's own; `UNet` has none.)
+
+    What cannot be trained raises here, before anything is changed: `ValueError` if images, labels or checkpoint do not fit the denoiser
+    and the config, and `OSError` or `MemoryError` if a checkpoint that may be good cannot be read. Later, `OSError` is raised if one
+    cannot be written, or another run writes to the same folder; and `FloatingPointError` after `config.skip_limit` steps in a row whose
+    loss or gradient was not finite, or if those were all steps (on a GPU, where to look at numbers is to wait for them, they are looked
+    at every `skip_limit` steps and before a checkpoint is written, which is never done in such a row, but for the last step's).
+    """
 
     loss: Tensor  # () of the step being made
     grad_norm: Tensor  # () of the step just made
@@ -134,8 +147,10 @@ class Run:
         self.scaler.update(None if self.kept_scaler else 1.0)
         self.optimizer.zero_grad()
         skipped = self.skips.add(self.loss, self.grad_norm)
-        for buffer, old in zip(self.denoiser.buffers(), self.before, strict=True):  # running statistics, changed by the forward pass
+        # running statistics, which the forward pass has changed; in the average they are taken over, since they are averages already
+        for buffer, old, average in zip(self.denoiser.buffers(), self.before, self.ema.buffers(), strict=True):
             buffer.copy_(torch.where(skipped, old, buffer))
+            average.copy_(buffer)
         reshard(self.ema.network)  # the caller may have sampled from it
 
     def checkpoint(self, step: int) -> None:

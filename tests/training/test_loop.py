@@ -12,7 +12,6 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import diffusion_lib as dl
 from diffusion_lib.training import checkpoints
-from diffusion_lib.training import loop as training
 from diffusion_lib.training.batches import batch_indices
 from diffusion_lib.training.loop import EMA, learning_rate, make_optimizer
 from diffusion_lib.training.run import Skips
@@ -315,13 +314,19 @@ def test_images_that_the_network_cannot_halve_raise_at_the_call():
     assert denoiser.image_shape == (1, 12, 12)
 
 
-def test_the_average_takes_over_running_statistics():
-    denoiser = dl.Denoiser(torch.nn.BatchNorm2d(1), dl.linear_schedule(10))
-    ema = training.EMA(denoiser, 0.9)
-    denoiser.network(torch.full((2, 1, 2, 2), 3.0))
-    ema.update(denoiser, 1)
-    assert torch.equal(ema.denoiser.network.running_mean, denoiser.network.running_mean)
-    assert denoiser.network.running_mean.item() > 0
+def test_average_takes_over_running_statistics(dataset):
+    class Normed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm2d(1)
+
+        def forward(self, xt, t, y=None):
+            return self.norm(xt)
+
+    for step in dl.train(dl.Denoiser(Normed(), dl.linear_schedule(20)), dataset, CONFIG):
+        ours, theirs = (dict(model.named_buffers()) for model in (step.ema, step.denoiser))
+        assert ours["network.norm.num_batches_tracked"] == step.step
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 # ------------------------------------------------------------------------------------------------- numbers that are not finite
