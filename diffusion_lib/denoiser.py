@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion_lib.checks import NO_LABEL, check_images, check_labels, check_t
+from diffusion_lib.checks import NO_LABEL, check_image_shape, check_images, check_labels, check_t
 from diffusion_lib.devices import to_device
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.networks import config_of, from_config
@@ -28,7 +28,8 @@ class Prediction(NamedTuple):
 
     x0: Tensor  # (B, C, H, W) estimate of the clean image, not clipped
     eps: Tensor  # (B, C, H, W) estimate of the noise in it
-    variance_mix: Tensor | None = None  # (B, C, H, W), where the network learnt a variance: 0 is log beta_tilde, 1 is log beta
+    # (B, C, H, W), where the network learnt a variance: 0 is log beta_tilde, 1 is log beta, of whatever stride
+    variance_mix: Tensor | None = None
 
 
 class DenoiserProtocol(Protocol):
@@ -71,13 +72,19 @@ class Denoiser(Saveable):
         self.network, self.schedule, self.prediction = network, schedule, prediction
         self.image_shape: tuple[int, int, int] | None = None
         if image_shape is not None:
+            check_image_shape(image_shape)
             channels, height, width = image_shape  # which a config holds as a list
             self.image_shape = channels, height, width
-        self.num_classes: int | None = getattr(network, "num_classes", None)  # how many classes y can name; None for a network without
+
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes y can name; None for a network without."""
+        return getattr(self.network, "num_classes", None)
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
-        self._check(t, y, xt=xt)
+        check_images(xt=xt)
+        self._check(xt, t, y)
         return Prediction(*solve(self.schedule, self.prediction, xt, self._answer(xt, t, y), t))
 
     def loss(
@@ -93,10 +100,10 @@ class Denoiser(Saveable):
         x0: (B, C, H, W) in [-1, 1]. y: LongTensor (B,) or None. t: LongTensor (B,), drawn uniformly from 1..T if left out.
         eps: (B, C, H, W), drawn from N(0, I) if left out. For "eps" this is L_simple: Ho et al. 2020, equation 14.
         """
-        check_images(x0=x0)
+        check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))
         t = random_timesteps(self.schedule.T, len(x0), generator) if t is None else t
         eps = randn_like(x0, generator) if eps is None else eps
-        self._check(t, y, x0=x0, eps=eps)
+        self._check(x0, t, y)
         answer = self._answer(noised(self.schedule, x0, t, eps), t, y)
         target = target_of(self.schedule, self.prediction, x0, eps, t)
         # L_simple = E_{t, x0, eps} || eps - eps_hat(xt, t) ||^2, as a mean over pixels              Ho et al. 2020, equation 14
@@ -122,10 +129,8 @@ class Denoiser(Saveable):
             network.check_image_shape(config["image_shape"])
         return cls(network, schedule, config["prediction"], config["image_shape"]).eval()
 
-    def _check(self, t: int | Tensor, y: Tensor | None, **images: Tensor) -> None:
+    def _check(self, x: Tensor, t: int | Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""
-        check_images(**images)
-        x = next(iter(images.values()))
         check_t(t, self.schedule.T, len(x))
         if y is not None:
             check_labels(y, self.num_classes, len(x))

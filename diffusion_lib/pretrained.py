@@ -10,7 +10,7 @@ import torch
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.saving import blame
+from diffusion_lib.saving import blame, check_tensors, class_name
 from diffusion_lib.training import checkpoints
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -32,26 +32,30 @@ def load_classifier(name: str) -> Classifier:
     return Classifier.from_pretrained(_folder("classifier", name))
 
 
-def load_checkpoint(directory: str | Path) -> Denoiser:
+def load_checkpoint(directory: str | Path, cls: type[Denoiser] = Denoiser) -> Denoiser:
     """The average in the newest checkpoint of a training run, in eval mode, on the CPU: what the run would save if it ended there.
 
-    directory: the run's, or its checkpoints'. Raises `FileNotFoundError` if it has none that can be read, and `ValueError` for a
-    network of a kind that `diffusion_lib.networks.NETWORKS` does not list.
+    directory: the run's, or its checkpoints'. cls: the denoiser's class. Raises `FileNotFoundError` if there is none that can be read,
+    and `ValueError` for a run of another class, a network of a kind that `diffusion_lib.networks.NETWORKS` does not list, and weights
+    that `save_pretrained` would not have written.
     """
     for place in (Path(directory) / "checkpoints", Path(directory)):
         if (state := checkpoints.newest(place)) is not None:
-            return from_state(state)
+            return from_state(state, cls)
     raise FileNotFoundError(f"{directory} holds no checkpoint that can be read; expected the folder of a training run")
 
 
-def from_state(state: checkpoints.State) -> Denoiser:
+def from_state(state: checkpoints.State, cls: type[Denoiser] = Denoiser) -> Denoiser:
     """The average in a checkpoint."""
-    run = state.content["run"]
+    run, ema = state.content["run"], state.content["ema"]
     with blame(state.path):
+        if run["denoiser"] != class_name(cls):
+            raise ValueError(f"its denoiser is of class {run['denoiser']}, not {class_name(cls)}")
+        check_tensors(ema, state.path.stat().st_size)
         network = {name.removeprefix("network."): value for name, value in run.items() if name.startswith("network.")}
         config = dict(prediction=run["prediction"], image_shape=run["image_shape"], schedule=run["schedule"], network=network)
         tables = {f"schedule.{name}": torch.tensor(run[name], dtype=torch.float64) for name in ("signal", "noise")}
-        return Denoiser.from_files(config, state.content["ema"] | tables)
+        return cls.from_files(config, ema | tables)
 
 
 def _folder(kind: str, name: str) -> Path:

@@ -4,14 +4,14 @@ For images of shape (B, C, H, W), on any schedule:
 
     q(xt | x0) = N(signal_t x0, noise_t^2 I)                                Ho, Jain & Abbeel 2020 (arXiv:2006.11239), equation 4
 
-where signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) on the variance-preserving schedules of that paper. The named functions
-check what they are given; those further down are what samplers and denoisers call once that is done.
+where signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) on the variance-preserving schedules of that paper.
 
 Everywhere, t is an int (one noise level for the batch) or a LongTensor (B,) (one for each image). Results have the images'
 dtype and device; the coefficients are taken from the float64 tables, so float64 images give float64 answers.
 
-Raises, everywhere: `ValueError` for a t outside its range, images that are not 4-dimensional or not floating point, and images
-whose shapes, dtypes or devices differ.
+The functions down to `eps_from_v` raise `ValueError` for a t outside its range, images that are not 4-dimensional or not floating
+point, and images whose shapes, dtypes or devices differ. Those from `noised` on check nothing: they are what samplers and denoisers
+call once that is done.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ def eps_from_x0(schedule: Schedule, xt: Tensor, t: int | Tensor, x0: Tensor) -> 
 
 
 def x0_from_eps(schedule: Schedule, xt: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
-    """The clean image that `eps` turned into xt (Ho et al. 2020, equation 15); t in 0..T."""
+    """The clean image that `eps` turned into xt (Ho et al. 2020, equation 15); t in 0..T, where signal[t] > 0."""
     return _solved(schedule, t, 0, "eps", xt=xt, eps=eps)[0]
 
 
@@ -127,14 +127,14 @@ def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: in
 
 
 def target_of(schedule: Schedule, prediction: str, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
-    """What a network that predicts `prediction` (a key of `TARGETS`) should answer."""
+    """What a network that predicts `prediction` (a key of `TARGETS`) should answer: (B, C, H, W)."""
     a, b = (torch.as_tensor(each, dtype=torch.float64) for each in _factors(schedule, prediction, t))
     # target = a_t x0 + b_t eps
     return like(a, x0) * x0 + like(b, x0) * eps
 
 
 def solve(schedule: Schedule, prediction: str, xt: Tensor, answer: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
-    """x0 and eps of which xt is made, given the network's `answer`, whatever it predicts."""
+    """x0 and eps of which xt is made, given the network's `answer`, whatever it predicts; all (B, C, H, W)."""
     signal, noise = pick(schedule.signal, t), pick(schedule.noise, t)
     a, b = _factors(schedule, prediction, t)
     # xt     = signal x0 + noise eps
@@ -172,6 +172,8 @@ def _solved(schedule: Schedule, t: int | Tensor, lowest: int, prediction: str, *
     check_images(**images)
     xt, answer = images.values()
     check_t(t, schedule.T, len(xt), lowest)
+    if prediction == "eps" and (pick(schedule.signal, t) == 0).any():
+        raise ValueError(f"{schedule.name!r} leaves no image at t={schedule.T}, where eps determines no x0; expected a smaller t")
     return solve(schedule, prediction, xt, answer, t)
 
 

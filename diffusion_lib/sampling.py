@@ -58,7 +58,7 @@ def ddpm_steps(
     """Ancestral sampling: each image is drawn from the posterior that the predicted x0 implies (Ho et al. 2020, algorithm 2).
 
     xT: (B, C, H, W) standard normal. steps: how many, evenly spaced; None for all T. variance: "small" for the posterior's own,
-    beta_tilde, or "large" for beta (of the stride from s to t: 1 - alpha_bar_t / alpha_bar_s). clip: keep x0_hat in [-1, 1].
+    beta_tilde, or "large" for beta, of the stride from s to t. clip: keep x0_hat in [-1, 1].
     y: LongTensor (B,) or None. generator: of the noise, one or one for each image.
     """
     if variance not in VARIANCES:
@@ -106,10 +106,10 @@ def ddpm_transition(schedule: Schedule, xt: Tensor, prediction: Prediction, t: i
 def ddim_transition(schedule: Schedule, prediction: Prediction, t: int, s: int, eta: float = 0.0) -> Gaussian:
     """p(xs | xt) of DDIM, s < t: back to noise level s with a fraction of the noise drawn afresh and the rest along eps."""
     x0, eps = prediction.x0, prediction.eps
-    # sigma^2 = eta^2 noise_s^2 / noise_t^2 (1 - alpha_bar_t / alpha_bar_s)                          Song et al. 2021, equation 16
+    # sigma^2 = eta^2 beta_tilde, that of the stride from s to t                                     Song et al. 2021, equation 16
     variance = eta**2 * posterior_variance(schedule, t, s)
     # xs ~ N(signal_s x0 + sqrt(noise_s^2 - sigma^2) eps, sigma^2 I)                                 Song et al. 2021, equation 12
-    along_eps = (pick(schedule.noise, s) ** 2 - variance).sqrt()
+    along_eps = (pick(schedule.noise, s) ** 2 - variance).clamp(min=0).sqrt()  # rounding can leave -1e-17
     return Gaussian(at(schedule.signal, s, x0) * x0 + like(along_eps, x0) * eps, like(variance, x0))
 
 
@@ -127,6 +127,8 @@ def ddim_encode_steps(
     if iterations < 1:
         raise ValueError(f"iterations={iterations}; expected 1 or more network calls for each step")
     timesteps = timestep_subset(denoiser.schedule.T, steps)[::-1]
+    if steps == 1 and denoiser.schedule.signal[-1] == 0:
+        raise ValueError("steps=1 on a schedule whose signal[T] is 0; expected 2 or more: one step from the image to noise forgets it")
     # with signal = r cos(phi), noise = r sin(phi), where r = 1 if variance is preserved:   v = cos(phi) eps - sin(phi) x0
     phi, r = torch.atan2(denoiser.schedule.noise, denoiser.schedule.signal), torch.hypot(denoiser.schedule.noise, denoiser.schedule.signal)
 
@@ -137,10 +139,11 @@ def ddim_encode_steps(
                 # xt / r_t = (xs / r_s + sin(d) v) / cos(d),  d = phi_t - phi_s                          Salimans & Ho 2022, appendix D
                 d = pick(phi, t) - pick(phi, s)
                 from_xs, from_v = (like(each, xs) for each in (pick(r, t) / pick(r, s) / d.cos(), pick(r, t) * d.tan()))
+                cos_phi, sin_phi = pick(phi, t).cos(), pick(phi, t).sin()
                 xt = xs
                 for _ in range(iterations):
-                    prediction = denoiser(xt, t, y)
-                    v = at(phi.cos(), t, xs) * prediction.eps - at(phi.sin(), t, xs) * prediction.x0
+                    prediction = Prediction(*denoiser(xt, t, y))
+                    v = like(cos_phi, xs) * prediction.eps - like(sin_phi, xs) * prediction.x0
                     xt = from_xs * xs + from_v * v
                 xs = xt
             yield Step(t, xs, prediction.x0, prediction.eps)
@@ -230,10 +233,10 @@ def _walk(
         xt = xT
         for t, s in pairwise(timesteps):
             with torch.no_grad():  # not around the yield, which would switch the caller's gradients off too
-                prediction = denoiser(xt, t, y)
+                prediction = Prediction(*denoiser(xt, t, y))
                 if clip:
-                    x0, eps = solve(denoiser.schedule, "x0", xt, prediction.x0.clamp(-1, 1), t)
-                    prediction = prediction._replace(x0=x0, eps=eps)
+                    x0 = prediction.x0.clamp(-1, 1)
+                    prediction = prediction._replace(x0=x0, eps=solve(denoiser.schedule, "x0", xt, x0, t)[1])
                 mean, variance = transition(xt, prediction, t, s)
                 # the last step's variance is 0; to look at it would make the processor wait for the device
                 xt = mean + variance.sqrt() * randn_like(mean, generator) if noisy and s > 0 else mean

@@ -21,6 +21,7 @@ from diffusion_lib.files import write_whole
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 100_000  # bytes; ours have some hundreds
 DTYPES = ("F64", "F32", "BF16", "F16", "I64")  # what safetensors calls them; the last: what batch norm counts in
+KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64)  # the same, as torch calls them
 MOST_DIMENSIONS = 8  # torch's time to make a tensor grows with their square; ours have 4
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -107,6 +108,24 @@ def read(directory_or_hub_id: str | Path) -> tuple[dict, dict[str, Tensor]]:
     except (SafetensorError, ValueError, RuntimeError, OverflowError) as error:  # the last two: torch's, for shapes that cannot be
         raise ValueError(f"{weights_path} is damaged ({error}); expected a safetensors file: save or download the model again") from error
     return config, tensors
+
+
+def check_tensors(tensors: dict, size: int) -> None:
+    """Raises `ValueError` for tensors that `save_pretrained` would not have written, and for those that take more memory than the `size`
+    in bytes of the file that they were read from: a number repeated a thousand times is one number on disk."""
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.dtype not in KINDS:
+            raise ValueError(f"{name} is no tensor of {', '.join(str(kind).removeprefix('torch.') for kind in KINDS)}")
+    if sum(value.numel() * value.element_size() for value in tensors.values()) > size:
+        raise ValueError("its tensors are larger than the file")
+    for name, value in tensors.items():
+        if not value.float().isfinite().all():
+            raise ValueError(f"{name} holds numbers that are not finite in float32")
+
+
+def class_name(cls: type) -> str:
+    """What tells a class from others of its name: those of this package by name, others with their module."""
+    return cls.__qualname__ if cls.__module__.startswith("diffusion_lib.") else f"{cls.__module__}.{cls.__qualname__}"
 
 
 def expect_keys(config: dict, keys: set[str]) -> None:

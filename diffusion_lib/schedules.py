@@ -25,8 +25,8 @@ MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / sig
 class Schedule:
     """A noise schedule: xt = signal[t] x0 + noise[t] eps.
 
-    signal: float64 (T + 1,), the factor of the image: falls from signal[0] == 1 to signal[T] >= 0. noise: float64 (T + 1,), the
-    standard deviation of the noise: noise[0] == 0, and at each step noise / signal rises. name: what to call it in plots and configs.
+    signal: float64 (T + 1,), the factor of the image: 1 at t = 0, then 0 or more. noise: float64 (T + 1,), the standard deviation of
+    the noise: 0 at t = 0, then more, and at each step noise / signal rises. name: what to call it in plots and configs.
 
     Raises `ValueError` if the tables are not of that form. `from_alpha_bar` and `from_beta` make a variance-preserving one.
     """

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed that depends on these numbers (0 or more each) and their order: 63 bits, by hashing.
+    """A seed that depends on these numbers (0 or more each) and their order, but for zeros at the end: 63 bits, by hashing.
 
     Of its seed torch's generator for CPUs uses 32 bits: among n seeds, some n^2 / 2^33 pairs make the same numbers (for n = 50,000,
     0.3 pairs).

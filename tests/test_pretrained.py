@@ -325,6 +325,40 @@ def test_rejects_a_kind_of_network_that_is_not_known_and_names_the_nearest(saved
         dl.load_checkpoint(tmp_path / "run")
 
 
+def huge(tensor):
+    return torch.as_strided(torch.zeros(1), (1000, *tensor.shape), [0] * (tensor.ndim + 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda weight: weight.fill_(torch.nan), "holds numbers that are not finite in float32"),
+        (lambda weight: weight.to(torch.complex64), "is no tensor of float64, float32, bfloat16, float16, int64"),
+        (huge, "its tensors are larger than the file"),
+    ],
+    ids=["nan", "complex", "larger than the file"],
+)
+def test_rejects_an_average_that_no_model_file_could_hold(tmp_path, dataset, spoil, message):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    path = tmp_path / "step-00000003.pt"
+    content = torch.load(path, weights_only=True)
+    content["ema"]["network.stem.weight"] = spoil(content["ema"]["network.stem.weight"])
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=rf"step-00000003\.pt does not fit this package .*{message}"):
+        dl.load_checkpoint(tmp_path)
+
+
+def test_a_checkpoint_gives_a_denoiser_of_the_class_that_was_trained(tmp_path, dataset):
+    class Other(dl.Denoiser):
+        pass
+
+    tiny = tiny_denoiser()
+    run(Other(tiny.network, tiny.schedule, "eps", tiny.image_shape), dataset, CONFIG, tmp_path, steps=3)
+    with pytest.raises(ValueError, match=r"its denoiser is of class .*Other, not Denoiser"):
+        dl.load_checkpoint(tmp_path)
+    assert type(dl.load_checkpoint(tmp_path, Other)) is Other
+
+
 # ----------------------------------------------------------------------------------------------------------------------- the hub
 
 

@@ -293,3 +293,9 @@ def test_posterior_goes_to_less_noise_only():
     t, s = torch.tensor([5, 5, 5, 5, 5]), torch.tensor([4, 3, 6, 2, 1])
     with pytest.raises(ValueError, match=r"^s=\[4, 3, 6, 2, 1\] with t=\[5, 5, 5, 5, 5\]; expected s < t"):
         dl.q_posterior(dl.cosine_schedule(10), X0, EPS, t, s)
+
+
+def test_rejects_eps_where_there_is_no_image_to_find():
+    with pytest.raises(ValueError, match=r"'straight' leaves no image at t=10, where eps determines no x0; expected a smaller t"):
+        dl.x0_from_eps(dl.straight_schedule(10), X0, torch.tensor([1, 2, 3, 4, 10]), EPS)
+    assert dl.x0_from_eps(dl.straight_schedule(10), X0, 9, EPS).isfinite().all()

@@ -682,3 +682,27 @@ def test_encoding_forwards_the_class_and_gives_the_prediction():
         torch.testing.assert_close(step.eps_hat, eps_hat, **EXACT)
     conditional, unconditional = (last(dl.ddim_encode_steps(ideal, x0, steps=5, y=labels)).xt for labels in (y, None))
     assert (conditional - unconditional).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("T", [20, 100])
+def test_rounding_makes_no_sample_nan_where_all_noise_is_drawn_afresh(T):
+    u = torch.arange(T + 1, dtype=torch.float64) / T
+    ideal = dl.IdealDenoiser(tiny_dataset(), dl.Schedule(1 - u**2, u**2 + u / 10))  # a path that ends without any image
+    assert dl.sample(ideal, 2, steps=20, eta=1.0).isfinite().all()
+
+
+def test_rejects_an_encoding_in_one_step_to_pure_noise():
+    ideal = dl.IdealDenoiser(tiny_dataset(), dl.straight_schedule(20))
+    with pytest.raises(ValueError, match=r"steps=1 on a schedule whose signal\[T\] is 0; expected 2 or more"):
+        dl.ddim_encode_steps(ideal, tiny_dataset().images[:1], steps=1)
+    *_, end = dl.ddim_encode_steps(ideal, tiny_dataset().images[:1], steps=2)
+    assert end.xt.isfinite().all()
+
+
+def test_a_denoiser_may_answer_with_a_plain_pair():
+    class Pair(Curved):
+        def __call__(self, xt, t, y=None):
+            return tuple(super().__call__(xt, t, y))[:2]
+
+    schedule = dl.cosine_schedule(20)
+    assert torch.equal(dl.sample(Pair(schedule), 2, steps=5), dl.sample(Curved(schedule), 2, steps=5))

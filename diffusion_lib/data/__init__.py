@@ -1,6 +1,14 @@
 """Images to learn from."""
 
-from diffusion_lib.data.dataset import ImageDataset, LabelledImages, image_shape_of, num_classes_of, to_float, to_uint8
+from diffusion_lib.data.dataset import (
+    ImageDataset,
+    LabelledImages,
+    check_images_and_labels,
+    image_shape_of,
+    num_classes_of,
+    to_float,
+    to_uint8,
+)
 from diffusion_lib.data.download import cache_folder
 from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset
 
@@ -9,6 +17,7 @@ __all__ = [
     "ImageDataset",
     "LabelledImages",
     "cache_folder",
+    "check_images_and_labels",
     "dataset_names",
     "image_shape_of",
     "load_dataset",

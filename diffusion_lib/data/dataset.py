@@ -43,6 +43,17 @@ def num_classes_of(dataset: LabelledImages) -> int | None:
     return None if highest == NO_LABEL else highest + 1
 
 
+def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
+    """Raises `ValueError` unless they are float (N, C, H, W) and a LongTensor (N,)."""
+    for name, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} are a {type(value).__name__}; expected a tensor: see torch.as_tensor")
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (N, C, H, W): see to_float")
+    if labels.shape != images.shape[:1] or labels.dtype != torch.long:
+        raise ValueError(f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected torch.long ({len(images)},)")
+
+
 def to_float(pixels: Tensor) -> Tensor:
     """uint8 pixels 0..255 as floats in [-1, 1]."""
     if pixels.dtype != torch.uint8:
@@ -69,14 +80,7 @@ class ImageDataset:
     class_names: tuple[str, ...]
 
     def __post_init__(self):
-        if self.images.ndim != 4 or not self.images.is_floating_point():
-            raise ValueError(
-                f"images have shape {tuple(self.images.shape)} and dtype {self.images.dtype}; expected floats (N, C, H, W): see to_float"
-            )
-        if self.labels.shape != self.images.shape[:1] or self.labels.dtype != torch.long:
-            raise ValueError(
-                f"labels have shape {tuple(self.labels.shape)} and dtype {self.labels.dtype}; expected torch.long ({len(self.images)},)"
-            )
+        check_images_and_labels(self.images, self.labels)
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
     @classmethod

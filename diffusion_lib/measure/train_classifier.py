@@ -57,4 +57,4 @@ def main(arguments: list[str] | None = None) -> None:
         pass
     classifier.eval().save_pretrained(options.out)
     fraction = accuracy(classifier, held_out.images, held_out.labels).value
-    print(f"reads {fraction:.2%} of {len(held_out)} test images correctly; saved to {options.out}")
+    print(f"reads {fraction:.2%} of {len(held_out.images)} test images correctly; saved to {options.out}")

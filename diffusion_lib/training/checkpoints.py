@@ -28,6 +28,7 @@ from torch import Tensor
 from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
 from diffusion_lib.networks import kind_of
+from diffusion_lib.saving import class_name
 from diffusion_lib.training.sharding import gather_state, placed_like
 
 KEEP = 2
@@ -76,7 +77,7 @@ def identity(config, denoiser, dataset) -> dict:
     shape = image_shape_of(dataset)
     run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
     run |= {
-        "denoiser": type(denoiser).__qualname__,
+        "denoiser": class_name(type(denoiser)),
         "network.kind": kind_of(network) or type(network).__qualname__,
         "image_shape": list(shape),
     }

@@ -62,20 +62,31 @@ def train(
 def _steps(denoiser: Denoiser, config: TrainConfig, run: Run) -> Iterator[TrainStep]:
     run.place()  # on the device
     ema = EMA(denoiser, config.ema_decay)
-    run.distribute(ema.denoiser)  # over the processes, if there are several
+    objective = run.distribute(Objective(denoiser), ema.denoiser)  # over the processes, if there are several
     optimizer = make_optimizer(denoiser, config)
     with run.resumed(ema.denoiser, optimizer) as done:  # the number of updates that the newest checkpoint has seen
         for step in range(done + 1, config.steps + 1):
             for x0, y, t, eps in run.draw(step):  # one batch, or parts of it whose gradients add up
                 with run.computing():  # in the run's precision
-                    # L_simple = E_{t, x0, eps} || eps - eps_hat(xt, t) ||^2                     Ho et al. 2020, equation 14
-                    loss = denoiser.loss(x0, y, t, eps).mean()
+                    loss = objective(x0, y, t, eps)
                 run.backward(loss)
             lr = learning_rate(step, config)
             run.update(lr)  # the weights, by the optimizer
             ema.update(denoiser, step)
             run.checkpoint(step)
             yield TrainStep(step, run.loss, run.grad_norm, lr, denoiser, ema.denoiser, run.skipped)
+
+
+class Objective(torch.nn.Module):
+    """The mean loss of a batch, as a module's call: what torch's data parallelism can wrap."""
+
+    def __init__(self, denoiser: Denoiser):
+        super().__init__()
+        self.denoiser = denoiser
+
+    def forward(self, x0: Tensor, y: Tensor | None, t: Tensor, eps: Tensor) -> Tensor:
+        # L_simple = E_{t, x0, eps} || eps - eps_hat(xt, t) ||^2                                      Ho et al. 2020, equation 14
+        return self.denoiser.loss(x0, y, t, eps).mean()
 
 
 class EMA:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diffusion_lib.checks import as_labels
 from diffusion_lib.denoiser import Denoiser, DenoiserProtocol
@@ -120,14 +120,6 @@ def take_weights_of_first(denoiser: Denoiser) -> None:
         value.copy_(broadcast(value.contiguous()))
 
 
-def averaging_gradients(network: nn.Module, accelerator: "Accelerator") -> nn.Module:
-    """The network, wrapped so that its gradients are the mean over all processes; itself where there is but one."""
-    if accelerator.num_processes == 1:
-        return network
-    handler = accelerator.ddp_handler  # the caller's settings, if there are any
-    return nn.parallel.DistributedDataParallel(network, **({} if handler is None else handler.to_kwargs()))
-
-
 def sample_over_processes(
     denoiser: DenoiserProtocol, n: int, accelerator: "Accelerator", *, y: int | Sequence[int] | Tensor | None = None, **options
 ) -> Tensor:
@@ -144,6 +136,7 @@ def sample_over_processes(
     share = -(-n // accelerator.num_processes)  # rounded up: gathering wants as many of each process
     first = accelerator.process_index * share
     if labels is not None:  # past the end, some class, for samples that are not kept
-        labels = torch.cat([labels, labels.new_full((share,), int(labels[0]))])[first : first + share]
+        spare = labels.new_full((accelerator.num_processes * share - n,), int(labels[0]))
+        labels = torch.cat([labels, spare])[first : first + share]
     own = sample(denoiser, share, y=labels, first=first, **options)
     return accelerator.gather(own)[:n]

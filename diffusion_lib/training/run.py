@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diffusion_lib.checks import NO_LABEL
-from diffusion_lib.data import LabelledImages, image_shape_of
+from diffusion_lib.data import LabelledImages, check_images_and_labels, image_shape_of
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
 from diffusion_lib.seeds import derived_seed
@@ -24,6 +24,9 @@ from diffusion_lib.training.sharding import gather, reshard, shard, shards
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+DROPOUT = 1  # keeps its seeds apart from those of samples
 
 
 class Run:
@@ -80,14 +83,16 @@ class Run:
         if self.accelerator is not None:
             processes.take_weights_of_first(self.denoiser)
 
-    def distribute(self, ema: Denoiser) -> None:
-        """Over several processes, gradients are averaged, or weights sharded: torch's data parallelism wraps the network."""
-        self.ema, self.network = ema, self.denoiser.network
+    def distribute(self, objective: nn.Module, ema: Denoiser) -> nn.Module:
+        """The objective, of which, over several processes, gradients are averaged or weights sharded."""
+        self.ema, self.synchronised = ema, objective  # what can be told to put off averaging the gradients
         if shards(self.accelerator):
-            for network in (self.network, ema.network):
+            for network in (self.denoiser.network, ema.network):
                 shard(network, self.accelerator)
+            self.synchronised = self.denoiser.network
         elif self.accelerator is not None:
-            self.network = processes.averaging_gradients(self.network, self.accelerator)
+            self.synchronised = objective = self.accelerator.prepare_model(objective)
+        return objective
 
     @contextmanager
     def resumed(self, ema: Denoiser, optimizer: torch.optim.Optimizer) -> Iterator[int]:
@@ -111,22 +116,18 @@ class Run:
         self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
         self.loss = torch.zeros((), device=self.device)
         for part in self.parts:
-            self.dropout_seed = derived_seed(self.config.seed, step, part.start)
+            self.dropout_seed = derived_seed(self.config.seed, step, part.start, DROPOUT)
             # gradients are averaged over the processes once, after the last part
-            with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.network):
+            with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.synchronised):
                 y = None if batch.y is None else batch.y[part]
                 yield Batch(batch.x0[part], y, batch.t[part], to_device(batch.eps[part], self.device))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Within, the denoiser computes in the run's precision, by the network that the processes share."""
-        own = self.denoiser.network
-        with seeded_dropout(own, self.dropout_seed), torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            self.denoiser.network = self.network
-            try:
-                yield
-            finally:
-                self.denoiser.network = own
+        """Within, the denoiser computes in the run's precision, and what is random in its network depends on seed and step alone."""
+        precision = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
+        with seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
+            yield
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of this part's mean loss to the others'."""
@@ -213,7 +214,11 @@ class Skips:
 
 def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) -> None:
     """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way."""
-    images, labels, shape = dataset.images, dataset.labels, image_shape_of(dataset)
+    if not (hasattr(dataset, "images") and hasattr(dataset, "labels")):
+        raise ValueError(f"the dataset is a {type(dataset).__name__}; expected an ImageDataset, or whatever has .images and .labels")
+    images, labels = dataset.images, dataset.labels
+    check_images_and_labels(images, labels)
+    shape = image_shape_of(dataset)
     if any(map(is_sharded, denoiser.parameters())):
         raise ValueError("the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint")
     if images.numel() == 0:

@@ -66,6 +66,12 @@ def test_accumulated_gradients_are_averaged_over_the_processes_once_a_step(two):
         assert accumulated == plain > 0
 
 
+def test_weights_that_a_denoiser_has_beside_its_network_stay_the_same_in_both_processes(two):
+    (first, second), _ = two
+    assert first["a weight of its own"] == second["a weight of its own"]
+    assert first["a weight of its own"][0] != 0
+
+
 def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
     found, folder = two
     taken, step = whole_run()

@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -303,6 +304,28 @@ def test_what_does_not_fit_raises_at_the_call_and_writes_nothing(tmp_path, datas
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), dataset, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(labels=torch.zeros(3).long()), r"labels have shape \(3,\) and dtype torch.int64; expected torch.long \(24,\)"),
+        (dict(labels=torch.zeros(24)), r"labels have shape \(24,\) and dtype torch.float32; expected torch.long \(24,\)"),
+        (dict(labels=[0] * 24), r"labels are a list; expected a tensor"),
+        (dict(images=tiny_dataset().images[:, 0]), r"images have shape \(24, 8, 8\).*expected floats \(N, C, H, W\)"),
+        (dict(images=tiny_dataset().images.numpy()), r"images are a ndarray; expected a tensor"),
+    ],
+    ids=["too few labels", "float labels", "list", "no channels", "numpy"],
+)
+def test_rejects_images_and_labels_that_do_not_belong_together(options, message):
+    data = SimpleNamespace(**dict(images=tiny_dataset().images, labels=tiny_dataset().labels) | options)
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), data, CONFIG)
+
+
+def test_rejects_what_is_no_dataset():
+    with pytest.raises(ValueError, match=r"the dataset is a Tensor; expected an ImageDataset, or whatever has \.images and \.labels"):
+        dl.train(tiny_denoiser(), tiny_dataset().images, CONFIG)
 
 
 def test_images_that_the_network_cannot_halve_raise_at_the_call():

@@ -179,7 +179,7 @@ def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, has_bfloat16
     assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)
 
 
-@pytest.mark.parametrize(("n", "count"), [(5, 2), (6, 3), (1, 2), (4, 3)])
+@pytest.mark.parametrize(("n", "count"), [(5, 2), (6, 3), (1, 2), (4, 3), (5, 4), (1, 3)])
 def test_each_process_samples_a_share_of_its_own(denoiser, n, count):
     shares = []
     for index in range(count):

@@ -34,6 +34,18 @@ def messages(parts):
     return sum("all_reduce" in event.name for event in profile.events())
 
 
+class Scaled(dl.Denoiser):
+    """It has a weight of its own, beside its network's, and its loss looks at the network."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.log_scale = torch.nn.Parameter(torch.zeros(()))
+
+    def loss(self, *arguments, **options):
+        assert self.network.num_classes == 3
+        return super().loss(*arguments, **options) * self.log_scale.exp() + self.log_scale**2
+
+
 def no_room(directory, content, seen):
     raise OSError("no room")
 
@@ -51,6 +63,12 @@ found["samples"] = sample_over_processes(step.ema, 5, accelerator, steps=3, y=[0
 found["one sample"] = sample_over_processes(step.ema, 1, accelerator, steps=3)  # the other process has nothing to do
 
 found["messages"] = [messages(parts) for parts in (1, 5)]
+
+accelerator.gradient_accumulation_steps = 1
+tiny = tiny_denoiser()
+own = Scaled(tiny.network, tiny.schedule, "eps")
+*_, step = dl.train(own, tiny_dataset(), SEVERAL, accelerator=accelerator)
+found["a weight of its own"] = own.log_scale.detach(), step.grad_norm
 
 checkpoints.write = no_room
 try:
