@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import os
 import re
 import signal
 import subprocess
@@ -410,17 +409,26 @@ def test_event_loop_runs_between_steps():
     assert asyncio.run(run_beside())[-1] in (5, 6)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own answer to an interrupt, also where the tests were started with interrupts ignored, as a shell's background jobs are."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_first_interrupt_stops_live_view_after_the_step():
     view, samples = live()
     before = signal.getsignal(signal.SIGINT)
     run = fake_run(30)
-    seen = watched(view, run, samples, [5], lambda step: os.kill(os.getpid(), signal.SIGINT) if step.step == 9 else None)
+    seen = watched(view, run, samples, [5], lambda step: signal.raise_signal(signal.SIGINT) if step.step == 9 else None)
     assert (seen[-1], next(run).step) == (9, 10)
     assert signal.getsignal(signal.SIGINT) is before
 
     def interrupt_twice(step):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         watched(view, run, samples, [5], interrupt_twice)
