@@ -47,6 +47,20 @@ WIDE = """() => {
 }"""
 PICTURES = "(i) => [...document.querySelectorAll('.dl-widget')[i].querySelectorAll('canvas')].map((c) => c.toDataURL()).join()"
 
+# whether all pictures are decoded, those of the widgets included
+DRAWN = """() => [...document.images].every((image) => image.complete)
+  && [...document.querySelectorAll(".dl-widget")].every((widget) => widget.querySelector("canvas"))
+  && [...document.querySelectorAll(".dl-widget canvas")].every((c) => c.getContext("2d").getImageData(0, 0, 1, 1).data[3] > 0)"""
+# until fonts, layout and colours are those that stay
+AT_REST = """async () => {
+  const frame = () => new Promise(requestAnimationFrame);
+  await document.fonts.ready;
+  await frame();
+  await frame();
+  const transitions = document.getAnimations().filter((animation) => animation instanceof CSSTransition);
+  await Promise.allSettled(transitions.map((transition) => transition.finished));
+}"""
+
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *args):
@@ -71,6 +85,7 @@ def visit(browser, address):
 
     def show(name, **options):
         page = browser.new_page(**options)
+        page.set_default_timeout(120_000)
         pages.append(page)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
         page.on("console", lambda message: wrong.append(f"console: {message.text}") if message.type == "error" else None)
@@ -79,9 +94,9 @@ def visit(browser, address):
         page.goto(f"{address}{name}.html")
         if name in API:
             return page
-        page.wait_for_function("() => MathJax.startup.promise", timeout=60_000)
+        page.wait_for_function("() => MathJax.startup.promise")
         page.evaluate("() => MathJax.startup.promise")
-        page.wait_for_function("n => document.querySelectorAll('.dl-widget').length >= n", arg=len(stored_widgets(name)), timeout=60_000)
+        page.wait_for_function("n => document.querySelectorAll('.dl-widget').length >= n", arg=len(stored_widgets(name)))
         return page
 
     yield show
@@ -95,6 +110,12 @@ def stored_widgets(name):
         return []
     cells = nbformat.read(NOTEBOOKS[name], as_version=4).cells
     return [output for cell in cells for output in cell.get("outputs", []) if VIEW in output.get("data", {})]
+
+
+def wait_at_rest(page):
+    """Waits until nothing on the page changes any more by itself."""
+    page.wait_for_function(DRAWN)
+    page.evaluate(AT_REST)
 
 
 def formulas(name):
@@ -120,15 +141,14 @@ def test_widgets_are_live_and_answer_keys(visit, name):
     widgets = page.locator(".dl-widget")
     assert widgets.count() == len(stored_widgets(name))
     assert (widgets.count() > 0) == (name not in WITHOUT_WIDGETS)
+    wait_at_rest(page)  # pictures are decoded after the widget is there; a late one must not pass for an answer
     for i in range(widgets.count()):
-        page.wait_for_function("i => document.querySelectorAll('.dl-widget')[i].querySelector('canvas')", arg=i)
-        page.wait_for_timeout(500)  # pictures are decoded after the widget is there; a late one must not pass for an answer
         slider = widgets.nth(i).locator("input[type=range]").first
         for key in ("Home", "End", "Home", "ArrowRight"):
             before, value = page.evaluate(PICTURES, i), slider.input_value()
             slider.press(key)
             if slider.input_value() != value:  # it may have stood there
-                page.wait_for_function(f"([i, before]) => ({PICTURES})(i) !== before", arg=[i, before], timeout=5_000)
+                page.wait_for_function(f"([i, before]) => ({PICTURES})(i) !== before", arg=[i, before], timeout=60_000)
         assert slider.input_value() != value
 
 
@@ -154,6 +174,7 @@ def test_text_can_be_read_in_both_colour_schemes(visit, name):
     page = visit(name)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        wait_at_rest(page)
         found = page.evaluate(COLOURS)
         assert len(found) > 20
         assert [(text, colour, behind) for text, colour, behind in found if contrast(colour, behind) < 4.5] == []
@@ -167,6 +188,7 @@ def test_axe_finds_nothing_serious(visit, name):
     page.add_script_tag(path=ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        wait_at_rest(page)
         violations = page.evaluate("() => axe.run().then((found) => found.violations)")
         serious = [v for v in violations if v["impact"] in ("serious", "critical")]
         assert [(v["id"], [node["html"][:200] for node in v["nodes"]]) for v in serious] == []
@@ -182,7 +204,7 @@ def contrast(*colours):
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_wider_than_a_phone(visit, name):
     page = visit(name, viewport=dict(width=390, height=844))
-    page.wait_for_timeout(500)
+    wait_at_rest(page)
     assert page.evaluate(WIDE) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
@@ -206,7 +228,7 @@ def test_the_api_reference_can_be_read_in_both_colour_schemes(visit, name):
     page = visit(name)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
-        page.wait_for_timeout(500)  # its buttons change colour slowly
+        wait_at_rest(page)  # its buttons change colour slowly
         found = page.evaluate(COLOURS)
         assert len(found) > 20
         assert [(text, colour, behind) for text, colour, behind in found if contrast(colour, behind) < 4.5] == []
@@ -216,7 +238,7 @@ def test_the_api_reference_is_searched_without_another_host(visit):
     page = visit("api/diffusion_lib")
     assert page.locator("section#train").count() == 1
     page.locator("input[type=search]").fill("ddim_steps")
-    page.locator(".search-result").first.wait_for(timeout=20_000)
+    page.locator(".search-result").first.wait_for()
     assert "ddim_steps" in page.locator(".search-result").first.inner_text()
 
 

@@ -100,7 +100,7 @@ def wait_for_pixels(page, expected, index=0):
 def stop_the_clock(page):
     """From now on the page's time passes in `page.clock.run_for` alone, whatever the machine's speed: timers, and 60 frames a second."""
     page.clock.install(time=0)
-    page.clock.pause_at(3_600_000)  # milliseconds; must lie ahead, and no page takes an hour to get here
+    page.clock.pause_at(3600)  # seconds, while `run_for` takes milliseconds; must lie ahead, and no page takes an hour to get here
 
 
 def move(page, value):
@@ -388,7 +388,9 @@ def test_training_view_shows_samples_and_marks_the_loss(open_widget):
     wait_for_pictures(page)
     move(page, 2)
     for panel, images in enumerate((frames, -frames)):
-        assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[2], 2).numpy())
+        expected = dl.plots.image_grid(images[2], 2).numpy()
+        wait_for_pixels(page, expected, panel)
+        assert np.array_equal(pixels(page, panel)[..., :3], expected)
     assert words(page).strip() == "after 50 of 100 steps"
     assert page.evaluate("model.get('step')") == 50
     marker = page.evaluate("document.querySelector('.dl-marker').x1.baseVal.value")
@@ -476,6 +478,7 @@ def test_attention_view_shows_the_weights_of_the_chosen_position(open_widget):
     assert page.evaluate("model.get('layer')") == "down, level 0"
     assert "none in this layer" in page.text_content(".dl-maps")
     features = np.array(Image.open(io.BytesIO(widget.sheets["features 0"])))
+    wait_for_pixels(page, np.repeat(features[:8, 8:16, None], 3, axis=2), 2)
     assert np.array_equal(pixels(page, 2)[..., 0], features[:8, 8:16])
 
 
