@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -120,31 +119,64 @@ def test_failed_fetch_leaves_what_was_there(tmp_path):
 
 LOAD = """
 import sys
+import filelock
 from torchvision.datasets import MNIST
 import diffusion_lib as dl
 
+class Announced(filelock.FileLock):
+    def __enter__(self):
+        print("at the lock", flush=True)
+        return super().__enter__()
+
+filelock.FileLock = Announced
+sys.modules["diffusion_lib.data.download"].TIMEOUT = 600.0  # the host waits for the other process to start
 MNIST.mirrors, MNIST.resources = [sys.argv[1]], eval(sys.argv[2])
 print(dl.to_uint8(dl.load_dataset("mnist").images).sum().item())
 """
 
 
-def start_loading(host):
-    line = [sys.executable, "-c", LOAD, f"{host.address}/", repr(host.resources)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+PATIENCE = 600  # seconds until a process that says nothing is taken to hang
 
 
-def test_two_processes_that_download_at_once_do_not_break_each_other(mnist_host):
-    def slowly(handler, content):
-        time.sleep(0.5)
+@pytest.fixture
+def start_loading():
+    """Starts a process that loads MNIST from a host, and has come to the lock on the cache folder; it is killed after the test."""
+    processes = []
+
+    def start(host):
+        line = [sys.executable, "-c", LOAD, f"{host.address}/", repr(host.resources)]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout.readline() == "at the lock\n", process.communicate(timeout=PATIENCE)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_two_processes_that_download_at_once_do_not_break_each_other(mnist_host, start_loading):
+    reached, go = threading.Event(), threading.Event()
+
+    def when_both_are_there(handler, content):
+        reached.set()
+        go.wait()
         handler.wfile.write(content)
 
-    with mnist_host(slowly) as host:
-        answers = [process.communicate(timeout=120) for process in [start_loading(host) for _ in range(2)]]
+    with mnist_host(when_both_are_there) as host:
+        try:
+            first = start_loading(host)
+            assert reached.wait(PATIENCE)
+            second = start_loading(host)  # while the first one holds the lock
+        finally:
+            go.set()
+        answers = [process.communicate(timeout=PATIENCE) for process in (first, second)]
     assert [out.strip() for out, _ in answers] == [str(int(IMAGES.sum()))] * 2, answers
     assert len(host.asked) == 8  # the second one waited, and found what the first one had fetched
 
 
-def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_host):
+def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_host, start_loading):
     reached = threading.Event()
 
     def send(handler, content):
@@ -153,7 +185,7 @@ def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_h
 
     with mnist_host(send) as host:
         process = start_loading(host)
-        assert reached.wait(60)
+        assert reached.wait(PATIENCE)
         process.kill()
         process.communicate()
     assert list((tmp_path / "cache").glob(".mnist-*"))
