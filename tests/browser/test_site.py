@@ -136,7 +136,7 @@ def test_formulas_are_typeset(visit, name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_widgets_are_live_and_answer_keys(visit, name):
+def test_widgets_are_live_and_respond_to_keys(visit, name):
     page = visit(name)
     widgets = page.locator(".dl-widget")
     assert widgets.count() == len(stored_widgets(name))
@@ -152,7 +152,7 @@ def test_widgets_are_live_and_answer_keys(visit, name):
         assert slider.input_value() != value
 
 
-def test_links_lead_somewhere(visit, address):
+def test_no_link_is_broken(visit, address):
     links, ids = set(), {}
     for name in PAGES:
         page = visit(name)
@@ -170,7 +170,7 @@ def test_links_lead_somewhere(visit, address):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_text_can_be_read_in_both_colour_schemes(visit, name):
+def test_text_has_enough_contrast_in_both_colour_schemes(visit, name):
     page = visit(name)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -183,7 +183,7 @@ def test_text_can_be_read_in_both_colour_schemes(visit, name):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious(visit, name):
+def test_axe_finds_no_serious_violations(visit, name):
     page = visit(name)
     page.add_script_tag(path=ROOT / "site" / "node_modules" / "axe-core" / "axe.min.js")
     for scheme in ("light", "dark"):
@@ -202,14 +202,14 @@ def contrast(*colours):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_wider_than_a_phone(visit, name):
+def test_pages_fit_a_phone_screen(visit, name):
     page = visit(name, viewport=dict(width=390, height=844))
     wait_at_rest(page)
     assert page.evaluate(WIDE) == []
     assert page.evaluate("() => document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
-def test_links_of_the_api_reference_lead_to_pages(address):
+def test_api_reference_has_no_broken_links(address):
     pages = sorted((SITE / "api").rglob("*.html"))
     assert len(pages) > 25
     for path in pages:
@@ -224,7 +224,7 @@ def test_links_of_the_api_reference_lead_to_pages(address):
 
 
 @pytest.mark.parametrize("name", API)
-def test_the_api_reference_can_be_read_in_both_colour_schemes(visit, name):
+def test_api_reference_has_enough_contrast_in_both_colour_schemes(visit, name):
     page = visit(name)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -234,7 +234,7 @@ def test_the_api_reference_can_be_read_in_both_colour_schemes(visit, name):
         assert [(text, colour, behind) for text, colour, behind in found if contrast(colour, behind) < 4.5] == []
 
 
-def test_the_api_reference_is_searched_without_another_host(visit):
+def test_api_reference_search_needs_no_other_host(visit):
     page = visit("api/diffusion_lib")
     assert page.locator("section#train").count() == 1
     page.locator("input[type=search]").fill("ddim_steps")
@@ -242,6 +242,6 @@ def test_the_api_reference_is_searched_without_another_host(visit):
     assert "ddim_steps" in page.locator(".search-result").first.inner_text()
 
 
-def test_the_answers_of_the_exercises_are_not_in_the_api_reference(address):
+def test_api_reference_omits_exercise_solutions(address):
     assert (SITE / "api" / "diffusion_lib" / "exercises.html").is_file()
     assert not (SITE / "api" / "diffusion_lib" / "exercises").exists()

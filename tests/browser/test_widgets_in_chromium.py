@@ -367,7 +367,7 @@ def chain_widget(**options):
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)
 
 
-def test_chain_keeps_frame_and_timestep_in_step(open_widget):
+def test_chain_keeps_frame_and_timestep_in_sync(open_widget):
     steps, widget = chain_widget()
     page = open_widget(widget)
     wait_for_pictures(page)
@@ -417,7 +417,7 @@ def test_loss_curve_skips_losses_that_are_not_finite(open_widget):
     assert page.evaluate("model.listeners()") == 0
 
 
-def test_live_training_view_follows_new_samples_unless_the_reader_looks_back(open_widget):
+def test_live_training_view_follows_new_samples_unless_an_earlier_one_is_selected(open_widget):
     frames = frames_of((4, 2, 3, 8, 8))
     empty = dl.widgets.live_training(100, ["a"], (2, 3, 8, 8), columns=2)
     full = dl.widgets.training({"a": frames}, [10, 20, 50, 100], [0.5] * 100, columns=2)

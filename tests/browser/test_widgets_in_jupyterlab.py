@@ -132,7 +132,7 @@ def test_stop_button_stops_a_live_run_that_can_resume(lab):
     assert picture(view) != last
 
 
-def test_shows_no_error(lab):
+def test_notebook_shows_no_error(lab):
     assert (
         lab.locator(".jp-OutputArea-output[data-mime-type*=stderr], .jp-RenderedWidget-error, .jupyter-widgets-error-widget").count() == 0
     )

@@ -62,7 +62,7 @@ def test_bad_host_is_reported_and_leaves_no_partial_files(tmp_path, mnist_host, 
 
 
 @pytest.mark.parametrize("kind", HOSTS)
-def test_asks_the_next_mirror_when_one_is_bad(mnist_host, monkeypatch, kind):
+def test_falls_back_to_the_next_mirror(mnist_host, monkeypatch, kind):
     from torchvision.datasets import MNIST
 
     send, _ = HOSTS[kind]
@@ -80,7 +80,7 @@ def test_asks_the_next_mirror_when_one_is_bad(mnist_host, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
-def test_host_that_is_down_is_reported_with_a_remedy(tmp_path, monkeypatch, name):
+def test_unreachable_host_is_reported_with_a_remedy(tmp_path, monkeypatch, name):
     from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
     with socket.socket() as unused:
@@ -96,7 +96,7 @@ def test_host_that_is_down_is_reported_with_a_remedy(tmp_path, monkeypatch, name
         dl.load_dataset(name, root=tmp_path)
 
 
-def test_failed_fetch_leaves_what_was_there(tmp_path):
+def test_failed_download_leaves_existing_files_unchanged(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a").write_text("old")
 
@@ -156,7 +156,7 @@ def start_loading():
         process.communicate()
 
 
-def test_two_processes_that_download_at_once_do_not_break_each_other(mnist_host, start_loading):
+def test_concurrent_downloads_do_not_interfere(mnist_host, start_loading):
     reached, go = threading.Event(), threading.Event()
 
     def when_both_are_there(handler, content):
@@ -176,7 +176,7 @@ def test_two_processes_that_download_at_once_do_not_break_each_other(mnist_host,
     assert len(host.asked) == 8  # the second one waited, and found what the first one had fetched
 
 
-def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_host, start_loading):
+def test_killed_download_is_restarted_and_its_leftovers_are_removed(tmp_path, mnist_host, start_loading):
     reached = threading.Event()
 
     def send(handler, content):
@@ -194,7 +194,7 @@ def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_h
     assert not list((tmp_path / "cache").glob(".mnist-*"))
 
 
-def test_tilde_is_the_home_folder(tmp_path, mnist_host, monkeypatch):
+def test_tilde_expands_to_the_home_folder(tmp_path, mnist_host, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     with mnist_host():

@@ -92,7 +92,7 @@ class Pressed:
         return sizes
 
 
-def test_a_notebook_under_pressure_works_on_and_leaves_nothing(name, tmp_path):
+def test_notebook_survives_reruns_and_interrupts_and_leaves_no_files(name, tmp_path):
     (path,) = NOTEBOOKS.glob(f"{name}_*.ipynb")
     before, after = asyncio.run(Pressed(path, tmp_path).press())
     assert after < before + 200, f"the kernel grew from {before} to {after} MB"

@@ -88,7 +88,7 @@ def assert_same(ours, theirs, where="checkpoint"):
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a system with SIGKILL and forks")
-def test_killed_at_any_point_training_ends_in_the_same_state(tmp_path, kills):
+def test_training_killed_at_any_point_ends_in_the_same_state(tmp_path, kills):
     # only every second step writes a checkpoint: a kill loses steps, and they must be taken again as they were
     config = dl.TrainConfig(**{**vars(CONFIG), "steps": 4 * kills + 4, "checkpoint_every": 2, "seed": 7})
     folder, draw, seen = tmp_path / "killed", random.Random(0), []

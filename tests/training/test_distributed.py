@@ -45,7 +45,7 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated"])
-def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name):
+def test_two_processes_match_the_gradients_and_weights_of_one(two, tmp_path, name):
     found, folder = two
     taken, step = whole_run(tmp_path)
     assert len(taken) == 10
@@ -60,13 +60,13 @@ def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name
     torch.testing.assert_close(found[0][name]["ema"], step.ema.state_dict(), rtol=1e-3, atol=1e-4)
 
 
-def test_accumulated_gradients_are_averaged_over_the_processes_once_a_step(two):
+def test_accumulated_gradients_are_averaged_over_processes_once_per_step(two):
     for found in two[0]:
         plain, accumulated = found["messages"]
         assert accumulated == plain > 0
 
 
-def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
+def test_run_resumes_with_another_number_of_processes(two, tmp_path):
     found, folder = two
     taken, step = whole_run()
     torch.testing.assert_close(found[0]["resumed"]["taken"], taken[5:], rtol=1e-5, atol=1e-6)
@@ -77,13 +77,13 @@ def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
     torch.testing.assert_close(again, taken[9:], rtol=1e-5, atol=1e-6)
 
 
-def test_no_thread_of_the_process_group_outlives_it(two):
+def test_process_group_leaves_no_threads(two):
     """One that does can abort a process at its very end, with its work done: seen in one of four on a busy machine."""
     for found in two[0]:
         assert not [name for name in found["threads"] if "gloo" in name]
 
 
-def test_the_processes_agree_bit_for_bit(two):
+def test_processes_agree_bit_for_bit(two):
     (first, second), _ = two
     for name in ("plain", "accumulated", "resumed"):
         assert first[name]["taken"] == second[name]["taken"]
@@ -91,7 +91,7 @@ def test_the_processes_agree_bit_for_bit(two):
             torch.testing.assert_close(first[name][what], second[name][what], rtol=0, atol=0)
 
 
-def test_a_sample_does_not_depend_on_the_number_of_processes(two):
+def test_samples_do_not_depend_on_the_number_of_processes(two):
     (first, second), _ = two
     ema = tiny_denoiser()
     ema.load_state_dict(first["resumed"]["ema"])
@@ -101,7 +101,7 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(two):
     torch.testing.assert_close(first["one sample"], dl.sample(ema, 1, steps=3), rtol=0, atol=1e-5)
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_both_processes(two):
+def test_failed_checkpoint_write_stops_both_processes(two):
     (first, second), _ = two
     assert first["not written"] == "no room"
     assert second["not written"] == "in the first process: no room"
@@ -122,7 +122,7 @@ def sharded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated", "resumed", "loaded"])
-def test_sharded_weights_become_those_of_one_process(sharded, name):
+def test_sharded_training_matches_one_process(sharded, name):
     (first, second), folder = sharded
     taken, step = whole_run()
     for found in (first, second):
@@ -137,7 +137,7 @@ def test_sharded_weights_become_those_of_one_process(sharded, name):
     torch.testing.assert_close(again, taken[5:], rtol=1e-5, atol=1e-6)
 
 
-def test_processes_with_sharded_weights_draw_the_same_samples_and_share_none(sharded):
+def test_processes_with_sharded_weights_all_draw_every_sample(sharded):
     (first, second), _ = sharded
     ema = tiny_denoiser()
     ema.load_state_dict(first["loaded"]["ema"])
@@ -147,7 +147,7 @@ def test_processes_with_sharded_weights_draw_the_same_samples_and_share_none(sha
         assert "expected a denoiser with whole weights" in found["refused"]["sample"]
 
 
-def test_sharded_weights_are_neither_trained_anew_nor_saved(sharded):
+def test_rejects_training_or_saving_sharded_weights(sharded):
     (first, second), folder = sharded
     for found in (first, second):
         assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
@@ -155,13 +155,13 @@ def test_sharded_weights_are_neither_trained_anew_nor_saved(sharded):
     assert not (folder / "model").exists()
 
 
-def test_whole_weights_are_held_only_where_they_are_written(sharded):
+def test_full_weights_are_gathered_only_on_the_writing_process(sharded):
     (first, second), _ = sharded
     assert all(first["kept"])
     assert not any(second["kept"])
 
 
-def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(sharded):
+def test_nonfinite_loss_in_one_process_is_skipped_by_all(sharded):
     (first, second), _ = sharded
     assert first["unchanged"] == second["unchanged"] == [True, *[False] * 8]
 
@@ -171,7 +171,7 @@ if torch.accelerator.is_available():  # else not asked for, as a reader would no
     COMMAND += " --device cpu"
 
 
-def test_the_command_is_the_same_under_every_launcher(tmp_path):
+def test_command_gives_the_same_result_under_every_launcher(tmp_path):
     train, models = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"], {}
     plain = launch(train, tmp_path / "one", "--precision", "float32")
     for name, launcher in dict(torchrun=TORCHRUN, accelerate=[*ACCELERATE, "--mixed_precision=no"]).items():
@@ -193,7 +193,7 @@ def test_warns_if_the_launcher_starts_too_few_processes(tmp_path):
     assert "For several, use torchrun" in child.stderr
 
 
-def test_the_command_computes_in_the_precision_that_accelerate_is_set_to(tmp_path):
+def test_command_uses_the_precision_configured_in_accelerate(tmp_path):
     train = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"]
     launch(train, tmp_path / "one", "--precision", "bfloat16")
     child = launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")
