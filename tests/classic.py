@@ -1,4 +1,4 @@
-"""Classic Notebook on one notebook of one's own, and that notebook's cells."""
+"""Starts classic Notebook on a notebook made from given cells, and runs those cells."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

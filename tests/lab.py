@@ -1,4 +1,4 @@
-"""JupyterLab on one notebook of one's own, and that notebook's cells."""
+"""Starts JupyterLab on a notebook made from given cells, and runs those cells."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""Chromium's place and flags, and a Jupyter server of one's own on one notebook. Used by tests and by benchmarks/widget_latency.py."""
+"""Chromium's path and flags, and a Jupyter server that serves one notebook. Used by tests and by benchmarks/widget_latency.py."""
 
 import os
 import shutil

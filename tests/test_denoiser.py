@@ -1,4 +1,4 @@
-"""The denoisers: the trained kind with a network that gives the right answer, the ideal one against brute force, guidance."""
+"""The denoisers: the trained one with a perfect network, the ideal one against brute force, and guidance."""
 
 import math
 

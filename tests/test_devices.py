@@ -1,4 +1,4 @@
-"""Where the arithmetic is done, and how exactly."""
+"""The choice of device and precision."""
 
 from types import SimpleNamespace
 

@@ -1,5 +1,5 @@
-"""A target, a schedule, a sampler, a network and a dataset of one's own: one definition and one line in a registry each, and all of
-them train, are saved, loaded, resumed and sampled from together."""
+"""A custom target, schedule, sampler, network and dataset: each takes one definition and one line in a registry, and together they
+can be trained, saved, loaded, resumed and sampled from."""
 
 import json
 from itertools import pairwise

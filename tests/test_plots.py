@@ -1,4 +1,4 @@
-"""Static figures: pixels as they are, and everything asked for is drawn."""
+"""Static figures: pixels are unchanged, and everything requested is drawn."""
 
 import math
 import warnings

@@ -1,4 +1,4 @@
-"""Models on disk, on a hub and in the package: what is written is what is read, and damage is named."""
+"""Models on disk, on a hub and in the package: they load as they were saved, and damage is reported."""
 
 import errno
 import io

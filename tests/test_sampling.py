@@ -1,4 +1,4 @@
-"""Samplers: whole chains against formulas in float64 and against diffusers, the statistics they should have, and `sample`."""
+"""Samplers: whole chains against formulas in float64 and against diffusers, the statistics of their samples, and `sample`."""
 
 import math
 import weakref

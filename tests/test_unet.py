@@ -1,4 +1,4 @@
-"""The network: every part does something, each block is what it says, and inputs that do not fit are refused."""
+"""The network: every parameter has an effect, each block matches its formula, and mismatched inputs are rejected."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The widgets' own JavaScript in a real browser, on a page without a kernel: what is drawn must be the formula's numbers."""
+"""The widgets' own JavaScript in a real browser, on a page without a kernel: what it draws must match the formulas."""
 
 import base64
 import io

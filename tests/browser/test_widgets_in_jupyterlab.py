@@ -1,4 +1,4 @@
-"""The widgets in JupyterLab with a kernel: they answer keys at once, the kernel hears of it, and a training run can be stopped."""
+"""The widgets in JupyterLab with a kernel: they respond to keys at once, update the kernel, and can stop a training run."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""With Colab's versions the notebooks run, and the widgets show and move in classic Notebook. Run by `make test-colab`."""
+"""With Colab's versions the notebooks run, and the widgets work in classic Notebook. Run by `make test-colab`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The one data range and its inverse, the dataset in memory, and what passes for one."""
+"""Conversion to and from the data range, the in-memory dataset, and objects that can stand in for it."""
 
 from types import SimpleNamespace
 

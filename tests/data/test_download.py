@@ -1,4 +1,4 @@
-"""Downloads: bad hosts, several mirrors, several processes, kills, and the cache folder."""
+"""Downloads: failing hosts, several mirrors, concurrent and killed processes, and the cache folder."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A folder of images: which files are read, how they become squares, and which are refused."""
+"""A folder of images: which files are read, how they are cropped to squares, and which are rejected."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Letters and digits: what is drawn, and that a seed always draws the same."""
+"""The dataset of letters and digits: what it draws, and that it is reproducible from its seed."""
 
 import torch
 import torch.nn.functional as F

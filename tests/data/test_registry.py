@@ -1,4 +1,4 @@
-"""Datasets by name, and that one line in the table is all that another one needs."""
+"""Datasets by name: adding another takes one line in the table."""
 
 import inspect
 

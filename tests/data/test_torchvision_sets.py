@@ -1,4 +1,4 @@
-"""What torchvision brings: its files as datasets, and damaged or missing ones."""
+"""Torchvision's datasets: reading their files, and rejecting damaged or missing ones."""
 
 import gzip
 import hashlib

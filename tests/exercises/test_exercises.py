@@ -1,4 +1,4 @@
-"""The exercises' checks: right answers pass, each known mistake gets its own message, and nothing a reader writes stops a notebook."""
+"""The exercises' checks: correct answers pass, each known mistake gets its own message, and no answer can stop a notebook."""
 
 import math
 import pkgutil

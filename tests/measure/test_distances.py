@@ -1,4 +1,4 @@
-"""Quality scores against their formulas, and the intervals that make them mean something."""
+"""Quality scores against their formulas, and their confidence intervals."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The measurements that ship with the package: they can be read, and they are of the model that ships."""
+"""The measurements shipped with the package: they load, and were made with the shipped models."""
 
 import common
 import pytest

@@ -1,4 +1,4 @@
-"""The glossary: it has every Greek letter of the series, says truly where each symbol first appears, and every notebook links it."""
+"""The glossary: it explains every Greek letter, names the section that introduces each symbol, and every notebook links it."""
 
 import re
 from pathlib import Path

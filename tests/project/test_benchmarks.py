@@ -1,4 +1,4 @@
-"""The benchmark scripts time what they say they time, and what they wrote is not lost."""
+"""The benchmark scripts time what they claim to time, and keep the results they have written."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""What runs for a push and for a commit is what the project says it runs."""
+"""CI and the commit hooks run what the project's documents say they run."""
 
 import ast
 import os

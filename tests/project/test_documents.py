@@ -1,4 +1,4 @@
-"""README, docs and the files of a project people join: links lead somewhere, lines are short, forms can be read."""
+"""README, docs and the community files: links resolve, prose wraps, and every list in them is complete."""
 
 import re
 import tomllib

@@ -1,4 +1,4 @@
-"""The stored notebooks as other programs see them."""
+"""The stored notebooks as other programs read them."""
 
 from pathlib import Path
 

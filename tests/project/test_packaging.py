@@ -1,4 +1,4 @@
-"""pyproject.toml, constraints.txt, environment.yml and the repository's address tell one story."""
+"""pyproject.toml, constraints.txt, environment.yml and the repository's address are consistent."""
 
 import ast
 import importlib.util

@@ -1,4 +1,4 @@
-"""The first code cell of every notebook, where the package is missing: it installs a wheel, the project, or says what to do."""
+"""The first code cell of every notebook: if the package is missing, it installs a wheel or the project, or explains what to do."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What only a GPU can show: that training does not wait for it, and that it computes what a CPU does. Skipped where there is none."""
+"""What needs a GPU: training does not synchronize with it, and it computes what a CPU does. Skipped on machines without one."""
 
 import math
 import subprocess

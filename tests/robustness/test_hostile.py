@@ -1,6 +1,6 @@
-"""Files from strangers: whatever is in them, they load or are refused with their name, and nothing else happens.
+"""Untrusted files: whatever they contain, they load or are rejected by name, and nothing else happens.
 
-Each test damages a good file at random, a fixed number of times. By hand, longer:
+Each test damages a good file at random, a fixed number of times. For a longer run by hand:
 `pytest tests/robustness/test_hostile.py --fuzz 20000`.
 """
 

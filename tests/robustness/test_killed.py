@@ -1,7 +1,7 @@
-"""Training that is killed again and again ends as training that is left alone does, bit for bit.
+"""Training that is killed repeatedly ends exactly as uninterrupted training does, bit for bit.
 
-A real process is killed (SIGKILL, which it cannot see coming) and started again. It stops at a point that was chosen beforehand, says
-so and waits there for its end, so that no kill depends on how fast the machine is. By hand, longer:
+A real process is killed by SIGKILL, which it cannot catch, and started again. It pauses at a point chosen beforehand, reports it and
+waits there to be killed, so no kill depends on the machine's speed. For a longer run by hand:
 `pytest tests/robustness/test_killed.py --kills 100`.
 """
 

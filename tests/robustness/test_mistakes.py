@@ -1,8 +1,8 @@
-"""Mistakes of public diffusion code that no single file's tests would notice: they lie between the parts.
+"""Mistakes found in public diffusion code that no single file's tests would catch, because they lie between modules.
 
 The others are caught where they would be made: the last step and its noise, sigma and clipping in test_sampling; variances, targets and
 posterior in test_process; products and scaling in test_schedules; timesteps, loss and guidance in test_denoiser; gradient and EMA in
-training/test_loop, resuming in training/test_checkpoints; intervals in measure/test_distances; pixels in data/test_datasets and test_plots.
+training/test_loop, resuming in training/test_checkpoints; intervals in measure/test_distances; pixels in data/test_dataset and test_plots.
 """
 
 import ast

@@ -1,6 +1,6 @@
-"""Everything is computed where the images are: torch's meta device, which every machine has, stands in for a GPU.
+"""Everything is computed on the device of the images. Torch's meta device, which every machine has, stands in for a GPU.
 
-It computes shapes and no numbers, and refuses, as a GPU does, to mix its tensors with the CPU's.
+It computes shapes but no values and, like a GPU, rejects operations that mix its tensors with the CPU's.
 """
 
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What a training step draws: every image once an epoch, and nothing twice."""
+"""The random draws of a training step: every image once per epoch, and no random stream used twice."""
 
 from collections import Counter
 

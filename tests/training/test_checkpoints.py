@@ -1,4 +1,4 @@
-"""Checkpoints make an interrupted run the uninterrupted one, and damage or another run's checkpoint is named."""
+"""Resuming from a checkpoint reproduces the uninterrupted run, and checkpoints that are damaged or of another run are reported."""
 
 import copy
 import os

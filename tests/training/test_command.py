@@ -1,4 +1,4 @@
-"""`python -m diffusion_lib.training`: every option has its effect, and what it prints is true."""
+"""`python -m diffusion_lib.training`: every option takes effect, and its messages are correct."""
 
 import math
 import os

@@ -1,6 +1,6 @@
-"""Several processes do what one does: the same gradients, weights and samples, also resumed on another number of processes.
+"""Several processes match one: the same gradients, weights and samples, also after resuming with another number of processes.
 
-Real processes, started as a reader would start them, which talk through gloo.
+These are real processes, started as a reader would start them; they communicate through gloo.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Training: the loop's arithmetic, what each step draws, what is refused, and the command line."""
+"""Training: the loop's arithmetic, the random draws of each step, skipped steps, and rejected arguments."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""Memory that training frees is kept for its next step, and given back when training is over."""
+"""Memory that training frees is reused in the next step, and released when training ends."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""What is asked of accelerate: which settings are taken and which refused, and who computes what. No process is started here."""
+"""Use of accelerate: which settings are accepted or rejected, and which process computes what. No process is started here."""
 
 import math
 import os

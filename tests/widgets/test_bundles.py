@@ -1,4 +1,4 @@
-"""The widgets' page code: what is committed is what the sources make, and each bundle stands alone."""
+"""The widgets' JavaScript: the committed bundles match their sources, and each is self-contained."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""The widgets' Python side: what travels to the page, and what stays in the notebook for pages that run nothing."""
+"""The widgets' Python side: what they send to the page, and what they store in the notebook for viewers that run no code."""
 
 import asyncio
 import io
