@@ -1,4 +1,4 @@
-"""Classic Notebook on one notebook of one's own, and that notebook's cells."""
+"""Starts classic Notebook on a notebook made from given cells, and runs those cells."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ def classic_notebook(python: str, folder: Path, cells: Sequence[str]) -> Iterato
 
 def open_notebook(page, address: str) -> None:
     """Opens the notebook and waits for its kernel, and for the widget manager: widgets made before it is there are not shown."""
-    page.goto(address)
-    page.wait_for_function("() => window.Jupyter?.notebook?.kernel?.widget_manager", timeout=60_000)
-    page.locator("#kernel_indicator_icon.kernel_idle_icon").wait_for(timeout=60_000)
+    page.goto(address, timeout=300_000)
+    page.wait_for_function("() => window.Jupyter?.notebook?.kernel?.widget_manager", timeout=300_000)
+    page.locator("#kernel_indicator_icon.kernel_idle_icon").wait_for(timeout=300_000)
 
 
 def run_cell(page, index: int, wait: bool = True) -> str:
@@ -33,5 +33,5 @@ def run_cell(page, index: int, wait: bool = True) -> str:
 def finished(page, index: int) -> str:
     """Waits until cell `index` is done and gives what it printed."""
     done = "i => /[0-9]/.test(document.querySelectorAll('.code_cell .input_prompt')[i].textContent)"
-    page.wait_for_function(done, arg=index, timeout=120_000)
+    page.wait_for_function(done, arg=index, timeout=300_000)
     return "".join(page.locator(".code_cell").nth(index).locator(".output_stdout").all_inner_texts()).strip()

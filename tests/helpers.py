@@ -1,4 +1,4 @@
-"""What several test files need: a tiny network and dataset, denoisers with known answers, and schedules written out in plain floats."""
+"""Shared by several test files: a tiny network and dataset, denoisers with known answers, and schedules written out in plain floats."""
 
 import math
 import os

@@ -1,5 +1,6 @@
-"""JupyterLab on one notebook of one's own, and that notebook's cells."""
+"""Starts JupyterLab on a notebook made from given cells, and runs those cells."""
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,25 +25,41 @@ def jupyter_lab(folder: Path, cells: Sequence[str]) -> Iterator[str]:
         yield f"{address}/lab/tree/notebook.ipynb?reset"
 
 
+CELL = "document.querySelectorAll('.jp-Notebook .jp-CodeCell')[i]"
+PROMPT = f"{CELL}.querySelector('.jp-InputPrompt').textContent.trim()"
+
+
 def run_cell(page, index: int, wait: bool = True) -> None:
-    """Runs cell `index`, which has not been run yet, of the notebook that `page` shows, and waits until it is done."""
-    prompt = "i => document.querySelectorAll('.jp-Notebook .jp-CodeCell')[i].querySelector('.jp-InputPrompt').textContent"
-    for _ in range(10):
+    """Runs cell `index` of the notebook that `page` shows, and waits until it is done, or only until it has begun.
+
+    Raises `RuntimeError` if the cell does not begin.
+    """
+    from playwright.sync_api import TimeoutError
+
+    before = page.evaluate(f"i => {PROMPT}", index)
+    for _ in range(5):
         page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".cm-content").click()
+        page.wait_for_function(f"i => {CELL}.contains(document.activeElement)", arg=index, timeout=120_000)
         page.keyboard.press("Shift+Enter")
-        page.wait_for_timeout(1000)
-        if page.evaluate(prompt, index).strip() != "[ ]:":  # the first key after opening is lost now and then
+        try:  # the first key after opening is lost now and then; pressed again too soon, it would run the cell twice
+            page.wait_for_function(f"([i, before]) => {PROMPT} !== before", arg=[index, before], timeout=30_000)
             break
+        except TimeoutError:
+            pass
+    else:
+        raise RuntimeError(f"cell {index} does not run: its prompt is still {before!r} after pressing Shift+Enter five times")
     if wait:
-        page.wait_for_function(f"i => /[0-9]/.test(({prompt})(i))", arg=index, timeout=120_000)
+        page.wait_for_function(f"i => /[0-9]/.test({PROMPT})", arg=index, timeout=300_000)
 
 
 def open_notebook(page, address: str) -> None:
     """Opens the notebook and waits for its kernel."""
-    page.goto(address)
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=90_000)
-    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=90_000)
+    page.goto(address, timeout=300_000)
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=300_000)
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=300_000)
 
 
 def output_of(page, index: int) -> str:
-    return page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea-output").last.inner_text()
+    """The text of the last output of cell `index`, as soon as there is any."""
+    output = page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".jp-OutputArea-output").filter(has_text=re.compile(r"\S")).last
+    return output.inner_text(timeout=120_000)

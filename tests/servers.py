@@ -1,4 +1,4 @@
-"""Chromium's place and flags, and a Jupyter server of one's own on one notebook. Used by tests and by benchmarks/widget_latency.py."""
+"""Chromium's path and flags, and a Jupyter server that serves one notebook. Used by tests and by benchmarks/widget_latency.py."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ FLAGS = [
 def jupyter_server(folder: Path, cells: Sequence[str], command: Sequence[str], settings: dict[str, str]) -> Iterator[str]:
     """Writes `cells` to folder/notebook.ipynb and starts `command` on it, with the environment variables `settings`; gives its address.
 
-    The server's own settings and runtime files stay in the folder. Raises `TimeoutError` if it does not answer within a minute.
+    The server's own settings and runtime files stay in the folder. Raises `TimeoutError` if it does not answer within five minutes.
     """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     notebook.metadata["kernelspec"] = dict(name="python3", display_name="Python 3", language="python")
@@ -41,10 +41,14 @@ def jupyter_server(folder: Path, cells: Sequence[str], command: Sequence[str], s
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()  # which also ends its kernels
-        server.wait(timeout=30)
+        try:
+            server.wait(timeout=120)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
-def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
+def _wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while server.poll() is None and time.monotonic() < end:
         try:

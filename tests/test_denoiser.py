@@ -1,4 +1,4 @@
-"""The denoisers: the trained kind with a network that gives the right answer, the ideal one against brute force, guidance."""
+"""The denoisers: the trained one with a perfect network, the ideal one against brute force, and guidance."""
 
 import math
 
@@ -34,7 +34,7 @@ def truth(prediction, t):
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
 @pytest.mark.parametrize("t", [1, 11, 20, TIMES])
-def test_a_network_that_is_right_gives_the_true_image_and_noise(prediction, t):
+def test_perfect_network_recovers_the_image_and_the_noise(prediction, t):
     denoiser = dl.Denoiser(Fixed(truth(prediction, t)), SCHEDULE, prediction)
     xt = dl.q_sample(SCHEDULE, X0, t, EPS)
     x0, eps, _ = denoiser(xt, t)
@@ -46,7 +46,7 @@ def test_a_network_that_is_right_gives_the_true_image_and_noise(prediction, t):
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
-def test_x0_and_eps_make_up_xt_also_where_the_network_errs(prediction):
+def test_x0_and_eps_reconstruct_xt_for_any_network_output(prediction):
     denoiser = tiny_denoiser(prediction).double().eval()
     xt = noise(3, 1, 8, 8)
     t = torch.tensor([1, 9, 20])
@@ -68,13 +68,13 @@ def test_loss_is_the_squared_error_of_each_image(prediction):
     assert torch.equal(t, TIMES)
 
 
-def test_a_perfect_network_has_no_loss():
+def test_perfect_network_has_zero_loss():
     for prediction in ("eps", "x0", "v", "flow"):
         denoiser = dl.Denoiser(Fixed(truth(prediction, TIMES)), SCHEDULE, prediction)
         assert denoiser.loss(X0, t=TIMES, eps=EPS).abs().max() < 1e-20
 
 
-def test_training_draws_every_timestep_of_1_to_T_equally_often():
+def test_training_draws_timesteps_uniformly_from_1_to_T():
     schedule = dl.linear_schedule(5)
     network = Fixed(torch.zeros(1, 1, 1, 1))
     dl.Denoiser(network, schedule).loss(torch.zeros(5000, 1, 1, 1), generator=torch.Generator().manual_seed(0))
@@ -86,7 +86,7 @@ def test_training_draws_every_timestep_of_1_to_T_equally_often():
     assert (counts[1:] - 1000).abs().max() < 140
 
 
-def test_the_network_is_given_the_timestep_of_the_noise_level():
+def test_network_gets_the_timestep_of_the_noise_level():
     # off by one between the two is invisible in a loss curve
     schedule = dl.linear_schedule(5)
     network = Fixed(torch.zeros(1, 1, 1, 1))
@@ -98,7 +98,7 @@ def test_the_network_is_given_the_timestep_of_the_noise_level():
         assert xt[t == level].std().item() == pytest.approx(schedule.noise[level].item(), rel=0.06)
 
 
-def test_loss_draws_from_its_generator_alone():
+def test_loss_draws_from_its_generator_only():
     denoiser = tiny_denoiser()
     x0 = tiny_dataset().images
     draw = lambda seed: denoiser.loss(x0, generator=torch.Generator().manual_seed(seed))  # noqa: E731
@@ -108,7 +108,7 @@ def test_loss_draws_from_its_generator_alone():
     assert not torch.equal(first, draw(1))
 
 
-def test_loss_gives_the_network_the_class():
+def test_loss_passes_the_class_to_the_network():
     network = Fixed(torch.zeros(1, 1, 1, 1))
     network.num_classes = 3
     y = torch.tensor([2, 0, -1, 1])
@@ -117,7 +117,7 @@ def test_loss_gives_the_network_the_class():
     assert [asked[2] for asked in network.asked] == [y, None]
 
 
-def test_answers_keep_the_images_dtype_under_autocast():
+def test_predictions_keep_the_dtype_of_the_images_under_autocast():
     denoiser = tiny_denoiser().eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         x0, eps, _ = denoiser(noise(2, 1, 8, 8, dtype=torch.float32), 3)
@@ -143,13 +143,13 @@ def test_answers_keep_the_images_dtype_under_autocast():
         (lambda d, x: d.loss(x.to(torch.uint8)), r"x0 has dtype torch.uint8; expected floats"),
     ],
 )
-def test_bad_input_is_named(denoiser, call, message):
+def test_rejects_bad_input_by_name(denoiser, call, message):
     with pytest.raises(ValueError, match=message):
         call(denoiser, noise(2, 1, 8, 8, dtype=torch.float32))
 
 
 @pytest.mark.parametrize("whole", [True, False])
-def test_a_class_that_there_is_not_is_named_in_compiled_code_too(denoiser, whole):
+def test_rejects_out_of_range_class_in_compiled_code(denoiser, whole):
     x = noise(2, 1, 8, 8, dtype=torch.float32)
     plain = denoiser(x, 1, torch.tensor([2, 0])).x0
     torch._dynamo.reset()  # code that another test has compiled would be used again
@@ -162,13 +162,13 @@ def test_a_class_that_there_is_not_is_named_in_compiled_code_too(denoiser, whole
         denoiser(x, 1, torch.tensor([3, 0]))
 
 
-def test_an_unknown_prediction_is_named():
+def test_rejects_unknown_prediction():
     with pytest.raises(ValueError, match=r"unknown prediction 'epsilon'; expected one of 'eps', 'x0', 'v'"):
         dl.Denoiser(tiny_unet(), SCHEDULE, "epsilon")
 
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v", "flow"])
-def test_rejects_a_network_that_answers_with_another_shape(prediction):
+def test_rejects_network_with_wrong_output_shape(prediction):
     """Two numbers for each value of a grey image would be compared with one, and the loss would fall all the same."""
     network, x = dl.UNet(in_channels=1, base_channels=8, out_channels=2), noise(3, 1, 8, 8, dtype=torch.float32)
     denoiser = dl.Denoiser(network, SCHEDULE, prediction)
@@ -178,7 +178,7 @@ def test_rejects_a_network_that_answers_with_another_shape(prediction):
             ask()
 
 
-def test_rejects_eps_on_a_path_that_ends_without_any_image():
+def test_rejects_eps_prediction_on_a_path_that_ends_in_pure_noise():
     for schedule in (dl.Schedule.from_alpha_bar([1, 0.5, 0], "mine"), dl.Schedule([1, 0.5, 0], [0, 0.5, 1], "mine")):
         message = r"^prediction='eps' with the schedule 'mine', whose signal\[T\] is 0; expected 'v', 'x0' or 'flow': xT = noise eps holds"
         with pytest.raises(ValueError, match=message):
@@ -214,7 +214,7 @@ def test_ideal_denoiser_is_the_posterior_mean(t):
     torch.testing.assert_close(dl.q_sample(SCHEDULE, x0, t, eps), xt, **EXACT)
 
 
-def test_ideal_denoiser_takes_a_t_for_each_image():
+def test_ideal_denoiser_accepts_a_timestep_per_image():
     images = noise(6, 1, 3, 4, seed=7).clamp(-1, 1)
     ideal = dl.IdealDenoiser(images, SCHEDULE)
     together = ideal(EPS, TIMES)
@@ -222,12 +222,12 @@ def test_ideal_denoiser_takes_a_t_for_each_image():
         torch.testing.assert_close(together.x0[i], ideal(EPS[i : i + 1], t).x0[0], **EXACT)
 
 
-def test_ideal_denoiser_of_one_image_always_predicts_that_image():
+def test_ideal_denoiser_of_a_single_image_always_predicts_it():
     for t in (1, 10, 20):
         assert torch.equal(dl.IdealDenoiser(X0[:1], SCHEDULE)(EPS, t).x0, X0[:1].expand(4, -1, -1, -1))
 
 
-def test_ideal_denoiser_is_the_best_there_is():
+def test_ideal_denoiser_has_the_lowest_possible_loss():
     # no other estimate of x0 has a smaller squared error on average: compare with a few that are off by a little
     images = noise(8, 1, 2, 2, seed=7).clamp(-1, 1)
     ideal = dl.IdealDenoiser(images, SCHEDULE)
@@ -238,7 +238,7 @@ def test_ideal_denoiser_is_the_best_there_is():
     assert all(error(best) < error(other) for other in (0.9 * best, 1.1 * best, ideal(xt, 11).x0, ideal(xt, 13).x0, best + 0.1))
 
 
-def test_ideal_denoiser_with_a_class_averages_over_the_images_of_that_class_only():
+def test_ideal_denoiser_with_a_class_averages_over_that_class_only():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, SCHEDULE)
     xt = noise(4, 1, 8, 8, dtype=torch.float32)
@@ -250,7 +250,7 @@ def test_ideal_denoiser_with_a_class_averages_over_the_images_of_that_class_only
     torch.testing.assert_close(x0[3], ideal(xt[3:], 15).x0[0], rtol=0, atol=1e-6)
 
 
-def test_ideal_denoiser_rejects_what_it_cannot_answer():
+def test_ideal_denoiser_rejects_invalid_queries():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, SCHEDULE)
     x = noise(2, 1, 8, 8, dtype=torch.float32)
@@ -288,7 +288,7 @@ def test_guidance_moves_from_the_unconditional_towards_the_conditional_predictio
     torch.testing.assert_close(dl.q_sample(SCHEDULE, guided.x0, 18, guided.eps), xt, **EXACT)
 
 
-def test_guidance_needs_a_class_and_passes_on_what_it_wraps(denoiser):
+def test_guidance_requires_a_class_and_exposes_the_wrapped_attributes(denoiser):
     guided = dl.Guided(denoiser, 2.0)
     assert guided.schedule is denoiser.schedule
     assert guided.image_shape == (1, 8, 8)
@@ -322,7 +322,7 @@ def test_guidance_in_half_precision_is_within_rounding_of_float64(dtype, scale, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_guided_chain_in_half_precision_ends_where_it_does_in_float64(dtype):
+def test_guided_chain_in_half_precision_ends_as_in_float64(dtype):
     exact, half = dl.load_pretrained("glyphs").double(), dl.load_pretrained("glyphs").to(dtype)
     xT, y = noise(4, 1, 28, 28, dtype=torch.float32).to(dtype), torch.arange(4)
     *_, ours = dl.ddim_steps(dl.Guided(half, 3.0), xT, steps=10, y=y)

@@ -1,4 +1,4 @@
-"""Where the arithmetic is done, and how exactly."""
+"""The choice of device and precision."""
 
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ def test_device_and_precision_can_be_chosen():
 
 
 @pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
-def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, native, dtype):
+def test_gpu_without_bfloat16_uses_float16(monkeypatch, native, dtype):
     # a T4's answer: it emulates bfloat16
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
     assert choose_precision("auto", "cuda") == dtype
@@ -32,18 +32,18 @@ def test_a_gpu_without_bfloat16_computes_in_float16(monkeypatch, native, dtype):
         ({}, None),
     ],
 )
-def test_a_cpu_computes_in_bfloat16_where_it_has_instructions_for_it(monkeypatch, capabilities, dtype):
+def test_cpu_with_bfloat16_instructions_uses_bfloat16(monkeypatch, capabilities, dtype):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     assert choose_precision("auto", "cpu") == choose_precision(device="cpu") == dtype
     assert choose_precision("auto", "mps") is None
 
 
-def test_a_cpu_whose_instructions_older_torch_does_not_list_computes_in_float32(monkeypatch):
+def test_cpu_uses_float32_if_torch_cannot_list_its_capabilities(monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
     assert choose_precision("auto", "cpu") is None
 
 
-def test_a_gpu_is_asked_what_it_does_without_emulation(monkeypatch):
+def test_bfloat16_support_check_excludes_emulation(monkeypatch):
     asked = []
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: asked.append(including_emulation))
     choose_precision("auto", "cuda")
@@ -53,23 +53,23 @@ def test_a_gpu_is_asked_what_it_does_without_emulation(monkeypatch):
 @pytest.mark.parametrize(
     ("cuda", "mps", "kind"), [(True, False, "cuda"), (True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")]
 )
-def test_the_fastest_device_is_chosen(monkeypatch, cuda, mps, kind):
+def test_auto_picks_the_fastest_device(monkeypatch, cuda, mps, kind):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     assert choose_device() == choose_device("auto") == torch.device(kind)
 
 
-def test_device_and_precision_are_chosen_where_nothing_is_said():
+def test_device_and_precision_default_to_auto():
     assert choose_device() == choose_device("auto")
     assert choose_precision() == choose_precision("auto", "auto")
 
 
-def test_an_unknown_device_is_named():
+def test_rejects_unknown_device():
     with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
         choose_device("gpu")
 
 
-def test_what_is_where_it_should_be_is_not_copied():
+def test_tensor_already_on_the_device_is_not_copied():
     x = torch.ones(2)
     assert to_device(x, torch.device("cpu")) is x
     assert like(x, torch.zeros(3)) is x
@@ -85,7 +85,7 @@ def test_what_is_where_it_should_be_is_not_copied():
         ("cpu", "mps", False, [{}]),
     ],
 )
-def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned_already, steps):
+def test_tensors_are_pinned_before_moving_to_a_gpu(here, there, pinned_already, steps):
     """A tensor that records what is done with it, in the place of one on a GPU."""
     done = []
     tensor = SimpleNamespace(device=SimpleNamespace(type=here), is_pinned=lambda: pinned_already)
@@ -97,6 +97,6 @@ def test_what_goes_from_the_cpu_to_a_gpu_is_pinned_first(here, there, pinned_alr
     assert done == steps
 
 
-def test_a_number_is_rounded_to_the_dtype_of_the_images():
+def test_coefficient_is_rounded_to_the_dtype_of_the_images():
     third, images = torch.tensor(1 / 3, dtype=torch.float64), torch.empty(1, dtype=torch.float16)
     assert torch.equal(like(third, images), torch.tensor(1 / 3, dtype=torch.float16))

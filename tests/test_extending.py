@@ -1,5 +1,5 @@
-"""A target, a schedule, a sampler, a network and a dataset of one's own: one definition and one line in a registry each, and all of
-them train, are saved, loaded, resumed and sampled from together."""
+"""A custom target, schedule, sampler, network and dataset: each takes one definition and one line in a registry, and together they
+can be trained, saved, loaded, resumed and sampled from."""
 
 import json
 from itertools import pairwise
@@ -71,7 +71,7 @@ def denoiser_of(seed=0, width=4):
     return dl.Denoiser(Convolutions(width), dl.make_schedule("late", 20), "score-like", SHAPE)
 
 
-def test_a_target_is_one_line(extended):
+def test_custom_target_takes_one_line(extended):
     x0, eps = noise(3, *SHAPE), noise(3, *SHAPE, seed=1)
     schedule = dl.make_schedule("late", 20)
     for t in (1, 10, 20):
@@ -80,7 +80,7 @@ def test_a_target_is_one_line(extended):
         torch.testing.assert_close(solve(schedule, "score-like", xt, target, t), (x0, eps), rtol=0, atol=1e-12)
 
 
-def test_everything_of_ones_own_trains_resumes_saves_loads_and_samples(extended, images, tmp_path):
+def test_custom_components_train_resume_save_load_and_sample(extended, images, tmp_path):
     whole = run(denoiser_of(), images, directory=tmp_path / "whole" / "checkpoints")
     assert whole[2][-1] < whole[2][0]
 
@@ -108,7 +108,7 @@ def test_everything_of_ones_own_trains_resumes_saves_loads_and_samples(extended,
         assert dl.sample(again, 2, sampler=sampler, steps=5).isfinite().all()
 
 
-def test_a_target_of_ones_own_and_the_exact_denoiser_bring_back_the_images(extended, images):
+def test_custom_target_with_ideal_denoiser_recovers_the_images(extended, images):
     """The whole chain with a network that is never wrong: xT, on this path, holds no image at all."""
     ideal = dl.IdealDenoiser(images.images.double(), late_schedule(20))
 
@@ -124,7 +124,7 @@ def test_a_target_of_ones_own_and_the_exact_denoiser_bring_back_the_images(exten
         assert distances.amin(dim=1).max() < 0.01
 
 
-def test_the_command_offers_a_dataset_a_schedule_and_a_target_of_ones_own(extended, tmp_path, capsys):
+def test_command_offers_custom_dataset_schedule_and_target(extended, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "cifar10, folder:PATH or bars" in " ".join(capsys.readouterr().out.split())
@@ -137,7 +137,7 @@ def test_the_command_offers_a_dataset_a_schedule_and_a_target_of_ones_own(extend
         dl.load_dataset("bar")
 
 
-def test_what_is_not_registered_is_named_with_what_is(images, tmp_path):
+def test_unregistered_name_is_reported_with_the_registered_ones(images, tmp_path):
     run(dl.Denoiser(Convolutions(), dl.linear_schedule(20)), images, directory=tmp_path, steps=3)  # to train it, nothing need know it
     with pytest.raises(ValueError, match=r"unknown network 'Convolutions'; expected one of 'UNet'"):
         dl.load_checkpoint(tmp_path)

@@ -1,4 +1,4 @@
-"""Static figures: pixels as they are, and everything asked for is drawn."""
+"""Static figures: pixels are unchanged, and everything requested is drawn."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ def test_image_grid_goes_row_by_row_with_grey_lines():
     assert (picture[:, 7] == 96).all()
 
 
-def test_image_grid_neither_stretches_nor_wraps():
+def test_image_grid_neither_rescales_nor_wraps():
     # stretching by min and max would hide a wrong data range; wrapping makes dark noise white
     faint = image_grid(torch.tensor([-0.1, 0.1]).view(1, 1, 1, 2), padding=0)
     assert faint[0, :, 0].tolist() == [115, 140]
@@ -75,13 +75,13 @@ def test_plot_schedules_draws_each_schedules_tables():
             assert schedule.name in line.get_label()
 
 
-def test_plot_schedules_uses_a_logarithmic_axis_for_beta_alone():
+def test_plot_schedules_uses_a_logarithmic_axis_for_beta_only():
     axes = plot_schedules([dl.cosine_schedule(50)], ("alpha_bar", "beta", "log_snr")).axes
     assert [ax.get_yscale() for ax in axes] == ["linear", "log", "linear"]
     assert axes[2].get_ylim()[0] < -5
 
 
-def test_plot_schedules_leaves_out_what_is_infinite_at_the_end():
+def test_plot_schedules_omits_infinite_values_at_the_end():
     signal = torch.linspace(1, 0, 21, dtype=torch.float64)  # a straight path: nothing of the image is left at T
     snr = (signal / (1 - signal)) ** 2
     alpha_bar = 1 / (1 + 1 / snr)

@@ -1,4 +1,4 @@
-"""Models on disk, on a hub and in the package: what is written is what is read, and damage is named."""
+"""Models on disk, on a hub and in the package: they load as they were saved, and damage is reported."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ def saved(tmp_path):
 
 @pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
 @pytest.mark.parametrize("num_classes", [None, 3])
-def test_a_saved_denoiser_comes_back_the_same(tmp_path, prediction, num_classes):
+def test_saved_denoiser_loads_unchanged(tmp_path, prediction, num_classes):
     denoiser = dl.Denoiser(
         tiny_denoiser(num_classes=num_classes, dropout=0.5).network, dl.cosine_schedule(20, s=0.1), prediction, image_shape=(1, 8, 8)
     )
@@ -55,13 +55,13 @@ def test_saving_again_replaces_the_model(saved):
     assert sorted(p.name for p in saved.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_the_files_are_as_readable_as_any_other(saved):
+def test_saved_files_have_default_permissions(saved):
     (saved / "other").touch()
     assert len({stat.S_IMODE(path.stat().st_mode) for path in saved.iterdir()}) == 1
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_full_disk_is_named_and_costs_no_model(saved, monkeypatch, file):
+def test_full_disk_is_reported_and_keeps_the_old_model(saved, monkeypatch, file):
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
     written = []
 
@@ -77,7 +77,7 @@ def test_a_full_disk_is_named_and_costs_no_model(saved, monkeypatch, file):
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-def test_a_kill_between_the_two_files_leaves_no_mixture_of_two_models(saved, monkeypatch):
+def test_kill_between_the_two_files_mixes_no_models(saved, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -94,7 +94,7 @@ def test_a_kill_between_the_two_files_leaves_no_mixture_of_two_models(saved, mon
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_model_that_cannot_be_replaced_is_not_lost(saved, monkeypatch, file):
+def test_failed_replacement_keeps_the_old_model(saved, monkeypatch, file):
     """On Windows, for one, somebody may have it open."""
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
@@ -109,13 +109,13 @@ def test_a_model_that_cannot_be_replaced_is_not_lost(saved, monkeypatch, file):
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-def test_what_a_killed_save_left_behind_is_removed_by_the_next(saved):
+def test_next_save_removes_leftovers_of_a_killed_one(saved):
     (saved / "model.safetensors.01234567.tmp").write_bytes(b"half")
     tiny_denoiser("v").save_pretrained(saved)
     assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
 
 
-def test_weights_that_could_not_be_read_back_are_not_saved(tmp_path):
+def test_rejects_saving_weights_that_could_not_be_loaded(tmp_path):
     denoiser = tiny_denoiser()
     denoiser.network.stem.bias.data[0] = torch.nan
     with pytest.raises(ValueError, match=r"network\.stem\.bias holds numbers that are not finite in float32; expected finite ones"):
@@ -123,12 +123,12 @@ def test_weights_that_could_not_be_read_back_are_not_saved(tmp_path):
     assert not (tmp_path / "model").exists()
 
 
-def test_a_denoiser_without_an_image_shape_can_be_saved(tmp_path):
+def test_denoiser_without_image_shape_can_be_saved(tmp_path):
     dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20)).save_pretrained(tmp_path)
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape is None
 
 
-def test_only_networks_whose_config_is_known_are_saved(tmp_path):
+def test_rejects_saving_network_without_known_config(tmp_path):
     denoiser = dl.Denoiser(torch.nn.Identity(), dl.linear_schedule(20))
     with pytest.raises(
         ValueError,
@@ -253,7 +253,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_model_is_refused_with_the_reason(saved, damage):
+def test_rejects_damaged_model_with_the_reason(saved, damage):
     do, message = DAMAGES[damage]
     do(saved)
     with pytest.raises(ValueError, match=f"(?s){message}") as caught:
@@ -261,7 +261,7 @@ def test_a_damaged_model_is_refused_with_the_reason(saved, damage):
     assert str(saved) in str(caught.value)
 
 
-def test_what_is_not_there_is_named(tmp_path, saved):
+def test_missing_file_or_folder_is_reported_by_name(tmp_path, saved):
     (saved / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"model/model\.safetensors is not there; expected a folder that save_pretrained wrote"):
         dl.Denoiser.from_pretrained(saved)
@@ -273,7 +273,7 @@ def test_what_is_not_there_is_named(tmp_path, saved):
 
 
 @pytest.mark.parametrize("stop", [3, 8])
-def test_the_folder_of_an_unfinished_run_gives_the_average_in_its_newest_checkpoint(tmp_path, dataset, stop):
+def test_folder_of_unfinished_run_loads_the_ema_of_its_newest_checkpoint(tmp_path, dataset, stop):
     _, averages, _ = run(tiny_denoiser("v"), dataset, CONFIG, tmp_path / "checkpoints", steps=stop)
     expected = averages[2 if stop == 3 else 5]  # the checkpoints are of steps 3 and 6
     for folder in (tmp_path, tmp_path / "checkpoints", str(tmp_path)):
@@ -284,14 +284,14 @@ def test_the_folder_of_an_unfinished_run_gives_the_average_in_its_newest_checkpo
         torch.testing.assert_close(denoiser.schedule.signal, dl.linear_schedule(20).signal, rtol=0, atol=0)
 
 
-def test_a_model_that_was_saved_wins_over_the_checkpoints_beside_it(tmp_path, dataset):
+def test_saved_model_takes_precedence_over_checkpoints(tmp_path, dataset):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
     tiny_denoiser(seed=5).save_pretrained(tmp_path)
     torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), weights(tiny_denoiser(seed=5)), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("folder", [".", "checkpoints"])
-def test_an_unfinished_run_is_no_model_and_the_error_names_the_remedy(tmp_path, dataset, folder):
+def test_rejects_unfinished_run_as_model_and_suggests_a_remedy(tmp_path, dataset, folder):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
     message = (
         r"config\.json is not there; .*: diffusion_lib\.load_checkpoint gives the average in the newest checkpoint of a run that is not"
@@ -300,7 +300,7 @@ def test_an_unfinished_run_is_no_model_and_the_error_names_the_remedy(tmp_path, 
         dl.Denoiser.from_pretrained(tmp_path / folder)
 
 
-def test_a_folder_with_neither_model_nor_checkpoint_is_refused(tmp_path):
+def test_rejects_folder_with_neither_model_nor_checkpoint(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(FileNotFoundError, match=r"holds no checkpoint that can be read; expected the folder of a training run"):
         dl.load_checkpoint(tmp_path)
@@ -308,7 +308,7 @@ def test_a_folder_with_neither_model_nor_checkpoint_is_refused(tmp_path):
         dl.Denoiser.from_pretrained(tmp_path)
 
 
-def test_rejects_a_kind_of_network_that_is_not_known_and_names_the_nearest(saved, tmp_path, dataset):
+def test_rejects_unknown_network_class_and_suggests_the_nearest(saved, tmp_path, dataset):
     config = json.loads((saved / "config.json").read_text())
     assert config["network"]["kind"] == "UNet"
     config["network"]["kind"] = "Unet2"
@@ -399,7 +399,7 @@ def from_hub(address, tmp_path, offline="0"):
     return start(TESTS / "programs" / "from_hub.py", tmp_path / "answer.pt", **settings)
 
 
-def test_a_model_comes_from_a_hub_and_a_missing_one_is_named(saved, tmp_path):
+def test_loads_model_from_hub_and_reports_a_missing_one(saved, tmp_path):
     Hub, asked = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
     with serve(Hub) as address:
         done = from_hub(address, tmp_path)
@@ -422,7 +422,7 @@ def test_a_model_comes_from_a_hub_and_a_missing_one_is_named(saved, tmp_path):
 
 
 @pytest.mark.parametrize(("how", "reason"), [("half", "peer closed connection|IncompleteRead|not enough|Consistency"), ("no HTTP", "")])
-def test_a_bad_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reason):
+def test_failing_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reason):
     Hub, _ = hub_of({path.name: path.read_bytes() for path in saved.iterdir()})
 
     class Bad(Hub):
@@ -447,7 +447,7 @@ def test_a_bad_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reason
 # ------------------------------------------------------------------------------------------------------------------- the package
 
 
-def test_unknown_names_are_rejected_with_the_known_ones():
+def test_rejects_unknown_names_and_lists_the_known_ones():
     with pytest.raises(
         ValueError, match=r"unknown pretrained denoiser 'glyhps'; expected one of 'glyphs', 'glyphs-1', .*'mnist'.*Did you mean 'glyphs'\?"
     ):
@@ -456,12 +456,12 @@ def test_unknown_names_are_rejected_with_the_known_ones():
         dl.load_classifier("cifar10")
 
 
-def test_the_classifier_reads_glyphs_it_has_not_seen():
+def test_classifier_recognises_unseen_glyphs():
     held_out = dl.load_dataset("glyphs", train=False, n=1000)
     assert accuracy(dl.load_classifier("glyphs"), held_out.images, held_out.labels).value >= 0.99
 
 
-def test_the_classifier_reads_digits_it_has_not_seen():
+def test_classifier_recognises_unseen_digits():
     if not SHARED.is_dir():
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     held_out = dl.load_dataset("mnist", train=False, n=1000, root=SHARED)
@@ -469,7 +469,7 @@ def test_the_classifier_reads_digits_it_has_not_seen():
 
 
 @pytest.mark.parametrize(("name", "num_classes", "channels"), [("glyphs", 36, 48), ("mnist", 10, 32)])
-def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes, channels):
+def test_denoiser_generates_varied_samples_of_the_requested_class(name, num_classes, channels):
     denoiser = dl.load_pretrained(name)
     assert (denoiser.image_shape, denoiser.num_classes, denoiser.training) == ((1, 28, 28), num_classes, False)
     assert denoiser.network.config == dl.UNet(base_channels=channels, num_classes=num_classes).config, "notebook 02 shows this network"
@@ -481,7 +481,7 @@ def test_the_denoiser_writes_what_it_is_asked_for(name, num_classes, channels):
 
 
 @pytest.mark.parametrize(("n", "copies"), [(1, True), (10, True), (1000, False), (20_000, False)])
-def test_models_of_few_images_repeat_them_and_models_of_many_do_not(n, copies):
+def test_models_memorise_small_training_sets_but_not_large_ones(n, copies):
     denoiser = dl.load_pretrained(f"glyphs-{n}")
     assert (denoiser.image_shape, denoiser.num_classes) == ((1, 28, 28), None)
     seen = dl.load_dataset("glyphs", n=n, seed=int(n == 20_000)).images.flatten(1)
@@ -489,7 +489,7 @@ def test_models_of_few_images_repeat_them_and_models_of_many_do_not(n, copies):
     assert (distances < 0.1).all() if copies else (distances > 0.1).float().mean() > 0.8
 
 
-def test_glyphs_are_as_black_and_white_as_the_data():
+def test_generated_glyphs_are_as_black_and_white_as_the_data():
     samples = dl.sample(dl.load_pretrained("glyphs"), 72, steps=20, y=torch.arange(72) % 36)
     real = dl.load_dataset("glyphs", n=500).images
     # on its own scale: nothing was stretched
@@ -511,7 +511,7 @@ def test_bfloat16_samples_are_as_good_as_float32_ones():
         assert of_exact.low <= of_rounded.value <= of_exact.high
 
 
-def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
+def test_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
     train_classifier(["--out", str(tmp_path), "--images", "200", "--steps", "3", "--batch-size", "16"])
     assert "test images correctly; saved to" in capsys.readouterr().out
     classifier = Classifier.from_pretrained(tmp_path)
@@ -522,7 +522,7 @@ def test_a_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
         Classifier.from_pretrained(tmp_path)
 
 
-def test_weights_that_are_sharded_over_processes_are_not_saved(tmp_path):
+def test_rejects_saving_sharded_weights(tmp_path):
     message = (
         r"^the weights are sharded over processes; expected whole ones: diffusion_lib\.load_checkpoint\(folder\) loads the average in the "
         r"newest checkpoint of the run$"

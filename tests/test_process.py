@@ -33,7 +33,7 @@ def oracle_of(schedule):
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_q_sample_is_equation_4_and_diffusers_add_noise(name):
+def test_q_sample_matches_equation_4_and_diffusers_add_noise(name):
     schedule = dl.make_schedule(name, 50)
     alpha_bar = alpha_bars_of(name, 50)
     t = torch.tensor([1, 2, 25, 49, 50])
@@ -47,7 +47,7 @@ def test_q_sample_is_equation_4_and_diffusers_add_noise(name):
     torch.testing.assert_close(xt.float(), theirs.add_noise(X0.float(), EPS.float(), t - 1), rtol=1e-4, atol=1e-4)
 
 
-def test_q_sample_at_0_is_the_image_itself():
+def test_q_sample_at_0_returns_the_image():
     assert torch.equal(dl.q_sample(dl.cosine_schedule(10), X0, 0, EPS), X0)
 
 
@@ -63,7 +63,7 @@ def test_q_sample_draws_noise_of_the_right_standard_deviation():
 
 
 @given(schedule=paths, data=st.data())
-def test_posterior_is_bayes_rule(schedule, data):
+def test_posterior_matches_bayes_rule(schedule, data):
     t = data.draw(st.integers(2, schedule.T))
     s = data.draw(st.integers(1, t - 1))
     (signal_s, signal_t), (noise_s, noise_t) = (table[[s, t]].tolist() for table in (schedule.signal, schedule.noise))
@@ -80,7 +80,7 @@ def test_posterior_is_bayes_rule(schedule, data):
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_posterior_of_one_step_is_equation_7_and_diffusers(name):
+def test_posterior_of_one_step_matches_equation_7_and_diffusers(name):
     schedule = dl.make_schedule(name, 50)
     ab, beta = schedule.alpha_bar, schedule.beta
     oracle = oracle_of(schedule)
@@ -101,7 +101,7 @@ def test_posterior_of_one_step_is_equation_7_and_diffusers(name):
         torch.testing.assert_close(ours.mean + ours.variance.sqrt() * z, mean, **EXACT)
 
 
-def test_posterior_at_0_is_certain():
+def test_posterior_at_0_has_zero_variance():
     schedule = dl.cosine_schedule(20)
     for t in (1, 7, 20):
         mean, variance = dl.q_posterior(schedule, X0, EPS, t, 0)
@@ -109,7 +109,7 @@ def test_posterior_at_0_is_certain():
         assert variance.item() == 0
 
 
-def test_posterior_takes_a_t_and_an_s_for_each_image():
+def test_posterior_accepts_t_and_s_per_image():
     schedule = dl.cosine_schedule(20)
     t, s = torch.tensor([1, 5, 20, 9, 2]), torch.tensor([0, 2, 19, 1, 1])
     mean, variance = dl.q_posterior(schedule, X0, EPS, t, s)
@@ -122,7 +122,7 @@ def test_posterior_takes_a_t_and_an_s_for_each_image():
     )
 
 
-def test_posterior_in_float32_loses_nothing_to_cancellation():
+def test_posterior_in_float32_avoids_cancellation():
     schedule = dl.linear_schedule(1000)
     for t in (1, 2, 500):
         exact, ours = dl.q_posterior(schedule, X0, EPS, t), dl.q_posterior(schedule, X0.float(), EPS.float(), t)
@@ -131,7 +131,7 @@ def test_posterior_in_float32_loses_nothing_to_cancellation():
 
 
 @given(schedule=schedules, data=st.data(), seed=st.integers(0, 1000))
-def test_conversions_are_inverse_to_one_another(schedule, data, seed):
+def test_conversions_are_inverses_of_each_other(schedule, data, seed):
     t = torch.tensor(data.draw(st.lists(st.integers(1, schedule.T), min_size=3, max_size=3)))
     x0, eps = noise(3, 1, 2, 2, seed=seed).clamp(-1, 1), noise(3, 1, 2, 2, seed=seed + 1)
     xt = dl.q_sample(schedule, x0, t, eps)
@@ -145,7 +145,7 @@ def test_conversions_are_inverse_to_one_another(schedule, data, seed):
 
 @pytest.mark.parametrize("prediction", TARGETS)
 @given(schedule=paths, data=st.data(), seed=st.integers(0, 1000))
-def test_every_target_gives_back_the_image_and_the_noise(prediction, schedule, data, seed):
+def test_every_target_determines_the_image_and_the_noise(prediction, schedule, data, seed):
     last = schedule.T - int(prediction == "eps" and schedule.signal[-1] == 0)  # where nothing is left, eps identifies no image
     t = torch.tensor(data.draw(st.lists(st.integers(1, last), min_size=3, max_size=3)))
     x0, eps = noise(3, 1, 2, 2, seed=seed).clamp(-1, 1), noise(3, 1, 2, 2, seed=seed + 1)
@@ -160,7 +160,7 @@ def test_every_target_gives_back_the_image_and_the_noise(prediction, schedule, d
     [("linear", 1000), ("cosine", 1000), ("sigmoid", 1000), ("straight", 1000), ("cosine", 4000)],  # the last: 1 / signal is 80,000
 )
 @pytest.mark.parametrize("prediction", TARGETS)
-def test_targets_are_inverted_to_finite_numbers_in_half_precision_at_the_last_timestep(prediction, name, T, dtype):
+def test_inverting_targets_in_half_precision_at_the_last_timestep_is_finite(prediction, name, T, dtype):
     schedule = dl.make_schedule(name, T)
     if prediction == "eps" and schedule.signal[-1] == 0:
         return  # which a Denoiser rejects
@@ -187,7 +187,7 @@ def test_flow_is_the_velocity_of_the_straight_path():
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_targets_are_inverted_by_the_papers_formulas(name):
+def test_inverting_targets_matches_the_papers_formulas(name):
     """Also where image and answer do not belong together, as from a network that errs."""
     schedule, alpha_bar = dl.make_schedule(name, 50), alpha_bars_of(name, 50)
     xt, answer = noise(*SHAPE, seed=5), noise(*SHAPE, seed=6)
@@ -204,7 +204,7 @@ def test_targets_are_inverted_by_the_papers_formulas(name):
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_v_is_salimans_and_hos_and_diffusers(name):
+def test_v_matches_salimans_and_ho_and_diffusers(name):
     schedule = dl.make_schedule(name, 50)
     alpha_bar = alpha_bars_of(name, 50)
     t = torch.tensor([1, 2, 25, 49, 50])
@@ -214,13 +214,13 @@ def test_v_is_salimans_and_hos_and_diffusers(name):
     torch.testing.assert_close(v, oracle_of(schedule).get_velocity(X0, EPS, t - 1), **EXACT)
 
 
-def test_clean_data_is_its_own_x0():
+def test_x0_at_timestep_0_is_the_image():
     schedule = dl.cosine_schedule(10)
     assert torch.equal(dl.x0_from_eps(schedule, X0, 0, EPS), X0)
     assert torch.equal(dl.v_from(schedule, X0, EPS, 0), EPS)
 
 
-def test_noise_of_an_image_does_not_depend_on_its_batch():
+def test_noise_of_an_image_does_not_depend_on_the_batch():
     generators = lambda: [torch.Generator().manual_seed(k) for k in range(5)]  # noqa: E731
     whole = randn_like(X0, generators())
     assert torch.equal(randn_like(X0[3:4], generators()[3:4]), whole[3:4])
@@ -237,7 +237,7 @@ def test_results_keep_dtype():
         } == {dtype}
 
 
-def test_coefficients_are_rounded_once_to_the_images_dtype():
+def test_coefficients_are_rounded_once_to_the_dtype_of_the_images():
     # the cosine schedule ends at alpha_bar = 2.4e-9, which float16 cannot tell from 0; its root it can
     schedule, t = dl.cosine_schedule(1000), 1000
     xt, eps = X0.half(), EPS.half()
@@ -287,7 +287,7 @@ def test_every_function_rejects_bad_arguments(name):
         call(schedule, X0.tolist(), 1, EPS.tolist())
 
 
-def test_posterior_goes_to_less_noise_only():
+def test_posterior_rejects_s_not_below_t():
     with pytest.raises(ValueError, match=r"^s=5 with t=5; expected s < t"):
         dl.q_posterior(dl.cosine_schedule(10), X0, EPS, 5, 5)
     t, s = torch.tensor([5, 5, 5, 5, 5]), torch.tensor([4, 3, 6, 2, 1])

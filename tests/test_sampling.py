@@ -1,4 +1,4 @@
-"""Samplers: whole chains against formulas in float64 and against diffusers, the statistics they should have, and `sample`."""
+"""Samplers: whole chains against formulas in float64 and against diffusers, the statistics of their samples, and `sample`."""
 
 import math
 import weakref
@@ -81,7 +81,7 @@ def written_out(kind, name, denoise, steps, clip, eta=None):
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
-def test_ddim_is_its_formula(make, name, eta, steps, clip):
+def test_ddim_matches_its_formula(make, name, eta, steps, clip):
     denoiser = make(dl.make_schedule(name, T))
     ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, clip=clip, generator=generator())
     assert_same_chain(ours, written_out("ddim", name, denoiser, steps, clip, eta))
@@ -92,7 +92,7 @@ def test_ddim_is_its_formula(make, name, eta, steps, clip):
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
-def test_ddpm_is_its_formula(make, name, variance, steps, clip):
+def test_ddpm_matches_its_formula(make, name, variance, steps, clip):
     denoiser = make(dl.make_schedule(name, T))
     ours = dl.ddpm_steps(denoiser, XT, steps=steps, variance=variance, clip=clip, generator=generator())
     assert_same_chain(ours, written_out(variance, name, denoiser, steps, clip))
@@ -133,7 +133,7 @@ def their_ddim(scheduler, denoiser, x, steps, eta, clip):
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
-def test_ddim_is_diffusers_ddim(make, name, eta, steps, clip):
+def test_ddim_matches_diffusers(make, name, eta, steps, clip):
     denoiser = make(dl.make_schedule(name, T))
     scheduler = oracle(DDIMScheduler, denoiser.schedule, True, set_alpha_to_one=True, clip_sample=clip)
     ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, clip=clip, generator=generator())
@@ -143,7 +143,7 @@ def test_ddim_is_diffusers_ddim(make, name, eta, steps, clip):
 @pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_ddim_is_diffusers_ddim_with_their_own_tables(name, eta, steps):
+def test_ddim_matches_diffusers_on_their_own_tables(name, eta, steps):
     denoiser = dl.IdealDenoiser(IMAGES, dl.make_schedule(name, T))
     scheduler = oracle(DDIMScheduler, denoiser.schedule, False, set_alpha_to_one=True, clip_sample=True)
     ours = dl.ddim_steps(denoiser, XT, steps=steps, eta=eta, generator=generator())
@@ -155,7 +155,7 @@ def test_ddim_is_diffusers_ddim_with_their_own_tables(name, eta, steps):
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
 @pytest.mark.parametrize("make", DENOISERS.values(), ids=DENOISERS)
-def test_ddpm_is_diffusers_ddpm(make, name, variance, steps, clip, monkeypatch):
+def test_ddpm_matches_diffusers(make, name, variance, steps, clip, monkeypatch):
     # their noise is float64 for float64 images, ours float32 and then converted: give them ours
     monkeypatch.setattr(
         "diffusers.schedulers.scheduling_ddpm.randn_tensor",
@@ -180,7 +180,7 @@ def test_ddpm_is_diffusers_ddpm(make, name, variance, steps, clip, monkeypatch):
 
 @pytest.mark.parametrize("variance", ["small", "large"])
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_ddpm_is_diffusers_ddpm_with_their_own_tables(name, variance):
+def test_ddpm_matches_diffusers_on_their_own_tables(name, variance):
     schedule = dl.make_schedule(name, T)
     denoiser, ours_random, theirs_random, x = dl.IdealDenoiser(IMAGES.float(), schedule), generator(), generator(), XT.float()
     scheduler = oracle(DDPMScheduler, schedule, False, variance_type=f"fixed_{variance}")
@@ -194,7 +194,7 @@ def test_ddpm_is_diffusers_ddpm_with_their_own_tables(name, variance):
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
-def test_ddim_at_eta_1_is_the_posterior(name):
+def test_ddim_at_eta_1_matches_the_posterior(name):
     schedule = dl.make_schedule(name, T)
     x0 = noise(3, 1, 2, 2, seed=11).clamp(-1, 1)
     for t in range(1, T + 1):
@@ -209,7 +209,7 @@ def test_ddim_at_eta_1_is_the_posterior(name):
         torch.testing.assert_close(a.xt, b.xt, **EXACT)
 
 
-def test_ddpms_two_variances_are_beta_tilde_and_beta():
+def test_ddpm_variances_are_beta_tilde_and_beta():
     schedule = dl.linear_schedule(T)
     for t in range(2, T + 1):
         small, large = (ddpm_transition(schedule, XT, dl.Prediction(XT, XT), t, t - 1, v) for v in ("small", "large"))
@@ -231,7 +231,7 @@ def chains_of(denoiser, xT, steps, seed=0, **options):
 
 @pytest.mark.parametrize("clip", [True, False])
 @pytest.mark.parametrize("steps", [1, 3, T])
-def test_chains_towards_one_image_end_exactly_there(steps, clip):
+def test_chains_with_a_single_image_end_exactly_at_it(steps, clip):
     # a last step to alpha_bar[1] instead of 1, or noise added in it, would leave about 1 % of noise
     for name in ("linear", "cosine"):
         denoiser = dl.IdealDenoiser(IMAGES[:1], dl.make_schedule(name, T))
@@ -242,13 +242,13 @@ def test_chains_towards_one_image_end_exactly_there(steps, clip):
 
 
 @pytest.mark.parametrize("steps", [1, 7, T])
-def test_the_last_step_gives_x0_hat_itself(steps):
+def test_last_step_returns_x0_hat(steps):
     for chain in chains_of(Curved(dl.cosine_schedule(T)), XT, steps).values():
         end = last(chain)
         torch.testing.assert_close(end.xt, end.x0_hat, rtol=0, atol=1e-12)
 
 
-def test_chains_towards_a_dataset_end_in_its_images():
+def test_chains_with_the_ideal_denoiser_end_at_dataset_images():
     denoiser = dl.IdealDenoiser(IMAGES, dl.cosine_schedule(T))
     xT = noise(40, 1, 2, 2, seed=12)
     for chain in chains_of(denoiser, xT, T).values():
@@ -258,7 +258,7 @@ def test_chains_towards_a_dataset_end_in_its_images():
 
 
 @pytest.mark.parametrize("variance", ["small", "large"])
-def test_ddpms_samples_have_the_datas_variance(variance):
+def test_ddpm_samples_have_the_variance_of_the_data(variance):
     # "large" is exact for data N(0, 1), "small" for a single point (Ho et al. 2020, section 3.2); in between both are good at many steps
     schedule, s = dl.linear_schedule(300), 0.4
     xT = noise(64, 1, 16, 16)
@@ -268,7 +268,7 @@ def test_ddpms_samples_have_the_datas_variance(variance):
     assert abs(end.xt.mean().item()) < 0.02
 
 
-def test_ddpm_with_the_large_variance_is_exact_for_normal_data():
+def test_ddpm_with_large_variance_is_exact_for_normal_data():
     schedule = dl.cosine_schedule(T)
     steps = list(
         dl.ddpm_steps(GaussianData(schedule, 1.0), noise(64, 1, 16, 16), steps=10, variance="large", clip=False, generator=generator(1))
@@ -277,7 +277,7 @@ def test_ddpm_with_the_large_variance_is_exact_for_normal_data():
         assert step.xt.std().item() == pytest.approx(1.0, rel=0.03)
 
 
-def test_ddim_converges_to_its_flow():
+def test_ddim_converges_to_the_probability_flow_ode():
     # for N(0, s^2) data the deterministic flow is known: xt / sqrt(alpha_bar s^2 + 1 - alpha_bar) never changes
     schedule, s = dl.linear_schedule(1000), 0.4
     xT = noise(4, 1, 2, 2)
@@ -301,7 +301,7 @@ def test_ddim_at_eta_0_draws_no_noise():
     assert not torch.equal(b, c)
 
 
-def test_encoding_is_undone_by_ddim():
+def test_ddim_inverts_the_encoding():
     denoiser = GaussianData(dl.linear_schedule(T), 0.4)
     errors = []
     for iterations in (1, 3, 30):
@@ -320,7 +320,7 @@ def test_encoding_is_undone_by_ddim():
 
 
 @given(T=st.integers(1, 1000), data=st.data())
-def test_timestep_subset_is_even_and_descends_from_T_to_0(T, data):
+def test_timestep_subset_is_evenly_spaced_and_descends_from_T_to_0(T, data):
     steps = data.draw(st.integers(1, T))
     subset = dl.timestep_subset(T, steps)
     assert len(subset) == steps + 1
@@ -333,7 +333,7 @@ def test_timestep_subset_is_even_and_descends_from_T_to_0(T, data):
     assert all(abs(t - T * (steps - i) / steps) < 1 for i, t in enumerate(subset))
 
 
-def test_steps_give_the_timestep_and_the_prediction():
+def test_steps_contain_the_timestep_and_the_prediction():
     schedule = dl.cosine_schedule(T)
     for chain in chains_of(Curved(schedule), XT, 7).values():
         steps, x = list(chain), XT
@@ -348,18 +348,18 @@ def test_steps_give_the_timestep_and_the_prediction():
     assert unclipped.x0_hat.abs().max() > 1
 
 
-def test_ddpm_takes_every_timestep_by_default():
+def test_ddpm_visits_every_timestep_by_default():
     assert [step.t for step in dl.ddpm_steps(Curved(dl.cosine_schedule(20)), XT)] == list(range(19, -1, -1))
 
 
-def test_the_callers_noise_is_left_as_it_was():
+def test_samplers_do_not_modify_the_callers_noise():
     xT = XT.clone()
     for chain in chains_of(Curved(dl.cosine_schedule(20)), xT, 20).values():
         last(chain)
     assert torch.equal(xT, XT)
 
 
-def test_samplers_leave_the_callers_gradient_mode_alone(denoiser):
+def test_samplers_preserve_the_callers_gradient_mode(denoiser):
     x = noise(2, 1, 8, 8, dtype=torch.float32)
     for make in (
         lambda: dl.ddim_steps(denoiser, x, steps=3),
@@ -380,7 +380,7 @@ def test_samplers_leave_the_callers_gradient_mode_alone(denoiser):
         assert torch.is_grad_enabled()
 
 
-def test_the_class_reaches_the_denoiser():
+def test_class_is_passed_to_the_denoiser():
     dataset = tiny_dataset()
     ideal = dl.IdealDenoiser(dataset, dl.cosine_schedule(T))
     y = torch.tensor([0, 1, 2])
@@ -419,7 +419,7 @@ BAD_CALLS = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD_CALLS)
-def test_bad_input_raises_at_the_call(denoiser, call, message):
+def test_bad_input_raises_immediately(denoiser, call, message):
     # not at the first next(), which may be far from the mistake
     with pytest.raises(ValueError, match=message):
         call(denoiser, noise(2, 1, 8, 8, dtype=torch.float32))
@@ -429,7 +429,7 @@ def test_bad_input_raises_at_the_call(denoiser, call, message):
 
 
 @pytest.mark.parametrize("options", [dict(), dict(eta=1.0), dict(sampler="ddpm")], ids=str)
-def test_sample_k_depends_on_the_seed_and_k_alone(denoiser, options):
+def test_sample_k_depends_only_on_the_seed_and_k(denoiser, options):
     options |= dict(steps=5)
     five = dl.sample(denoiser, 5, **options)
     assert five.shape == (5, 1, 8, 8)
@@ -439,13 +439,13 @@ def test_sample_k_depends_on_the_seed_and_k_alone(denoiser, options):
     assert torch.pdist(torch.cat([five, dl.sample(denoiser, 5, seed=1, **options)]).flatten(1)).min() > 0.01
 
 
-def test_sample_leaves_the_global_random_state_alone(denoiser):
+def test_sample_preserves_the_global_random_state(denoiser):
     before = torch.get_rng_state()
     dl.sample(denoiser, 2, steps=3, eta=1.0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_sample_is_the_end_of_the_samplers_chain(denoiser):
+def test_sample_returns_the_end_of_the_chain(denoiser):
     y = torch.tensor([2, 0])
     moved = dl.sample_generators(7, range(2))
     xT = torch.stack([torch.randn(1, 8, 8, generator=g) for g in moved])
@@ -457,7 +457,7 @@ def test_sample_is_the_end_of_the_samplers_chain(denoiser):
     torch.testing.assert_close(dl.sample(denoiser, 2, sampler="ddpm", steps=5, seed=7, y=y), ddpm, rtol=0, atol=0)
 
 
-def test_the_same_noise_starts_every_sampler():
+def test_every_sampler_starts_from_the_same_noise():
     # so that samplers can be compared on the same noise: towards one step, all of them give x0_hat(xT)
     denoiser = Curved(dl.linear_schedule(20))
     torch.testing.assert_close(dl.sample(denoiser, 3, steps=1), dl.sample(denoiser, 3, steps=1, sampler="ddpm"), rtol=0, atol=1e-6)
@@ -475,7 +475,7 @@ def test_y_may_be_one_class_a_list_or_a_tensor(denoiser):
     assert (dl.sample(denoiser, 3, steps=3) - one).abs().max() > 1e-3
 
 
-def test_guidance_can_be_sampled_and_strengthens_the_class():
+def test_guided_samples_show_the_class_more_strongly():
     # two pixels, each class one of them lit, the unconditional mean in between: guidance overshoots towards the class asked for
     images = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).view(2, 1, 1, 2)
     ideal = dl.IdealDenoiser(dl.ImageDataset(images, torch.tensor([0, 1]), ("left", "right")), dl.cosine_schedule(T))
@@ -487,7 +487,7 @@ def test_guidance_can_be_sampled_and_strengthens_the_class():
 
 
 @pytest.mark.parametrize("sampler", [dl.ddpm_steps, dl.ddim_steps])
-def test_labels_and_generators_of_another_number_are_refused_at_the_call(sampler):
+def test_rejects_wrong_number_of_labels_or_generators_immediately(sampler):
     denoiser = dl.IdealDenoiser(IMAGES, dl.linear_schedule(T))
     with pytest.raises(ValueError, match=r"y has 2 entries for 3 images; expected one for each"):
         sampler(denoiser, XT, y=torch.tensor([0, 1]))
@@ -495,7 +495,7 @@ def test_labels_and_generators_of_another_number_are_refused_at_the_call(sampler
         sampler(denoiser, XT, generator=dl.sample_generators(0, range(2)))
 
 
-def test_samples_are_made_where_the_weights_are():
+def test_samples_are_on_the_device_of_the_weights():
     on_meta = tiny_denoiser().to("meta")  # a device that every machine has
     assert device_of(on_meta) == device_of(dl.Guided(on_meta, 2.0)) == torch.device("meta")
     assert device_of(tiny_denoiser()) == device_of(Curved(dl.cosine_schedule(T))) == torch.device("cpu")
@@ -521,25 +521,25 @@ def test_sample_forwards_the_samplers_options(denoiser, sampler, options):
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_a_sampler_is_asked_for_by_its_name_or_as_a_function(denoiser, name):
+def test_sampler_can_be_a_name_or_a_function(denoiser, name):
     ours, theirs = (dl.sample(denoiser, 2, sampler=sampler, steps=5) for sampler in (name, SAMPLERS[name]))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("sampler", [*SAMPLERS, dl.ddim_steps])
-def test_an_option_that_the_sampler_does_not_have_is_named(denoiser, sampler):
+def test_rejects_option_the_sampler_does_not_have(denoiser, sampler):
     with pytest.raises(TypeError, match="'etta'"):
         dl.sample(denoiser, 2, sampler=sampler, steps=5, etta=0.5)
 
 
 @pytest.mark.parametrize("options", [dict(), dict(sampler="ddpm"), dict(y=[0, 1, 2])], ids=str)
-def test_first_continues_the_row_of_samples(denoiser, options):
+def test_first_continues_the_sequence_of_samples(denoiser, options):
     five = dl.sample(denoiser, 5, steps=5, **options | (dict(y=[2, 2, 0, 1, 2]) if "y" in options else {}))
     later = dl.sample(denoiser, 3, steps=5, first=2, batch_size=2, **options)
     torch.testing.assert_close(later, five[2:], rtol=0, atol=1e-4)
 
 
-def test_each_input_is_checked_once(denoiser, monkeypatch):
+def test_each_input_is_validated_once(denoiser, monkeypatch):
     """A step of a chain calls the network; what was looked at where the user came in is not looked at again."""
     calls = Counter()
 
@@ -579,7 +579,7 @@ EXPLODING = dl.Schedule(torch.ones(T + 1), torch.arange(T + 1) / 7, "exploding")
 
 
 @pytest.mark.parametrize("schedule", [STRAIGHT, EXPLODING], ids=lambda schedule: schedule.name)
-def test_ddim_at_eta_1_is_the_posterior_where_variance_is_not_preserved(schedule):
+def test_ddim_at_eta_1_matches_the_posterior_on_paths_that_do_not_preserve_variance(schedule):
     x0 = noise(3, 1, 2, 2, seed=11).clamp(-1, 1)
     for t in range(1, T + 1):
         eps = dl.eps_from_x0(schedule, XT, t, x0)
@@ -588,7 +588,7 @@ def test_ddim_at_eta_1_is_the_posterior_where_variance_is_not_preserved(schedule
 
 
 @pytest.mark.parametrize("schedule", [STRAIGHT, EXPLODING], ids=lambda schedule: schedule.name)
-def test_ddim_keeps_the_noise_level_of_its_timestep_whatever_eta(schedule):
+def test_ddim_has_the_noise_level_of_its_timestep_for_every_eta(schedule):
     # xs = signal_s x0 + noise of deviation noise_s in all: what is drawn afresh and what goes along eps make it up together
     for t, s in ((T, T - 1), (60, 20), (5, 1)):
         for eta in (0.0, 0.4, 1.0):
@@ -610,7 +610,7 @@ class Knows(torch.nn.Module):
 
 
 @pytest.mark.parametrize("prediction", ["exact", "x0", "v", "flow"])
-def test_chains_on_the_straight_path_end_in_the_datasets_images(prediction):
+def test_chains_on_the_straight_path_end_at_dataset_images(prediction):
     ideal = dl.IdealDenoiser(IMAGES, STRAIGHT)
     denoiser = ideal if prediction == "exact" else dl.Denoiser(Knows(ideal, prediction), STRAIGHT, prediction)
     xT = noise(40, 1, 2, 2, seed=12)
@@ -621,7 +621,7 @@ def test_chains_on_the_straight_path_end_in_the_datasets_images(prediction):
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "flow"])
-def test_the_straight_path_can_be_trained_on_and_sampled_from(prediction):
+def test_straight_path_can_be_trained_on_and_sampled_from(prediction):
     denoiser = dl.Denoiser(tiny_denoiser().network, dl.straight_schedule(20), prediction)
     *_, step = dl.train(denoiser, tiny_dataset(), CONFIG)
     assert step.skipped == 0
@@ -629,18 +629,18 @@ def test_the_straight_path_can_be_trained_on_and_sampled_from(prediction):
         assert dl.sample(step.ema, 2, sampler=sampler, steps=10, y=1).isfinite().all()
 
 
-def test_one_sample_in_a_batch_of_one(denoiser):
+def test_draws_one_sample_in_a_batch_of_one(denoiser):
     assert dl.sample(denoiser, 1, steps=2, batch_size=1).shape == (1, 1, 8, 8)
 
 
-def test_the_generators_are_numpys_seed_sequences():
+def test_sample_generators_are_seeded_by_numpy_seed_sequences():
     # what makes stored results reproducible by anyone: SeedSequence([seed, k]), its first 64 bits without the last
     for seed, k in [(0, 0), (0, 1), (1, 0), (12345, 678)]:
         (first,) = np.random.SeedSequence([seed, k]).generate_state(1, dtype=np.uint64).tolist()
         assert dl.sample_generators(seed, [k])[0].initial_seed() == first // 2
 
 
-def test_sampling_keeps_no_step_that_it_is_past():
+def test_sampling_frees_earlier_steps():
     class Watching(Curved):
         seen, most = (), 0
 
@@ -654,7 +654,7 @@ def test_sampling_keeps_no_step_that_it_is_past():
     assert watching.most <= 2  # the step being taken and the noise that all began with
 
 
-def test_what_is_not_asked_for_is_what_the_readme_and_the_notebooks_speak_of():
+def test_defaults_match_the_readme_and_the_notebooks():
     data = GaussianData(dl.linear_schedule(T), 0.7)  # some of it outside [-1, 1], where clipping shows
     same = dict(rtol=0, atol=0)
     asked = dict(sampler=dl.ddim_steps, steps=50, eta=0.0, clip=True, seed=0, first=0)
@@ -671,7 +671,7 @@ def test_what_is_not_asked_for_is_what_the_readme_and_the_notebooks_speak_of():
     assert not torch.equal(encoded[-1].xt, last(dl.ddim_encode_steps(data, IMAGES, iterations=2)).xt)
 
 
-def test_encoding_forwards_the_class_and_gives_the_prediction():
+def test_encoding_forwards_the_class_and_returns_the_prediction():
     dataset, schedule = tiny_dataset(), dl.cosine_schedule(T)
     x0, y = dataset.images[:3].double(), dataset.labels[:3]
     ideal = dl.IdealDenoiser(dataset, schedule)

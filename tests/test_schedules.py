@@ -36,7 +36,7 @@ def test_tables_match_diffusers(name, theirs, T):
 
 
 @given(name=st.sampled_from(NAMES), T=st.integers(2, 400))
-def test_tables_agree_with_one_another(name, T):
+def test_tables_are_consistent_with_each_other(name, T):
     schedule = dl.make_schedule(name, T)
     alpha_bar = schedule.alpha_bar
     assert all(getattr(schedule, n).dtype == torch.float64 for n in ("alpha_bar", "alpha", "beta", "signal", "noise", "snr", "log_snr"))
@@ -57,12 +57,12 @@ def test_tables_agree_with_one_another(name, T):
 
 
 @given(T=st.integers(2, 2000))
-def test_linear_schedule_ends_in_noise_whatever_T(T):
+def test_linear_schedule_ends_in_noise_for_every_T(T):
     # unscaled betas would leave sqrt(alpha_bar[T]) = 0.36 at T = 200 and 0.78 at T = 50
     assert dl.linear_schedule(T).alpha_bar[-1].sqrt() < 0.04
 
 
-def test_linear_schedule_of_1000_steps_is_the_papers():
+def test_linear_schedule_of_1000_steps_matches_the_paper():
     schedule = dl.linear_schedule()
     assert schedule.T == 1000
     torch.testing.assert_close(schedule.beta[[1, 1000]], torch.tensor([1e-4, 0.02], dtype=torch.float64), rtol=1e-10, atol=0)
@@ -70,11 +70,11 @@ def test_linear_schedule_of_1000_steps_is_the_papers():
 
 
 @pytest.mark.parametrize("make", [dl.linear_schedule, dl.cosine_schedule, dl.sigmoid_schedule])
-def test_a_schedule_has_1000_steps_by_default(make):
+def test_schedules_have_1000_steps_by_default(make):
     assert make().T == dl.make_schedule(make().name).T == 1000
 
 
-def test_tables_are_float64_whatever_they_are_made_of():
+def test_tables_are_float64_for_any_input_dtype():
     alpha_bar = dl.Schedule.from_alpha_bar(torch.tensor([1.0, 0.5, 0.1], dtype=torch.float32), "mine").alpha_bar
     torch.testing.assert_close(alpha_bar, torch.tensor([1.0, 0.5, 0.1], dtype=torch.float32).double(), rtol=1e-15, atol=0)
     beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float32)
@@ -83,16 +83,16 @@ def test_tables_are_float64_whatever_they_are_made_of():
     assert from_float32.name == "custom"
 
 
-def test_betas_may_all_be_the_same():
+def test_betas_may_be_constant():
     torch.testing.assert_close(dl.linear_schedule(1000, 0.01, 0.01).beta[1:], torch.full((1000,), 0.01, dtype=torch.float64))
 
 
-def test_a_cosine_may_begin_at_0():
+def test_cosine_offset_may_be_0():
     # alpha_bar[t] = cos^2(pi / 2 t / T), before the last beta is capped
     assert dl.cosine_schedule(100, s=0.0).alpha_bar[50].item() == pytest.approx(0.5)
 
 
-def test_parameters_of_the_schedules_matter():
+def test_every_schedule_parameter_has_an_effect():
     assert dl.linear_schedule(100, beta_end=0.03).beta[-1].item() == pytest.approx(0.3)
     assert dl.cosine_schedule(100, s=0.1).alpha_bar[1] < dl.cosine_schedule(100).alpha_bar[1]
     # with start = -end the middle of the sigmoid is in the middle of the chain, whatever the temperature
@@ -104,7 +104,7 @@ def test_repr_names_the_schedule():
     assert repr(dl.Schedule.from_alpha_bar(torch.tensor([1.0, 0.5, 0.125]), "mine")) == "Schedule('mine', T=2, alpha_bar[T]=0.125)"
 
 
-def test_a_schedule_cannot_be_changed_from_outside():
+def test_schedules_are_immutable():
     alpha_bar = torch.tensor([1.0, 0.5, 0.1], dtype=torch.float64)
     schedule = dl.Schedule.from_alpha_bar(alpha_bar)
     alpha_bar[1] = 0.9
@@ -124,7 +124,7 @@ def test_a_schedule_cannot_be_changed_from_outside():
         ([[1.0, 0.5]], r"shape \(1, 2\); expected \(T \+ 1,\)"),
     ],
 )
-def test_rejects_a_table_that_is_no_schedule(alpha_bar, message):
+def test_rejects_invalid_alpha_bar_table(alpha_bar, message):
     with pytest.raises(ValueError, match=message):
         dl.Schedule.from_alpha_bar(torch.tensor(alpha_bar))
 
@@ -150,7 +150,7 @@ def test_rejects_a_table_that_is_no_schedule(alpha_bar, message):
         ),
     ],
 )
-def test_bad_parameters_are_named(make, message):
+def test_rejects_bad_parameters_by_name(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -159,7 +159,7 @@ def test_bad_parameters_are_named(make, message):
 
 
 @pytest.mark.parametrize("T", [2, 10, 1000])
-def test_the_straight_schedule_is_a_line_from_the_image_to_the_noise(T):
+def test_straight_schedule_interpolates_linearly_from_image_to_noise(T):
     schedule = dl.straight_schedule(T)
     assert (schedule.T, schedule.name) == (T, "straight")
     u = torch.tensor([t / T for t in range(T + 1)], dtype=torch.float64)
@@ -177,14 +177,14 @@ def test_the_straight_schedule_is_a_line_from_the_image_to_the_noise(T):
     torch.testing.assert_close(schedule.snr[1:T], ((1 - u) / u)[1:T] ** 2)
 
 
-def test_at_the_end_of_the_straight_schedule_there_is_noise_alone():
+def test_straight_schedule_ends_in_pure_noise():
     schedule, x0 = dl.straight_schedule(10), torch.full((2, 1, 3, 3), 0.7)
     eps = torch.randn(2, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(dl.q_sample(schedule, x0, 10, eps), eps)
     torch.testing.assert_close(dl.q_sample(schedule, x0, 3, eps), 0.7 * x0 + 0.3 * eps)
 
 
-def test_alpha_bar_of_any_path_has_the_paths_signal_to_noise_ratio():
+def test_alpha_bar_of_any_path_matches_its_signal_to_noise_ratio():
     schedule = dl.straight_schedule(50)
     preserving = dl.Schedule.from_alpha_bar(schedule.alpha_bar)
     torch.testing.assert_close(preserving.snr, schedule.snr, rtol=1e-10, atol=0)
@@ -216,11 +216,11 @@ def test_alpha_bar_of_any_path_has_the_paths_signal_to_noise_ratio():
         ([1.0, 0.5], [[0.0, 0.5]], r"^noise has shape \(1, 2\)"),
     ],
 )
-def test_rejects_tables_that_are_no_path_from_image_to_noise(signal, noise, message):
+def test_rejects_invalid_signal_and_noise_tables(signal, noise, message):
     with pytest.raises(ValueError, match=message):
         dl.Schedule(torch.tensor(signal), torch.tensor(noise))
 
 
-def test_a_schedule_may_end_without_any_image():
+def test_schedule_may_end_in_pure_noise():
     schedule = dl.Schedule.from_alpha_bar([1, 0.5, 0])
     assert (schedule.signal[2], schedule.noise[2], schedule.snr[2]) == (0, 1, 0)

@@ -1,4 +1,4 @@
-"""The network: every part does something, each block is what it says, and inputs that do not fit are refused."""
+"""The network: every parameter has an effect, each block matches its formula, and mismatched inputs are rejected."""
 
 import math
 
@@ -35,7 +35,7 @@ def awake(block, seed=0):
         dict(in_channels=3, channel_mults=(2,), attention_levels=(0,), patch_size=4),
     ],
 )
-def test_every_parameter_matters(options):
+def test_every_parameter_affects_the_output(options):
     torch.manual_seed(0)
     network = awake(UNet(**(dict(base_channels=16, num_classes=3) | options)))
     x = noise(4, options.get("in_channels", 1), 16, 16, dtype=torch.float32)
@@ -48,7 +48,7 @@ def test_every_parameter_matters(options):
     assert (network.class_embedding.weight.grad.abs().amax(dim=1) > 1e-7).all()
 
 
-def test_timestep_and_class_change_the_answer_of_their_image_only():
+def test_timestep_and_class_affect_only_their_own_image():
     network = tiny_unet()
     out = network(X, T, Y)
     other_t, other_y = network(X, torch.tensor([1, 8, 20]), Y), network(X, T, torch.tensor([0, 1, 0]))
@@ -59,14 +59,14 @@ def test_timestep_and_class_change_the_answer_of_their_image_only():
     torch.testing.assert_close(network(X, T), network(X, T, torch.full((3,), -1)), rtol=0, atol=0)
 
 
-def test_the_answer_does_not_depend_on_the_batch():
+def test_output_does_not_depend_on_the_batch():
     network = tiny_unet()
     together = network(X, T, Y)
     alone = torch.cat([network(X[i : i + 1], T[i : i + 1], Y[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-def test_every_pixel_sees_every_other_one():
+def test_every_output_pixel_depends_on_every_input_pixel():
     # attention on the coarse level: the gradient of one corner reaches the other
     network = tiny_unet()
     x = noise(1, 1, 32, 32, dtype=torch.float32).requires_grad_()
@@ -83,14 +83,14 @@ def test_skips_carry_details_past_the_coarse_levels():
         assert difference.min() > 1e-3
 
 
-def test_a_new_network_answers_zero_and_a_new_block_is_the_identity():
+def test_new_network_outputs_zero_and_new_block_is_the_identity():
     assert not tiny_unet(zero=True)(X, T, Y).any()
     h, emb = block_input()
     assert torch.equal(ResidualBlock(16, 16, 24)(h, emb), h)
     assert torch.equal(AttentionBlock(16, 24)(h, emb), h)
 
 
-def test_blocks_have_one_signature_and_the_shapes_they_say():
+def test_blocks_share_a_signature_and_have_the_documented_output_shapes():
     h, emb = block_input()
     for block, shape in (
         (ResidualBlock(16, 32, 24), (2, 32, 4, 4)),
@@ -102,7 +102,7 @@ def test_blocks_have_one_signature_and_the_shapes_they_say():
 
 
 @pytest.mark.parametrize("norm_groups", [4, 8])
-def test_residual_block_is_the_formula(norm_groups):
+def test_residual_block_matches_its_formula(norm_groups):
     h, emb = block_input()
     block = awake(ResidualBlock(16, 32, 24, norm_groups=norm_groups))
     silu = lambda x: x * torch.sigmoid(x)  # noqa: E731
@@ -118,7 +118,7 @@ def test_residual_block_is_the_formula(norm_groups):
     torch.testing.assert_close(block(h, emb), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_attention_weights_are_the_blocks_own():
+def test_attention_weights_match_those_of_the_forward_pass():
     h, emb = block_input(channels=64)
     block = awake(AttentionBlock(64, 24))
     assert block.heads == 2
@@ -144,25 +144,25 @@ def test_sinusoidal_embedding_is_cosines_then_sines():
             assert embedding[b, i + 4].item() == pytest.approx(math.sin(time * frequency), abs=1e-4)
 
 
-def test_time_embedding_tells_all_timesteps_apart():
+def test_time_embedding_distinguishes_all_timesteps():
     torch.manual_seed(0)
     embedding = TimeEmbedding(16, 32)(torch.arange(1, 1001))
     assert torch.pdist(embedding).min() > 1e-4
 
 
-def test_dropout_acts_in_training_only():
+def test_dropout_is_active_in_training_only():
     network = tiny_unet(dropout=0.5)
     assert not torch.equal(network.train()(X, T, Y), network(X, T, Y))
     assert torch.equal(network.eval()(X, T, Y), network(X, T, Y))
 
 
-def test_a_network_in_float64_answers_in_float64():
+def test_float64_network_outputs_float64():
     network = tiny_unet()
     single = network(X, T, Y)
     torch.testing.assert_close(network.double()(X.double(), T, Y), single.double(), rtol=1e-4, atol=1e-5)
 
 
-def test_config_builds_the_same_network():
+def test_config_rebuilds_the_same_network():
     network = tiny_unet(dropout=0.1)
     again = UNet(**network.config)
     again.load_state_dict(network.state_dict())
@@ -182,12 +182,12 @@ def test_config_builds_the_same_network():
         (X, T, torch.tensor([0, -2, 1]), r"y=-2 is out of range"),
     ],
 )
-def test_input_that_does_not_fit_is_refused(x, t, y, message):
+def test_rejects_mismatched_input(x, t, y, message):
     with pytest.raises(ValueError, match=message):
         tiny_unet()(x, t, y)
 
 
-def test_a_network_without_classes_takes_none():
+def test_unconditional_network_rejects_classes():
     with pytest.raises(ValueError, match="y was given to a network without classes; expected y=None, or build it with num_classes"):
         tiny_unet(num_classes=None)(X, T, Y)
 
@@ -209,26 +209,26 @@ def test_a_network_without_classes_takes_none():
         (dict(blocks_per_level=True), r"blocks_per_level=True"),
     ],
 )
-def test_sizes_that_make_no_network_are_refused(options, message):
+def test_rejects_invalid_sizes(options, message):
     with pytest.raises(ValueError, match=message):
         UNet(**options)
 
 
 @pytest.mark.parametrize(("base_channels", "heads"), [(16, 1), (32, 2), (48, 3), (52, 1), (56, 1), (100, 2)])
-def test_any_even_width_can_be_attended_to(base_channels, heads):
+def test_attention_works_for_any_even_width(base_channels, heads):
     network = awake(UNet(base_channels=base_channels))
     assert network.middle.attention.heads == heads  # of 32 channels, or as many fewer as share the channels evenly
     assert network(torch.randn(2, 1, 8, 8), torch.tensor([3, 7])).isfinite().all()
 
 
-def test_every_norm_of_the_network_has_the_groups_asked_for():
+def test_every_norm_has_the_requested_number_of_groups():
     for asked in (2, 8):
         norms = [m for m in UNet(base_channels=16, norm_groups=asked).modules() if isinstance(m, torch.nn.GroupNorm)]
         assert len(norms) > 10
         assert {norm.num_groups for norm in norms} == {asked}
 
 
-def test_weights_and_answers_lie_in_memory_as_convolutions_want_them():
+def test_weights_and_outputs_are_channels_last():
     network = awake(UNet(base_channels=16))
     convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
     assert all(m.weight.is_contiguous(memory_format=torch.channels_last) for m in convolutions)

@@ -1,4 +1,4 @@
-"""The widgets' own JavaScript in a real browser, on a page without a kernel: what is drawn must be the formula's numbers."""
+"""The widgets' own JavaScript in a real browser, on a page without a kernel: what it draws must match the formulas."""
 
 import base64
 import io
@@ -55,6 +55,7 @@ def open_widget(browser):
     def show(widget, **options):
         values = {name: jsonable(getattr(widget, name)) for name in widget.keys if not name.startswith("_") and name != "layout"}
         page = browser.new_page(**options)
+        page.set_default_timeout(120_000)  # a slow machine is not a failure
         pages.append(page)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
@@ -84,6 +85,22 @@ def pixels(page, index=0):
     }"""
     height, width, *data = page.evaluate(script, index)
     return np.array(data, dtype=np.uint8).reshape(height, width, 4)
+
+
+def wait_for_pixels(page, expected, index=0):
+    """Waits until a canvas shows `expected` (H, W, 3): pictures are decoded in the background."""
+    script = """([i, expected]) => {
+        const canvas = document.querySelectorAll("canvas")[i];
+        const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+        return expected.every((value, k) => data[4 * Math.floor(k / 3) + (k % 3)] === value);
+    }"""
+    page.wait_for_function(script, arg=[index, expected.flatten().tolist()])
+
+
+def stop_the_clock(page):
+    """From now on the page's time passes in `page.clock.run_for` alone, whatever the machine's speed: timers, and 60 frames a second."""
+    page.clock.install(time=0)
+    page.clock.pause_at(3600)  # seconds, while `run_for` takes milliseconds; must lie ahead, and no page takes an hour to get here
 
 
 def move(page, value):
@@ -350,7 +367,7 @@ def chain_widget(**options):
     return steps, dl.widgets.chains({"": steps}, columns=2, **options)
 
 
-def test_chain_keeps_frame_and_timestep_in_step(open_widget):
+def test_chain_keeps_frame_and_timestep_in_sync(open_widget):
     steps, widget = chain_widget()
     page = open_widget(widget)
     wait_for_pictures(page)
@@ -371,7 +388,9 @@ def test_training_view_shows_samples_and_marks_the_loss(open_widget):
     wait_for_pictures(page)
     move(page, 2)
     for panel, images in enumerate((frames, -frames)):
-        assert np.array_equal(pixels(page, panel)[..., :3], dl.plots.image_grid(images[2], 2).numpy())
+        expected = dl.plots.image_grid(images[2], 2).numpy()
+        wait_for_pixels(page, expected, panel)
+        assert np.array_equal(pixels(page, panel)[..., :3], expected)
     assert words(page).strip() == "after 50 of 100 steps"
     assert page.evaluate("model.get('step')") == 50
     marker = page.evaluate("document.querySelector('.dl-marker').x1.baseVal.value")
@@ -398,11 +417,12 @@ def test_loss_curve_skips_losses_that_are_not_finite(open_widget):
     assert page.evaluate("model.listeners()") == 0
 
 
-def test_live_training_view_follows_new_samples_unless_the_reader_looks_back(open_widget):
+def test_live_training_view_follows_new_samples_unless_an_earlier_one_is_selected(open_widget):
     frames = frames_of((4, 2, 3, 8, 8))
     empty = dl.widgets.live_training(100, ["a"], (2, 3, 8, 8), columns=2)
     full = dl.widgets.training({"a": frames}, [10, 20, 50, 100], [0.5] * 100, columns=2)
     page = open_widget(empty)
+    stop_the_clock(page)
     assert words(page) == "no samples yet"
 
     def arrive(n):
@@ -416,7 +436,7 @@ def test_live_training_view_follows_new_samples_unless_the_reader_looks_back(ope
         arrive(n)
         expected = dl.plots.image_grid(frames[n - 1], 2).numpy()
         page.wait_for_function("i => model.get('frame') === i", arg=n - 1)
-        page.wait_for_timeout(100)
+        wait_for_pixels(page, expected)
         assert np.array_equal(pixels(page)[..., :3], expected)
     move(page, 0)
     arrive(3)
@@ -425,6 +445,7 @@ def test_live_training_view_follows_new_samples_unless_the_reader_looks_back(ope
     assert words(page).strip() == "after 10 of 100 steps"
     page.click(".dl-stop")
     assert page.evaluate("sent") == [{"stop": True}]
+    page.clock.run_for(1000)
     assert page.evaluate("saved") == 0  # a training kernel answers no changes of state
     assert page.text_content("[role=status]") == "stopping …"
     page.evaluate("model.fromKernel('running', false)")
@@ -457,6 +478,7 @@ def test_attention_view_shows_the_weights_of_the_chosen_position(open_widget):
     assert page.evaluate("model.get('layer')") == "down, level 0"
     assert "none in this layer" in page.text_content(".dl-maps")
     features = np.array(Image.open(io.BytesIO(widget.sheets["features 0"])))
+    wait_for_pixels(page, np.repeat(features[:8, 8:16, None], 3, axis=2), 2)
     assert np.array_equal(pixels(page, 2)[..., 0], features[:8, 8:16])
 
 
@@ -466,6 +488,7 @@ def nine(start=4):
 
 def test_keys_move_the_slider_and_save_once(open_widget):
     page = open_widget(nine())
+    stop_the_clock(page)
     page.evaluate("document.addEventListener('keydown', (event) => { window.leaked = event.key; })")
     page.focus("input[type=range]")
     for key, expected in (
@@ -480,7 +503,9 @@ def test_keys_move_the_slider_and_save_once(open_widget):
     ):
         page.keyboard.press(key)
         assert page.evaluate("model.get('frame')") == expected
-    page.wait_for_timeout(400)
+        page.clock.run_for(100)  # the next key comes before the page saves
+    assert page.evaluate("saved") == 0
+    page.clock.run_for(1000)
     assert page.evaluate("saved") == 1
     assert page.evaluate("window.leaked") is None
     page.focus("select")
@@ -494,45 +519,71 @@ def test_keys_move_the_slider_and_save_once(open_widget):
 
 def test_kernel_moves_the_slider(open_widget):
     page = open_widget(nine())
+    stop_the_clock(page)
     page.evaluate("model.fromKernel('frame', 2)")
     assert words(page) == "2"
     assert page.input_value("input[type=range]") == "2"
+    page.clock.run_for(1000)
     assert page.evaluate("saved") == 0
+
+
+def record_frames(page):
+    """Notes each frame the widget shows from now on, and when."""
+    page.evaluate("() => { window.shown = []; model.on('change:frame', () => shown.push([model.get('frame'), performance.now()])); }")
+
+
+def frames_shown(page):
+    """The frames, and the milliseconds between them."""
+    shown = page.evaluate("shown")
+    return [frame for frame, _ in shown], np.diff([time for _, time in shown])
 
 
 def test_play_stops_at_the_end(open_widget):
     page = open_widget(nine(start=0))
+    stop_the_clock(page)
+    record_frames(page)
     page.select_option("select[aria-label=speed]", "4×")
     page.focus("input[type=range]")
     page.keyboard.press(" ")
     assert page.get_attribute(".dl-button", "aria-label") == "pause"
-    page.wait_for_function("document.querySelector('.dl-button').getAttribute('aria-label') === 'play'")
+    page.clock.run_for(300)
+    assert page.get_attribute(".dl-button", "aria-label") == "pause"
+    page.clock.run_for(1000)
+    assert page.get_attribute(".dl-button", "aria-label") == "play"
     assert words(page) == "8"
+    frames, gaps = frames_shown(page)
+    assert frames == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert gaps == pytest.approx(1000 / 16, abs=1000 / 60)  # 4 a second, times 4; each on one of the page's frames
 
 
 def test_play_loops_and_pauses_when_the_slider_is_moved(open_widget):
     page = open_widget(nine(start=7))
+    stop_the_clock(page)
+    record_frames(page)
     page.select_option("select[aria-label=speed]", "4×")
     page.click("[aria-label=loop]")
     assert page.get_attribute("[aria-label=loop]", "aria-pressed") == "true"
-    page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(model.get('frame'))); }")
     page.click("[aria-label=play]")
-    page.wait_for_function("() => model.get('frame') === 5")  # it began again
-    assert page.evaluate("window.shown").count(8) >= 1  # and showed the last frame before
+    page.clock.run_for(500)
+    # it showed the last frame, and began again
+    assert frames_shown(page)[0] == [8, 0, 1, 2, 3, 4, 5]
+    assert page.get_attribute(".dl-button", "aria-label") == "pause"
     move(page, 6)  # a hand on the slider
-    page.wait_for_timeout(300)
+    assert page.get_attribute(".dl-button", "aria-label") == "play"
+    page.clock.run_for(1000)
     assert page.get_attribute(".dl-button", "aria-label") == "play"
     assert words(page) == "6"
 
 
 def test_play_respects_reduced_motion(open_widget):
     page = open_widget(nine(start=0), reduced_motion="reduce")
-    page.evaluate("() => { window.shown = []; model.on('change:frame', () => window.shown.push(performance.now())); }")
+    stop_the_clock(page)
+    record_frames(page)
     page.click("[aria-label=play]")
-    page.wait_for_timeout(1800)
-    gaps = page.evaluate("() => window.shown.slice(1).map((t, i) => t - window.shown[i])")
-    assert len(gaps) >= 1
-    assert min(gaps) >= 400
+    page.clock.run_for(1800)
+    frames, gaps = frames_shown(page)
+    assert frames == [2, 4, 6]  # still 4 a second, but only two pictures
+    assert min(gaps) >= 500
 
 
 def test_layout_stays_fixed_when_pictures_arrive_or_captions_change(open_widget):
@@ -559,4 +610,5 @@ def test_touch_moves_the_slider(open_widget):
     page = open_widget(nine(start=0), has_touch=True)
     box = page.locator("input[type=range]").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.5, box["y"] + box["height"] / 2)
+    page.wait_for_function("() => model.get('frame') !== 0")  # a tap becomes a click in the browser, later
     assert words(page) == "4"

@@ -1,4 +1,4 @@
-"""With Colab's versions the notebooks run, and the widgets show and move in classic Notebook. Run by `make test-colab`."""
+"""With Colab's versions the notebooks run, and the widgets work in classic Notebook. Run by `make test-colab`."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def in_colab(code: str):
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def test_the_pins_are_what_is_installed():
+def test_installed_versions_match_the_pins():
     names = [pin.name for pin in PINS]
     installed = in_colab(f"from importlib.metadata import version\nanswer = {{name: version(name) for name in {names}}}")
     # 2.11.0+cpu is 2.11.0
@@ -48,7 +48,7 @@ answer = InteractiveShell.instance().display_formatter.format(dl.widgets.noising
 """
 
 
-def test_colab_is_given_the_widget_with_the_address_of_its_manager_and_no_picture():
+def test_colab_output_has_widget_and_manager_url_but_no_still():
     data, metadata = in_colab(IN_COLAB)
     assert sorted(data) == [VIEW, "text/plain"]
     assert metadata == {VIEW: {"colab": {"custom_widget_manager": {"url": "MANAGER"}}}}
@@ -70,7 +70,7 @@ def kernel(tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
-def test_a_notebook_runs_and_its_widgets_are_stored_as_ever(path, kernel):
+def test_notebook_runs_and_stores_its_widgets(path, kernel):
     notebook = nbformat.read(path, as_version=4)
     stored = widgets_of(notebook)
     # raises at the first cell that raises
@@ -153,7 +153,7 @@ def kernels_view(page, expected):
     return seen
 
 
-def test_a_widget_shows_and_moves_and_the_kernel_hears_of_it(classic):
+def test_widget_responds_to_keys_and_updates_the_kernel(classic):
     for title, after in (("scrubber", 501), ("chain", 400), ("explorer", 501)):
         found = widget(classic, title)
         before = pixels(found)
@@ -177,7 +177,7 @@ def test_linked_widgets_follow_each_other(classic):
     assert kernels_view(classic, "503 400 503") == "503 400 503"
 
 
-def test_a_live_run_shows_itself_and_is_stopped_by_an_interrupt(classic):
+def test_interrupt_stops_a_live_run(classic):
     run_cell(classic, LIVE, wait=False)
     view = widget(classic, "live")
     classic.wait_for_function("() => document.querySelector('.dl-widget[aria-label=live] input[type=range]').max >= 2")
@@ -190,6 +190,6 @@ def test_a_live_run_shows_itself_and_is_stopped_by_an_interrupt(classic):
     assert pixels(view) != last
 
 
-def test_no_errors_in_the_page(classic):
+def test_page_reports_no_errors(classic):
     assert classic.errors == []
     assert classic.locator(".output_stderr, .output_error").count() == 0

@@ -1,4 +1,4 @@
-"""A host of MNIST's files on this computer."""
+"""A local server that hosts MNIST's files."""
 
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler

@@ -1,4 +1,4 @@
-"""The one data range and its inverse, the dataset in memory, and what passes for one."""
+"""Conversion to and from the data range, the in-memory dataset, and objects that can stand in for it."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def test_to_uint8_is_the_inverse_of_to_float():
 
 
 @given(st.floats(-10, 10, width=32))
-def test_to_uint8_clips_and_neither_wraps_nor_stretches(value):
+def test_to_uint8_clips_without_wrapping_or_rescaling(value):
     # noise cast to uint8 without clipping wraps around: -1.01 would be white
     expected = round((min(1.0, max(-1.0, value)) + 1) * 127.5)
     assert abs(dl.to_uint8(torch.tensor([value])).item() - expected) <= 1
@@ -38,7 +38,7 @@ def test_rejects_pixels_of_the_wrong_type():
         dl.to_uint8(torch.zeros(3, dtype=torch.uint8))
 
 
-def test_dataset_gives_its_images_and_labels():
+def test_dataset_returns_images_and_labels():
     dataset = tiny_dataset()
     assert (len(dataset), dataset.image_shape, dataset.num_classes, dataset.class_names) == (24, (1, 8, 8), 3, ("a", "b", "c"))
     image, label = dataset[4]
@@ -59,7 +59,7 @@ def test_dataset_gives_its_images_and_labels():
         (torch.zeros(2, 1, 4, 4), torch.zeros(2), r"dtype torch.float32; expected torch.long"),
     ],
 )
-def test_rejects_images_and_labels_that_do_not_fit(images, labels, message):
+def test_rejects_mismatched_images_and_labels(images, labels, message):
     with pytest.raises(ValueError, match=message):
         dl.ImageDataset(images, labels, ("a",))
 
@@ -90,7 +90,7 @@ def test_shape_and_classes_of_any_object_with_images_and_labels(labels, attribut
     assert num_classes_of(dataset) == num_classes
 
 
-def test_shape_and_classes_of_a_dataset_are_its_own():
+def test_shape_and_classes_come_from_the_datasets_own_attributes():
     for dataset in (tiny_dataset(), dl.ImageDataset(torch.zeros(2, 1, 4, 4), torch.arange(2), ())):
         assert image_shape_of(dataset) == dataset.image_shape
         assert num_classes_of(dataset) == dataset.num_classes

@@ -1,11 +1,10 @@
-"""Downloads: bad hosts, several mirrors, several processes, kills, and the cache folder."""
+"""Downloads: failing hosts, several mirrors, concurrent and killed processes, and the cache folder."""
 
 import os
 import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def test_bad_host_is_reported_and_leaves_no_partial_files(tmp_path, mnist_host, 
 
 
 @pytest.mark.parametrize("kind", HOSTS)
-def test_asks_the_next_mirror_when_one_is_bad(mnist_host, monkeypatch, kind):
+def test_falls_back_to_the_next_mirror(mnist_host, monkeypatch, kind):
     from torchvision.datasets import MNIST
 
     send, _ = HOSTS[kind]
@@ -81,7 +80,7 @@ def test_asks_the_next_mirror_when_one_is_bad(mnist_host, monkeypatch, kind):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "cifar10"])
-def test_host_that_is_down_is_reported_with_a_remedy(tmp_path, monkeypatch, name):
+def test_unreachable_host_is_reported_with_a_remedy(tmp_path, monkeypatch, name):
     from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
     with socket.socket() as unused:
@@ -97,7 +96,7 @@ def test_host_that_is_down_is_reported_with_a_remedy(tmp_path, monkeypatch, name
         dl.load_dataset(name, root=tmp_path)
 
 
-def test_failed_fetch_leaves_what_was_there(tmp_path):
+def test_failed_download_leaves_existing_files_unchanged(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "a").write_text("old")
 
@@ -120,31 +119,64 @@ def test_failed_fetch_leaves_what_was_there(tmp_path):
 
 LOAD = """
 import sys
+import filelock
 from torchvision.datasets import MNIST
 import diffusion_lib as dl
 
+class Announced(filelock.FileLock):
+    def __enter__(self):
+        print("at the lock", flush=True)
+        return super().__enter__()
+
+filelock.FileLock = Announced
+sys.modules["diffusion_lib.data.download"].TIMEOUT = 600.0  # the host waits for the other process to start
 MNIST.mirrors, MNIST.resources = [sys.argv[1]], eval(sys.argv[2])
 print(dl.to_uint8(dl.load_dataset("mnist").images).sum().item())
 """
 
 
-def start_loading(host):
-    line = [sys.executable, "-c", LOAD, f"{host.address}/", repr(host.resources)]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+PATIENCE = 600  # seconds until a process that says nothing is taken to hang
 
 
-def test_two_processes_that_download_at_once_do_not_break_each_other(mnist_host):
-    def slowly(handler, content):
-        time.sleep(0.5)
+@pytest.fixture
+def start_loading():
+    """Starts a process that loads MNIST from a host, and has come to the lock on the cache folder; it is killed after the test."""
+    processes = []
+
+    def start(host):
+        line = [sys.executable, "-c", LOAD, f"{host.address}/", repr(host.resources)]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout.readline() == "at the lock\n", process.communicate(timeout=PATIENCE)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_concurrent_downloads_do_not_interfere(mnist_host, start_loading):
+    reached, go = threading.Event(), threading.Event()
+
+    def when_both_are_there(handler, content):
+        reached.set()
+        go.wait()
         handler.wfile.write(content)
 
-    with mnist_host(slowly) as host:
-        answers = [process.communicate(timeout=120) for process in [start_loading(host) for _ in range(2)]]
+    with mnist_host(when_both_are_there) as host:
+        try:
+            first = start_loading(host)
+            assert reached.wait(PATIENCE)
+            second = start_loading(host)  # while the first one holds the lock
+        finally:
+            go.set()
+        answers = [process.communicate(timeout=PATIENCE) for process in (first, second)]
     assert [out.strip() for out, _ in answers] == [str(int(IMAGES.sum()))] * 2, answers
     assert len(host.asked) == 8  # the second one waited, and found what the first one had fetched
 
 
-def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_host):
+def test_killed_download_is_restarted_and_its_leftovers_are_removed(tmp_path, mnist_host, start_loading):
     reached = threading.Event()
 
     def send(handler, content):
@@ -153,7 +185,7 @@ def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_h
 
     with mnist_host(send) as host:
         process = start_loading(host)
-        assert reached.wait(60)
+        assert reached.wait(PATIENCE)
         process.kill()
         process.communicate()
     assert list((tmp_path / "cache").glob(".mnist-*"))
@@ -162,7 +194,7 @@ def test_killed_download_is_repeated_and_leaves_nothing_behind(tmp_path, mnist_h
     assert not list((tmp_path / "cache").glob(".mnist-*"))
 
 
-def test_tilde_is_the_home_folder(tmp_path, mnist_host, monkeypatch):
+def test_tilde_expands_to_the_home_folder(tmp_path, mnist_host, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
     with mnist_host():

@@ -1,4 +1,4 @@
-"""A folder of images: which files are read, how they become squares, and which are refused."""
+"""A folder of images: which files are read, how they are cropped to squares, and which are rejected."""
 
 import os
 
@@ -16,7 +16,7 @@ def save(path, size=(40, 40), colour=(255, 0, 0), mode="RGB"):
     Image.new("RGB", size, colour).convert(mode).save(path)
 
 
-def test_folder_of_images_is_a_dataset_without_classes(tmp_path):
+def test_loads_a_flat_folder_as_a_dataset_without_classes(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "b.PNG", colour=(128, 128, 128), mode="L")
     (tmp_path / "notes.txt").write_text("no image")
@@ -37,7 +37,7 @@ def test_sub_folders_are_classes(tmp_path):
     assert folder.labels.tolist() == [0, 1, 0]
 
 
-def test_first_images_are_of_all_classes(tmp_path):
+def test_first_n_images_cover_all_classes(tmp_path):
     for name in ("ant", "bee", "cat"):
         for k in range(4):
             save(tmp_path / name / f"{k}.png", colour=(60 * k, 0, 0))
@@ -60,7 +60,7 @@ def test_skips_hidden_files_and_follows_links_once(tmp_path):
     assert (folder.labels.tolist(), folder.class_names) == ([0, 1], ("cat", "dog"))
 
 
-def test_folder_behind_two_links_is_in_both_places(tmp_path):
+def test_folder_linked_twice_appears_in_both_places(tmp_path):
     save(tmp_path / "pool" / "1.png")
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -92,7 +92,7 @@ def test_rejects_folder_with_an_unreadable_sub_folder(tmp_path, monkeypatch):
         dl.load_dataset(f"folder:{tmp_path}", size=8)
 
 
-def test_transparent_pixels_are_white(tmp_path):
+def test_transparent_pixels_become_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
     Image.new("RGBA", (8, 8), (0, 0, 0, 255)).save(tmp_path / "b.png")
     palette = Image.new("P", (8, 8), 0)
@@ -101,7 +101,7 @@ def test_transparent_pixels_are_white(tmp_path):
     assert dl.load_dataset(f"folder:{tmp_path}", size=8).images.amax(dim=(1, 2, 3)).tolist() == [1, -1, 1]
 
 
-def test_crops_images_to_their_centre_and_does_not_squeeze_them(tmp_path):
+def test_crops_images_to_their_centre_without_squeezing_them(tmp_path):
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = 255
     Image.fromarray(pixels).save(tmp_path / "wide.png")
@@ -109,7 +109,7 @@ def test_crops_images_to_their_centre_and_does_not_squeeze_them(tmp_path):
     assert (image == 1).all()
 
 
-def test_undoes_the_rotation_of_the_camera(tmp_path):
+def test_applies_the_exif_orientation(tmp_path):
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:4] = 255  # the upper half is white, but
     exif = Image.Exif()

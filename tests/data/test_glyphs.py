@@ -1,4 +1,4 @@
-"""Letters and digits: what is drawn, and that a seed always draws the same."""
+"""The dataset of letters and digits: what it draws, and that it is reproducible from its seed."""
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ def test_glyphs_are_characters_in_the_data_range():
     assert (torch.bincount(glyphs.labels, minlength=36) - 100).abs().max() < 50
 
 
-def test_glyphs_of_one_seed_are_the_same_however_many():
+def test_glyphs_of_a_seed_do_not_depend_on_their_number():
     few, many = dl.load_dataset("glyphs", n=5), dl.load_dataset("glyphs", n=1200)
     assert torch.equal(few.images, many.images[:5])
     assert torch.equal(few.labels, many.labels[:5])

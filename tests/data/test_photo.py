@@ -1,4 +1,4 @@
-"""The photograph."""
+"""The dataset of a single photograph."""
 
 import torch
 

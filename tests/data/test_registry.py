@@ -1,4 +1,4 @@
-"""Datasets by name, and that one line in the table is all that another one needs."""
+"""Datasets by name: adding another takes one line in the table."""
 
 import inspect
 
@@ -9,7 +9,7 @@ import diffusion_lib as dl
 from diffusion_lib.data import DATASETS, dataset_names
 
 
-def test_names_are_listed_in_words():
+def test_lists_dataset_names_for_error_messages():
     assert dataset_names() == "glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH"
 
 
@@ -49,7 +49,7 @@ def test_one_line_adds_a_dataset_with_a_path(monkeypatch):
     assert seen == ["C:/images.zip"]
 
 
-def test_every_loader_takes_the_options_of_load_dataset():
+def test_every_loader_accepts_the_options_of_load_dataset():
     options = dict.fromkeys(list(inspect.signature(dl.load_dataset).parameters)[1:])
     for name, loader in DATASETS.items():
         inspect.signature(loader).bind(*(["folder"] if name.endswith(":PATH") else []), **options)

@@ -1,4 +1,4 @@
-"""What torchvision brings: its files as datasets, and damaged or missing ones."""
+"""Torchvision's datasets: reading their files, and rejecting damaged or missing ones."""
 
 import gzip
 import hashlib
@@ -43,7 +43,7 @@ def test_reads_cifar10_in_colour_and_upright(tmp_path, monkeypatch):
     assert (cifar.labels.tolist(), cifar.num_classes) == ([6, 9], 10)
 
 
-def test_gives_the_first_images_of_either_set(mnist_host):
+def test_returns_the_first_n_images_of_train_and_test_set(mnist_host):
     with mnist_host():
         whole = dl.load_dataset("mnist", train=False)
     for n in (3, 100):

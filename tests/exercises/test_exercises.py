@@ -1,4 +1,4 @@
-"""The exercises' checks: right answers pass, each known mistake gets its own message, and nothing a reader writes stops a notebook."""
+"""The exercises' checks: correct answers pass, each known mistake gets its own message, and no answer can stop a notebook."""
 
 import math
 import pkgutil
@@ -33,7 +33,7 @@ def test_collects_the_checks_of_every_module_and_nothing_else():
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_accepts_the_reference(name):
+def test_accepts_the_reference_solution(name):
     check = CHECKS[name]
     verdict = check(check.reference if name in FUNCTIONS else check.answer)
     assert verdict == Verdict(True, check.praise)
@@ -61,7 +61,7 @@ AS_RIGHT = {
 
 
 @pytest.mark.parametrize("name", AS_RIGHT)
-def test_accepts_other_right_answers(name):
+def test_accepts_other_correct_answers(name):
     for answer in AS_RIGHT[name]:
         assert CHECKS[name](answer).passed, CHECKS[name](answer)
 
@@ -161,7 +161,7 @@ def test_says_what_is_wrong_and_for_which_arguments():
     assert DOUBLE(5).message.startswith("this is a int; expected a function")
 
 
-def test_message_quotes_numbers_of_the_answer():
+def test_message_quotes_numbers_from_the_answer():
     same = Exercise(DOUBLE.reference, lambda random: [(torch.ones(4), 2.0)], DOUBLE.mistakes)
     assert same(lambda x, factor: x).message == "1 of variance 0.00, expected 2"
 

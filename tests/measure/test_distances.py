@@ -1,4 +1,4 @@
-"""Quality scores against their formulas, and the intervals that make them mean something."""
+"""Quality scores against their formulas, and their confidence intervals."""
 
 import math
 
@@ -49,7 +49,7 @@ def test_frechet_distance_of_a_set_to_itself_is_0():
     assert frechet_distance(a, normal(100, seed=1), resamples=2).value > 0.01
 
 
-def test_frechet_interval_is_as_wide_as_the_value_varies_and_narrows_with_more_images():
+def test_frechet_interval_matches_sampling_variation_and_narrows_with_more_images():
     widths = []
     for n in (50, 800):
         estimate = frechet_distance(normal(n), normal(n, seed=1, shift=1.0))
@@ -79,7 +79,7 @@ def test_frechet_distance_is_reproducible():
     assert frechet_distance(a, b, resamples=3) != frechet_distance(a, b, resamples=3, seed=1)
 
 
-def test_frechet_interval_with_chosen_classes_excludes_their_chance():
+def test_frechet_interval_with_given_classes_excludes_class_sampling():
     # 20 classes far apart and 30 rows of each: between fresh sets of the same classes the distance hardly varies
     y = torch.arange(600) % 20
     centres = normal(20, seed=7, scale=10.0)
@@ -116,7 +116,7 @@ def test_kernel_distance_is_unbiased_between_sets_of_one_distribution():
 
 
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
-def test_rejects_features_that_do_not_fit(distance):
+def test_rejects_mismatched_features(distance):
     with pytest.raises(ValueError, match=r"fake features have shape \(30, 5\); expected \(N, 4\) with N >= \d+: see features\(\)"):
         distance(normal(30), normal(30, dim=5))
     with pytest.raises(ValueError, match=r"real features have shape \(1, 4\); expected \(N, 4\) with N >= (2|20)"):
@@ -151,7 +151,7 @@ def test_features_are_the_classifiers_last_hidden_layer():
         features(classifier, images.expand(-1, 3, -1, -1))
 
 
-def test_accuracy_has_wilsons_interval():
+def test_accuracy_has_a_wilson_interval():
     torch.manual_seed(0)
     classifier = Classifier(num_classes=5, width=8).eval()
     images = noise(10, 1, 28, 28, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The measurements that ship with the package: they can be read, and they are of the model that ships."""
+"""The measurements shipped with the package: they load, and were made with the shipped models."""
 
 import common
 import pytest
@@ -9,12 +9,12 @@ from PIL import Image
 from diffusion_lib.measure.results import FOLDER, load_results
 
 
-def test_sampler_quality_is_of_the_weights_that_ship():
+def test_sampler_quality_was_measured_on_the_shipped_weights():
     results = load_results("sampler_quality")
     assert results["model"]["sha256"] == common.digest(results["model"]["name"]), f"run {results['script']} again"
 
 
-def test_weights_quality_is_of_the_weights_that_ship():
+def test_weights_quality_was_measured_on_the_shipped_weights():
     results = load_results("weights_quality")
     assert {row["model"] for row in results["rows"]} == set(weights_quality.MODELS)
     for row in results["rows"]:
@@ -39,7 +39,7 @@ def test_rejects_unknown_results_and_suggests_the_nearest():
 
 
 @pytest.mark.parametrize("file", report.FILES)
-def test_readme_and_docs_show_the_results_that_ship(file):
+def test_readme_and_docs_show_the_shipped_results(file):
     text = (report.ROOT / file).read_text(encoding="utf-8")
     assert report.filled_in(file, text) == text, "run python benchmarks/report.py"
     for name in report.FILES[file]:
@@ -51,14 +51,14 @@ def test_readme_and_docs_show_the_results_that_ship(file):
             report.filled_in(file, text.replace(begin, ""))
 
 
-def test_throughput_table_rejects_rows_it_would_hide():
+def test_throughput_table_rejects_mixed_batch_sizes_and_modes():
     results = load_results("throughput")
     results["rows"].append(results["rows"][0] | dict(batch_size=1024))
     with pytest.raises(ValueError, match="rows of several batch sizes or modes; expected one of each"):
         report.throughput(results)
 
 
-def test_plot_is_of_the_results_that_ship(tmp_path):
+def test_plot_shows_the_shipped_results(tmp_path):
     remedy = "run python benchmarks/report.py"
     assert Image.open(report.PLOT).text["results"] == report.digest(), remedy
     report.draw(tmp_path / "again.png")

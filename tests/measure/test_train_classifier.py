@@ -1,4 +1,4 @@
-"""The classifier learns from anything with images and labels, and the command trains and saves it."""
+"""The classifier trains on any object with images and labels, and the command trains and saves it."""
 
 import runpy
 import sys

@@ -1,4 +1,4 @@
-"""The glossary: it has every Greek letter of the series, says truly where each symbol first appears, and every notebook links it."""
+"""The glossary: it explains every Greek letter, names the section that introduces each symbol, and every notebook links it."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_no_symbol_is_used_before_the_section_that_explains_it(symbols, what, pl
         assert re.search(pattern(re.findall(r"\$(.+?)\$", symbols)[0]), math), f"{section} does not speak of it"
 
 
-def test_rows_stand_in_the_order_of_the_series():
+def test_rows_follow_the_order_of_the_series():
     assert len(ROWS) >= 30
     order = {place: i for i, place in enumerate((path.stem, heading) for path in SERIES for heading, _ in sections(path))}
     numbers = [order[places[0]] for _, _, places in ROWS]

@@ -1,12 +1,13 @@
-"""Notebooks under pressure: each cell run twice, the longest ones interrupted, some out of order, then all again from the top.
+"""Notebooks under pressure: each cell runs twice, the longest ones are interrupted, some run out of order, then all run again.
 
-Nothing may fail, no file may be left behind, and the kernel may not grow from one time through to the next. Only a cell that is
-run out of order may complain, as a later section uses the same short names for other things; nothing may be broken by it.
-CI does this to the two quickest; to all of them, by hand: `pytest tests/notebooks/test_pressure.py --notebooks 00 01 02 03 04 05 06 99`.
+Nothing may fail, no file may be left behind, and the kernel's memory may not grow from one pass to the next. Only a cell that runs out
+of order may raise, because a later section reuses the same short names; it must not break anything.
+CI does this for the two quickest notebooks. To run all of them by hand:
+`pytest tests/notebooks/test_pressure.py --notebooks 00 01 02 03 04 05 06 99`.
 
-The interrupt is raised inside the kernel, by the cell's own code after half of the calls that it makes: so it comes in the middle of
-the work however fast the machine is. Sent from outside, it may also meet ipykernel between a cell and its answer, which is then never
-sent (whatever the notebook), and the client waits for ever.
+The interrupt is raised inside the kernel, by the cell's own code after half of the calls it makes, so it comes in the middle of the
+work at any machine speed. An interrupt from outside may also hit ipykernel between a cell and its reply. The reply is then never sent,
+whatever the notebook, and the client waits forever.
 """
 
 import asyncio
@@ -92,7 +93,7 @@ class Pressed:
         return sizes
 
 
-def test_a_notebook_under_pressure_works_on_and_leaves_nothing(name, tmp_path):
+def test_notebook_survives_reruns_and_interrupts_and_leaves_no_files(name, tmp_path):
     (path,) = NOTEBOOKS.glob(f"{name}_*.ipynb")
     before, after = asyncio.run(Pressed(path, tmp_path).press())
     assert after < before + 200, f"the kernel grew from {before} to {after} MB"

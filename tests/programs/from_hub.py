@@ -1,6 +1,6 @@
-"""Loads a model from a hub, whose address is in the environment, and asks for two that there are not.
+"""Loads a model from a hub, whose address is in the environment, and asks for two that do not exist.
 
-from_hub.py FILE: writes the schedule and an answer of the model into FILE, and prints what is said of those that are missing.
+from_hub.py FILE: writes the model's schedule and one of its predictions to FILE, and prints the errors for the missing ones.
 """
 
 import sys

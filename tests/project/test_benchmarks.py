@@ -1,4 +1,4 @@
-"""The benchmark scripts time what they say they time, and what they wrote is not lost."""
+"""The benchmark scripts time what they claim to time, and keep the results they have written."""
 
 import itertools
 import json
@@ -19,7 +19,7 @@ from torch import nn
 import diffusion_lib as dl
 
 
-def test_side_by_side_takes_turns_and_leaves_the_warm_up_out():
+def test_side_by_side_alternates_and_excludes_the_warm_up():
     calls = []
     seconds = common.side_by_side({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=3, warm_up=2)
     assert calls == ["a", "b"] * 5
@@ -31,7 +31,7 @@ def test_ratio_is_the_median_of_the_rounds():
     assert common.ratio([2.0, 20.0, 6.0], [1.0, 10.0, 2.0]) == 2.0
 
 
-def test_writes_results_whole_or_not_at_all(tmp_path):
+def test_writes_results_atomically(tmp_path):
     path = tmp_path / "results" / "x.json"
     common.write(path, {"rows": [1]})
     with pytest.raises(TypeError, match="not JSON serializable"):
@@ -40,14 +40,14 @@ def test_writes_results_whole_or_not_at_all(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["x.json"]
 
 
-def test_results_begin_with_their_origin():
+def test_results_start_with_their_origin():
     origin = common.origin("/somewhere/throughput.py", "cpu")
     assert (origin["script"], origin["torch"], origin["machine"]) == ("benchmarks/throughput.py", torch.__version__, common.machine())
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", origin["date"])
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_convolutions_alone_are_those_of_the_network(training):
+def test_convolutions_alone_match_those_of_the_network(training):
     network = dl.UNet(base_channels=8, attention_levels=())
     alone = throughput.flops(throughput.convolutions_alone(network, 2, "cpu", "float32", "channels last", training))
     sizes = []
@@ -63,7 +63,7 @@ def test_convolutions_alone_are_those_of_the_network(training):
     assert alone == 2 * sum(sizes) * (3 if training else 1)
 
 
-def test_undoing_the_attention_changes_no_result_beyond_rounding():
+def test_reverting_the_attention_changes_results_by_rounding_only():
     torch.manual_seed(0)
     network = dl.UNet()
     for parameter in network.parameters():
@@ -81,7 +81,7 @@ def test_undoing_the_attention_changes_no_result_beyond_rounding():
         assert torch.allclose(ours, fused, rtol=1e-3, atol=1e-4 * fused.abs().max().item())
 
 
-def test_each_change_is_undone_alone_and_compared(capsys):
+def test_each_change_is_reverted_alone_and_compared(capsys):
     make = ablation.training.make_optimizer
     ablation.main(["--batch-size", "2", "--rounds", "1", "--precision", "float32"])
     lines = capsys.readouterr().out.splitlines()
@@ -98,7 +98,7 @@ def test_each_change_is_undone_alone_and_compared(capsys):
     assert "1.00" in lines[1]
 
 
-def test_a_training_step_counts_more_than_its_convolutions():
+def test_training_step_flops_are_close_to_those_of_its_convolutions():
     ours = dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v", peers.SHAPE)
     step = throughput.training_step(ours, 4, "cpu", "float32")
     alone = throughput.convolutions_alone(dl.UNet(base_channels=8), 4, "cpu", "float32", "channels last", True)
@@ -113,7 +113,7 @@ def test_peers_get_timesteps_counted_from_zero():
     assert seen == [[0, 999]]
 
 
-def test_diffusers_network_comes_with_its_schedule():
+def test_diffusers_peer_uses_its_own_schedule():
     from diffusers import DDPMScheduler
 
     denoiser = peers.diffusers_denoiser()
@@ -123,7 +123,7 @@ def test_diffusers_network_comes_with_its_schedule():
 
 
 @pytest.mark.parametrize("name", time_to_quality.PEERS)
-def test_keeps_a_trained_peer_unchanged(tmp_path, name):
+def test_trained_peer_survives_saving_and_loading(tmp_path, name):
     pytest.importorskip(name.replace("-", "_"), reason=f"{name} is not installed: pip install -e '.[benchmarks]'")
     denoiser = time_to_quality.NEW[name]().eval()
     for parameter in denoiser.parameters():
@@ -135,13 +135,13 @@ def test_keeps_a_trained_peer_unchanged(tmp_path, name):
     assert torch.equal(denoiser(xt, 500).x0, again(xt, 500).x0)
 
 
-def test_batches_show_every_image_once_an_epoch():
+def test_batches_contain_every_image_once_per_epoch():
     images = torch.arange(10).view(10, 1, 1, 1)
     batch = peers.batches(images, 5, seed=0)
     assert sorted(torch.cat([next(batch), next(batch)]).flatten().tolist()) == list(range(10))
 
 
-def test_plans_the_steps_of_our_model_and_stops_when_its_time_is_up(monkeypatch):
+def test_plans_the_steps_of_our_model_and_stops_at_its_time_limit(monkeypatch):
     images = torch.randn(100, *peers.SHAPE).clamp(-1, 1)
     dataset = dl.ImageDataset.without_classes(images)
     monkeypatch.setattr(time_to_quality, "new_denoiser", lambda seed: dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v"))
@@ -162,7 +162,7 @@ def test_plans_the_steps_of_our_model_and_stops_when_its_time_is_up(monkeypatch)
         time_to_quality.train_ours(dataset, budget=30.0, seed=0)
 
 
-def test_does_not_measure_a_known_row_again(tmp_path, capsys, monkeypatch):
+def test_skips_rows_that_are_already_measured(tmp_path, capsys, monkeypatch):
     if not SHARED.is_dir():
         pytest.skip("../shared/data, with the files of MNIST, is not here")
     trained = []
@@ -196,7 +196,7 @@ def test_does_not_measure_a_known_row_again(tmp_path, capsys, monkeypatch):
 # ---------------------------------------------------------------------------------------------------------------- two checkouts
 
 
-def test_a_round_times_each_checkout_twice_and_neither_always_first():
+def test_each_round_times_both_checkouts_twice_in_alternating_order():
     order = []
     clock = itertools.count(1)
 
@@ -212,7 +212,7 @@ def test_a_round_times_each_checkout_twice_and_neither_always_first():
     assert taken == [((2.5, 1.0), (2.5, 1.0)), ((6.5, 1.0), (6.5, 1.0))]  # what slows down evenly slows both
 
 
-def test_the_row_shows_medians_and_the_quartiles_of_the_ratios():
+def test_row_shows_medians_and_quartiles_of_the_ratios():
     times = [(1.0, 2.0), (2.0, 3.0), (3.0, 3.0), (40.0, 20.0), (5.0, 20.0)]
     taken = [(side_by_side.Seconds(a, 1.0), side_by_side.Seconds(b, 0.5)) for a, b in times]
     assert side_by_side.row("task", taken).split() == [
@@ -259,12 +259,12 @@ def test_times_the_packages_of_both_checkouts(tmp_path, capsys):
         assert sorted(path.name for path in folder.rglob("*")) == ["__init__.py", "__init__.py.calls", "diffusion_lib", "torch.py"]
 
 
-def test_every_task_runs_with_this_package():
+def test_every_benchmark_task_runs_with_this_package():
     for task in side_by_side.TASKS.values():
         task.make()()
 
 
-def test_rejects_a_folder_without_the_package_and_a_package_that_fails(tmp_path, capfd):
+def test_rejects_folder_without_package_and_reports_failing_package(tmp_path, capfd):
     with pytest.raises(SystemExit):
         side_by_side.main([str(tmp_path)])
     assert f"{tmp_path} holds no diffusion_lib; expected the folder of a checkout" in capfd.readouterr().err

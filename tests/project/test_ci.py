@@ -1,4 +1,4 @@
-"""What runs for a push and for a commit is what the project says it runs."""
+"""CI and the commit hooks run what the project's documents say they run."""
 
 import ast
 import os
@@ -39,7 +39,7 @@ def test_pushes_and_pull_requests_are_tested_on_the_oldest_and_the_newest_python
     assert "actions/setup-node" in used
 
 
-def test_pages_are_published_only_after_the_tests():
+def test_pages_are_published_only_after_the_tests_pass():
     assert JOBS["publish"]["needs"] == "site"
     assert set(JOBS["site"]["needs"]) == {"address", "test"}
     assert "github.ref == 'refs/heads/main'" in JOBS["site"]["if"]
@@ -52,19 +52,19 @@ def test_pages_are_published_only_after_the_tests():
     assert not any("permissions" in job for job in others)
 
 
-def test_the_address_is_checked_but_in_a_fork():
+def test_repository_address_is_checked_except_in_forks():
     assert commands(JOBS["address"]) == ['python tools/address.py "$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"']
     assert JOBS["address"]["if"] == "${{ !github.event.repository.fork }}"
 
 
-def test_ci_run_can_be_run():
+def test_ci_script_is_executable_and_runs_make_test():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     assert subprocess.run(["bash", "-n", ".ci/run"], cwd=ROOT, check=False).returncode == 0
     assert (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1] == "make test"
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
-def test_an_issue_form_can_be_read(path):
+def test_issue_form_is_valid(path):
     form = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert {"name", "description", "body"} <= form.keys()
     ids = [field["id"] for field in form["body"]]
@@ -76,7 +76,7 @@ def test_an_issue_form_can_be_read(path):
     assert any(field.get("validations", {}).get("required") for field in form["body"])
 
 
-def test_there_are_forms_for_bugs_notebooks_and_ideas():
+def test_issue_forms_exist_for_bugs_notebooks_and_ideas():
     assert {path.stem for path in FORMS} == {"bug", "feature", "notebook"}
 
 
@@ -93,7 +93,7 @@ def test_hooks_run_the_projects_own_tools():
     assert (ROOT / entries["notebooks"][1]).is_file()
 
 
-def test_what_is_marked_as_slow_exists():
+def test_paths_marked_as_slow_exist():
     conftest = (ROOT / "tests" / "conftest.py").read_text(encoding="utf-8")
     (value,) = (node.value for node in ast.parse(conftest).body if isinstance(node, ast.Assign) and node.targets[0].id == "SLOW")
     names = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
@@ -101,13 +101,13 @@ def test_what_is_marked_as_slow_exists():
     assert [name for name in names if not (ROOT / "tests" / name).exists()] == []
 
 
-def test_the_mutation_run_names_tests_that_exist():
+def test_mutation_config_names_existing_tests():
     mutmut = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
     assert [name for name in mutmut["pytest_add_cli_args_test_selection"] if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make on this machine")
-def test_targets_do_what_contributing_says():
+def test_make_targets_match_contributing():
     table = re.findall(r"(?m)^\| `make ([\w-]+)` \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     assert {"test-fast", "lint", "test", "site", "wheel", "test-colab", "build-notebooks"} == set(table)
     assert "CI" in subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""README, docs and the files of a project people join: links lead somewhere, lines are short, forms can be read."""
+"""README, docs and the community files: links resolve, prose wraps, and every list in them is complete."""
 
 import re
 import tomllib
@@ -31,7 +31,7 @@ def anchors(text):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_links_lead_somewhere(name):
+def test_links_resolve(name):
     path = ROOT / name
     text = path.read_text(encoding="utf-8")
     for link in links(text):
@@ -46,18 +46,18 @@ def test_links_lead_somewhere(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_headings_have_anchors_of_their_own(name):
+def test_headings_have_unique_anchors(name):
     found = anchors((ROOT / name).read_text(encoding="utf-8"))
     repeated = {anchor for anchor in found if found.count(anchor) > 1}
     assert repeated == set() or name == "CHANGELOG.md"
 
 
-def test_links_are_found():
+def test_link_checker_finds_links():
     assert links("[a](b.md#c) `[no](x)` ![d](e.png)\n```sh\n[no](y)\n```\n") == ["b.md#c", "e.png"]
     assert anchors("# Options of `make lab`\n```sh\n# no\n```\n## Colab's versions\n") == ["options-of-make-lab", "colabs-versions"]
 
 
-def test_every_page_of_docs_is_linked_from_the_readme():
+def test_readme_links_every_page_of_docs():
     """Directly, or from a page that is."""
     seen, new = set(), {ROOT / "README.md"}
     while new:
@@ -68,7 +68,7 @@ def test_every_page_of_docs_is_linked_from_the_readme():
     assert documents - seen == set()
 
 
-def test_the_readme_is_short():
+def test_readme_is_short():
     lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 110
     assert [line for line in lines if len(line) > 120 and "[Colab]" not in line] == []
@@ -82,7 +82,7 @@ def test_prose_wraps_at_100_columns(name):
     assert [line for line in prose if len(line) > 100 and not line.startswith("|")] == []
 
 
-def test_the_readme_lists_every_notebook():
+def test_readme_lists_every_notebook():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"(?m)^\| (\d\d) \| \[(.+?)\]\(notebooks/([\w-]+)\.ipynb\)", readme)
     titles = {}
@@ -92,7 +92,7 @@ def test_the_readme_lists_every_notebook():
     assert [number for number, _, _ in rows] == sorted(number for number, _ in titles.values())
 
 
-def test_the_newest_version_is_in_changelog_and_citation():
+def test_changelog_and_citation_name_the_newest_version():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     versions = re.findall(r"(?m)^## \[?([\w.]+)\]?", changelog)
     assert versions[:2] == ["Unreleased", dl.__version__]

@@ -1,4 +1,4 @@
-"""pyproject.toml, constraints.txt, environment.yml and the repository's address tell one story."""
+"""pyproject.toml, constraints.txt, environment.yml and the repository's address are consistent."""
 
 import ast
 import importlib.util
@@ -43,7 +43,7 @@ def load_address(root):
 
 
 @pytest.mark.parametrize("requirement", [r for r in REQUIREMENTS if r.name != PROJECT["name"]], ids=str)
-def test_every_dependency_is_pinned_to_a_version_that_its_range_admits(requirement):
+def test_every_dependency_is_pinned_within_its_range(requirement):
     pin = PINS[canonicalize_name(requirement.name)]
     ((operator, version),) = ((s.operator, s.version) for s in pin.specifier)
     assert operator == "=="
@@ -51,13 +51,13 @@ def test_every_dependency_is_pinned_to_a_version_that_its_range_admits(requireme
     assert requirement.specifier.contains(version)
 
 
-def test_extras_refer_to_extras_that_exist():
+def test_extras_refer_to_existing_extras():
     own = [r for r in REQUIREMENTS if r.name == PROJECT["name"]]
     assert own
     assert all(extra in EXTRAS for r in own for extra in r.extras)
 
 
-def test_what_the_package_imports_is_declared():
+def test_every_import_of_the_package_is_a_declared_dependency():
     imported = set()
     for path in (ROOT / "diffusion_lib").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -75,7 +75,7 @@ def test_what_the_package_imports_is_declared():
     assert undeclared == set()
 
 
-def test_conda_environment_is_the_same_installation():
+def test_conda_environment_matches_the_pip_installation():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python = next(line.partition("=")[2] for line in environment["dependencies"] if str(line).startswith("python="))
     assert SpecifierSet(PROJECT["requires-python"]).contains(python)
@@ -119,7 +119,7 @@ def test_metadata_is_complete():
     assert re.fullmatch(r"\d+\.\d+\.\d+", dl.__version__)
 
 
-def test_files_that_are_no_code_are_packaged():
+def test_data_files_are_packaged():
     patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-data"]["diffusion_lib"]
     packaged = {path for pattern in patterns for path in (ROOT / "diffusion_lib").glob(pattern) if path.is_file()}
     others = {p for p in (ROOT / "diffusion_lib").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
@@ -127,7 +127,7 @@ def test_files_that_are_no_code_are_packaged():
     assert {path.suffix for path in packaged} == {".js", ".css", ".json", ".safetensors", ".typed"}
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_exists():
     assert len(set(dl.__all__)) == len(dl.__all__)
     for name in dl.__all__:
         assert getattr(dl, name) is not None
@@ -172,11 +172,11 @@ def run_tool(root, *command):
     return subprocess.run([sys.executable, *command], cwd=root, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_all_files_have_the_address_that_is_set():
+def test_all_files_use_the_configured_address():
     assert load_address(ROOT).disagreements() == []
 
 
-def test_nothing_names_an_address_before_one_is_set(copy):
+def test_no_file_names_an_address_before_one_is_set(copy):
     address = load_address(copy)
     for path, content in address.everywhere(copy, None).items():
         path.write_text(content, encoding="utf-8")
@@ -189,7 +189,7 @@ def test_nothing_names_an_address_before_one_is_set(copy):
     assert tomllib.loads((copy / "pyproject.toml").read_text(encoding="utf-8"))["project"]["urls"] == {}
 
 
-def test_the_repository_can_move(copy):
+def test_repository_address_can_be_changed(copy):
     address = load_address(copy)
     problems = run_tool(copy, "tools/notebooks.py", "check").stderr
     old = None
@@ -231,7 +231,7 @@ def test_the_repository_can_move(copy):
     assert address.repository() == new
 
 
-def test_a_changed_setup_cell_is_noticed_and_restored(copy):
+def test_changed_setup_cell_is_detected_and_restored(copy):
     path = copy / "notebooks" / "text" / "00_start_here.md"
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("import diffusion_lib as dl\n```", "import os\n    import diffusion_lib as dl\n```", 1), encoding="utf-8")
@@ -244,7 +244,7 @@ def test_a_changed_setup_cell_is_noticed_and_restored(copy):
     assert address.disagreements(copy) == ["00_start_here: the first code cell is no setup cell; expected that of tools/address.py"]
 
 
-def test_ci_stops_in_a_repository_of_another_address(copy):
+def test_address_check_fails_in_a_repository_at_another_address(copy):
     here = "https://github.com/owner/name"
     stopped = run_tool(copy, "tools/address.py", here)
     assert stopped.returncode == 1

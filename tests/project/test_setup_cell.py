@@ -1,4 +1,4 @@
-"""The first code cell of every notebook, where the package is missing: it installs a wheel, the project, or says what to do."""
+"""The first code cell of every notebook: if the package is missing, it installs a wheel or the project, or explains what to do."""
 
 import json
 import subprocess
@@ -64,12 +64,12 @@ def clone(tmp_path):
 
 
 @pytest.mark.parametrize("repository", [None, ADDRESS])
-def test_only_imports_where_the_package_is_installed(clone, repository):
+def test_installed_package_is_only_imported(clone, repository):
     (clone / "diffusion_lib-0.1.0-py3-none-any.whl").touch()
     assert run(clone, repository, missing=None) == dict(asked=[], imported=True, error=None)
 
 
-def test_says_what_to_do_without_package_and_address(tmp_path):
+def test_missing_package_without_address_prints_instructions(tmp_path):
     result = run(tmp_path, modules=["google.colab"])
     assert (result["asked"], result["imported"]) == ([], False)
     assert result["error"].startswith(
@@ -86,7 +86,7 @@ def test_installs_the_newest_wheel_beside_the_notebook(tmp_path, repository):
     assert run(tmp_path, repository) == installs(tmp_path / "diffusion_lib-0.2.0-py3-none-any.whl")
 
 
-def test_installs_a_wheel_from_kaggles_inputs(tmp_path):
+def test_installs_a_wheel_from_kaggle_inputs(tmp_path):
     wheel = tmp_path / "kaggle" / "input" / "diffusion-lib" / "diffusion_lib-0.1.0-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
     wheel.touch()
@@ -98,7 +98,7 @@ def test_installs_the_project_around_the_notebook(clone, repository):
     assert run(clone / "notebooks", repository) == installs(clone)
 
 
-def test_installs_the_project_whose_dependencies_are_missing(clone):
+def test_installs_missing_dependencies_of_the_project(clone):
     assert run(clone, missing="anywidget") == installs(clone)
 
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: that training does not wait for it, and that it computes what a CPU does. Skipped where there is none."""
+"""What needs a GPU: training does not synchronize with it, and it computes what a CPU does. Skipped on machines without one."""
 
 import math
 import subprocess
@@ -32,14 +32,14 @@ def waiting_raises():
 
 @pytest.mark.parametrize("num_classes", [None, 3])
 @pytest.mark.parametrize("precision", ["auto", "float16", "float32"])
-def test_a_training_step_does_not_wait_for_the_gpu(waiting_raises, precision, num_classes):
+def test_training_step_does_not_synchronize_with_the_gpu(waiting_raises, precision, num_classes):
     steps = dl.train(tiny_denoiser(num_classes=num_classes), tiny_dataset(), replace(GPU, precision=precision, steps=40))
     list(islice(steps, 3))
     waiting_raises()
     assert len(list(islice(steps, 20))) == 20
 
 
-def test_a_chain_does_not_wait_for_the_gpu(waiting_raises):
+def test_sampling_chain_does_not_synchronize_with_the_gpu(waiting_raises):
     denoiser, xT = tiny_denoiser(num_classes=None).cuda().eval(), torch.randn(2, 1, 8, 8, device="cuda")
     for chain in (lambda: dl.ddim_steps(denoiser, xT, steps=5), lambda: dl.ddpm_steps(denoiser, xT, steps=5)):
         list(chain())
@@ -48,7 +48,7 @@ def test_a_chain_does_not_wait_for_the_gpu(waiting_raises):
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_a_chain_waits_for_nothing_but_labels_that_lie_on_the_gpu(waiting_raises):
+def test_sampling_chain_synchronizes_only_for_labels_on_the_gpu(waiting_raises):
     denoiser, xT = tiny_denoiser().cuda().eval(), torch.randn(2, 1, 8, 8, device="cuda")
     y, generators = torch.tensor([0, 2]), dl.sample_generators(0, range(2))
     list(dl.ddim_steps(denoiser, xT, steps=5, y=y, eta=1.0, generator=generators))
@@ -58,7 +58,7 @@ def test_a_chain_waits_for_nothing_but_labels_that_lie_on_the_gpu(waiting_raises
         list(dl.ddim_steps(denoiser, xT, steps=5, y=y.to("cuda", non_blocking=True)))
 
 
-def test_what_the_caller_pinned_is_read_before_it_can_change():
+def test_pinned_tensor_is_copied_before_the_caller_can_change_it():
     pinned = torch.ones(1000).pin_memory()
     torch.cuda._sleep(10**8)  # what the GPU has still to do: some 50 ms
     there = to_device(pinned, torch.device("cuda"))
@@ -66,7 +66,7 @@ def test_what_the_caller_pinned_is_read_before_it_can_change():
     assert (there == 1).all()
 
 
-def test_a_gpu_learns_what_a_cpu_learns():
+def test_training_on_gpu_matches_training_on_cpu():
     dataset = tiny_dataset()
     _, averages, losses = run(tiny_denoiser(), dataset)
     _, on_gpu, losses_on_gpu = run(tiny_denoiser(), dataset, GPU)
@@ -76,7 +76,7 @@ def test_a_gpu_learns_what_a_cpu_learns():
 
 
 @pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
-def test_a_compiled_network_learns_what_the_other_does(mode):
+def test_training_compiled_matches_training_uncompiled(mode):
     dataset = tiny_dataset()
     _, averages, losses = run(tiny_denoiser(), dataset, GPU)
     denoiser = tiny_denoiser()
@@ -87,7 +87,7 @@ def test_a_compiled_network_learns_what_the_other_does(mode):
         assert torch.allclose(compiled[-1][name], value, rtol=1e-2, atol=1e-3), name
 
 
-def test_gradients_add_up_over_the_parts_of_a_batch_in_compiled_code_too():
+def test_gradient_accumulation_works_in_compiled_code():
     from accelerate import Accelerator
 
     ends = []
@@ -101,14 +101,14 @@ def test_gradients_add_up_over_the_parts_of_a_batch_in_compiled_code_too():
     assert ends[1] == [pytest.approx(pair, rel=1e-3) for pair in ends[0]]
 
 
-def test_the_fastest_precision_is_chosen_and_each_one_learns():
+def test_auto_picks_the_fastest_precision_and_each_precision_trains():
     assert choose_precision() == (torch.bfloat16 if torch.cuda.get_device_capability() >= (8, 0) else torch.float16)
     for precision in ("auto", "bfloat16", "float16", "float32"):
         losses = [float(step.loss) for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(GPU, precision=precision, steps=60))]
         assert sum(losses[-10:]) < 0.7 * sum(losses[:10]), precision
 
 
-def test_samples_are_those_of_the_cpu():
+def test_samples_on_gpu_match_samples_on_cpu():
     denoiser = tiny_denoiser().eval()
     for options in (dict(sampler="ddim"), dict(sampler="ddpm"), dict(eta=0.5)):
         ours = dl.sample(denoiser.cpu(), 5, steps=10, y=[0, 1, 2, 0, 1], batch_size=2, **options)
@@ -118,7 +118,7 @@ def test_samples_are_those_of_the_cpu():
 
 
 @pytest.mark.parametrize(("first", "then"), [("cuda", "cpu"), ("cpu", "cuda")])
-def test_a_run_goes_on_where_there_is_another_device(tmp_path, first, then):
+def test_run_resumes_on_another_device(tmp_path, first, then):
     *_, whole = dl.train(tiny_denoiser(), tiny_dataset(), CONFIG)
     list(islice(dl.train(tiny_denoiser(), tiny_dataset(), replace(CONFIG, device=first), tmp_path), 6))
     *_, end = dl.train(tiny_denoiser(), tiny_dataset(), replace(CONFIG, device=then), tmp_path)
@@ -127,7 +127,7 @@ def test_a_run_goes_on_where_there_is_another_device(tmp_path, first, then):
         assert torch.allclose(weights(end.ema)[name].cpu(), value, rtol=1e-2, atol=1e-3), name
 
 
-def test_steps_that_go_wrong_end_training_though_nobody_waits_for_each():
+def test_repeated_nonfinite_losses_end_training_without_a_synchronization_per_step():
     denoiser = tiny_denoiser()
     denoiser.network.head.register_forward_hook(lambda module, args, out: out * (math.nan if denoiser.training else 1))
     before = weights(denoiser)
@@ -137,7 +137,7 @@ def test_steps_that_go_wrong_end_training_though_nobody_waits_for_each():
     assert all(torch.equal(before[name], value.cpu()) for name, value in weights(denoiser).items())
 
 
-def test_a_class_or_timestep_that_is_none_is_named_before_the_gpu_is_asked():
+def test_out_of_range_class_or_timestep_is_rejected_before_the_gpu_kernel():
     denoiser, xt = tiny_denoiser().cuda(), torch.zeros(2, 1, 8, 8, device="cuda")
     with pytest.raises(ValueError, match=r"y=3 is out of range; expected classes 0..2"):
         denoiser(xt, 5, torch.tensor([0, 3], device="cuda"))
@@ -149,7 +149,7 @@ def test_a_class_or_timestep_that_is_none_is_named_before_the_gpu_is_asked():
 
 
 @pytest.mark.parametrize("options", [[], ["--compile"]])
-def test_the_command_trains_on_it_under_torchrun_too(tmp_path, options):
+def test_command_trains_on_the_gpu_with_and_without_torchrun(tmp_path, options):
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
     command = ["-m", "diffusion_lib.training", "--images", "64", "--base-channels", "8", "--steps", "4", "--warmup-steps", "0", "--out"]
     for launcher in ([], torchrun):

@@ -1,6 +1,6 @@
-"""Files from strangers: whatever is in them, they load or are refused with their name, and nothing else happens.
+"""Untrusted files: whatever they contain, they load or are rejected by name, and nothing else happens.
 
-Each test damages a good file at random, a fixed number of times. By hand, longer:
+Each test damages a good file at random, a fixed number of times. For a longer run by hand:
 `pytest tests/robustness/test_hostile.py --fuzz 20000`.
 """
 
@@ -95,7 +95,7 @@ def load(folder):
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_damaged_model_files_load_or_are_refused(model, tmp_path, name, fuzz):
+def test_damaged_model_files_load_or_are_rejected(model, tmp_path, name, fuzz):
     draw, loaded = random.Random(0), 0
     files = {path.name: path.read_bytes() for path in model.iterdir()}
     for _ in range(fuzz):
@@ -105,7 +105,7 @@ def test_damaged_model_files_load_or_are_refused(model, tmp_path, name, fuzz):
     assert loaded < 0.9 * fuzz  # or the damage did not hit
 
 
-def test_strange_configs_load_or_are_refused(model, tmp_path, fuzz):
+def test_unusual_configs_load_or_are_rejected(model, tmp_path, fuzz):
     draw, loaded = random.Random(0), 0
     (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     for _ in range(fuzz):
@@ -118,7 +118,7 @@ def test_strange_configs_load_or_are_refused(model, tmp_path, fuzz):
     assert loaded < 0.5 * fuzz
 
 
-def test_damaged_checkpoints_are_passed_over_or_whole(tmp_path, fuzz):
+def test_damaged_checkpoints_are_skipped_or_load_unchanged(tmp_path, fuzz):
     run(tiny_denoiser(), tiny_dataset(), CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content, good = path.read_bytes(), checkpoints.newest(tmp_path).content
@@ -138,7 +138,7 @@ def test_damaged_checkpoints_are_passed_over_or_whole(tmp_path, fuzz):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_damaged_images_load_or_are_named(tmp_path, kind, fuzz):
+def test_damaged_images_load_or_are_reported_by_name(tmp_path, kind, fuzz):
     buffer = io.BytesIO()
     Image.radial_gradient("L").resize((40, 30)).convert("RGB").save(buffer, kind)
     draw, refused = random.Random(0), 0
@@ -152,7 +152,7 @@ def test_damaged_images_load_or_are_named(tmp_path, kind, fuzz):
     assert refused > 0
 
 
-def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path):
+def test_rejects_small_file_that_decompresses_to_gigabytes(tmp_path):
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
     Image.new("1", (12_000, 12_000)).save(tmp_path / "small_bomb.png")
     assert max(path.stat().st_size for path in tmp_path.iterdir()) < 200_000
@@ -163,7 +163,7 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../glyphs", "glyphs/../mnist", "/etc/passwd", "..", ""])
-def test_names_that_would_leave_the_package_are_unknown(name):
+def test_rejects_model_names_outside_the_package(name):
     for load_it in (dl.load_pretrained, dl.load_classifier):
         with pytest.raises(ValueError, match="unknown pretrained"):
             load_it(name)

@@ -1,7 +1,7 @@
-"""Training that is killed again and again ends as training that is left alone does, bit for bit.
+"""Training that is killed repeatedly ends exactly as uninterrupted training does, bit for bit.
 
-A real process is killed (SIGKILL, which it cannot see coming) and started again. It stops at a point that was chosen beforehand, says
-so and waits there for its end, so that no kill depends on how fast the machine is. By hand, longer:
+A real process is killed by SIGKILL, which it cannot catch, and started again. It pauses at a point chosen beforehand, reports it and
+waits there to be killed, so no kill depends on the machine's speed. For a longer run by hand:
 `pytest tests/robustness/test_killed.py --kills 100`.
 """
 
@@ -88,7 +88,7 @@ def assert_same(ours, theirs, where="checkpoint"):
 
 
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="needs a system with SIGKILL and forks")
-def test_killed_at_any_point_training_ends_in_the_same_state(tmp_path, kills):
+def test_training_killed_at_any_point_ends_in_the_same_state(tmp_path, kills):
     # only every second step writes a checkpoint: a kill loses steps, and they must be taken again as they were
     config = dl.TrainConfig(**{**vars(CONFIG), "steps": 4 * kills + 4, "checkpoint_every": 2, "seed": 7})
     folder, draw, seen = tmp_path / "killed", random.Random(0), []

@@ -1,8 +1,8 @@
-"""Mistakes of public diffusion code that no single file's tests would notice: they lie between the parts.
+"""Mistakes found in public diffusion code that no single file's tests would catch, because they lie between modules.
 
 The others are caught where they would be made: the last step and its noise, sigma and clipping in test_sampling; variances, targets and
 posterior in test_process; products and scaling in test_schedules; timesteps, loss and guidance in test_denoiser; gradient and EMA in
-training/test_loop, resuming in training/test_checkpoints; intervals in measure/test_distances; pixels in data/test_datasets and test_plots.
+training/test_loop, resuming in training/test_checkpoints; intervals in measure/test_distances; pixels in data/test_dataset and test_plots.
 """
 
 import ast
@@ -44,7 +44,7 @@ def imports_of(tree):
     return {next(module for k in range(len(each), -1, -1) if (module := ".".join(each[:k])) in MODULES) for each in parts}
 
 
-def test_imports_form_no_circle():
+def test_imports_are_acyclic():
     graph = {module: imports_of(tree) for module, tree in MODULES.items() if module}
     assert graph["sampling"] >= {"process", "denoiser"}  # it is looked at all right
     for module, needed in graph.items():
@@ -59,17 +59,17 @@ def test_imports_form_no_circle():
 
 
 @pytest.mark.parametrize("module", [name for name in METHOD if name in MODULES])
-def test_the_method_imports_only_what_is_read_before_it(module):
+def test_method_modules_import_only_earlier_ones_in_reading_order(module):
     before = METHOD[: METHOD.index(module)]
     assert imports_of(MODULES[module]) <= SUPPORT.union(before)
 
 
 @pytest.mark.parametrize("module", sorted(SUPPORT))
-def test_what_the_method_stands_on_imports_nothing_of_it(module):
+def test_support_modules_import_no_method_modules(module):
     assert imports_of(MODULES[module]) <= SUPPORT
 
 
-def test_alpha_bar_has_one_owner():
+def test_alpha_bar_is_computed_in_one_module_only():
     # two owners are how training comes to use one schedule and sampling another
     makers = {
         path
@@ -80,7 +80,7 @@ def test_alpha_bar_has_one_owner():
     assert makers == {"schedules.py"}
 
 
-def test_a_trained_model_samples_with_the_schedule_it_was_trained_with(tmp_path):
+def test_trained_model_samples_with_its_training_schedule(tmp_path):
     denoiser = dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(10, s=0.05), "x0")
     config = dl.TrainConfig(steps=2, warmup_steps=0, batch_size=4, device="cpu", precision="float32")
     *_, end = dl.train(denoiser, tiny_dataset(), config)
@@ -91,7 +91,7 @@ def test_a_trained_model_samples_with_the_schedule_it_was_trained_with(tmp_path)
     torch.testing.assert_close(dl.sample(again, 3, steps=5, y=1), dl.sample(end.ema, 3, steps=5, y=1), rtol=0, atol=0)
 
 
-def test_generators_leave_gradients_on_while_they_wait():
+def test_generators_leave_gradients_enabled_between_steps():
     # a yield inside no_grad switches the caller's gradients off; training must also leave them on for what the caller computes
     modes = [torch.is_grad_enabled()]
     for _ in dl.train(

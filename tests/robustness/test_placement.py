@@ -1,6 +1,6 @@
-"""Everything is computed where the images are: torch's meta device, which every machine has, stands in for a GPU.
+"""Everything is computed on the device of the images. Torch's meta device, which every machine has, stands in for a GPU.
 
-It computes shapes and no numbers, and refuses, as a GPU does, to mix its tensors with the CPU's.
+It computes shapes but no values and, like a GPU, rejects operations that mix its tensors with the CPU's.
 """
 
 from types import SimpleNamespace
@@ -57,23 +57,23 @@ class Recorder:
         lambda: dl.sample(Recorder(), 3, steps=2, device="meta"),
     ],
 )
-def test_answers_lie_where_the_images_do(answer):
+def test_results_are_on_the_device_of_the_images(answer):
     assert answer().device == META
 
 
-def test_the_class_lies_where_the_images_do():
+def test_class_is_moved_to_the_device_of_the_images():
     denoiser = Recorder()
     dl.sample(denoiser, 3, steps=2, y=1, device=META)
     assert denoiser.devices == {"meta"}
 
 
-def test_a_process_with_nothing_to_draw_hands_in_what_the_others_can_join():
+def test_process_without_samples_returns_an_empty_batch_to_gather():
     accelerator = SimpleNamespace(num_processes=3, process_index=2, gather=lambda images: images)
     images = sample_over_processes(Recorder(), 4, accelerator, steps=2, device=META)
     assert (images.shape, images.device) == ((2, 1, 8, 8), META)
 
 
-def test_a_network_does_not_look_at_labels_that_lie_on_a_gpu():
+def test_network_does_not_read_label_values_on_a_gpu():
     """Which would make each call wait; the meta device has no values to look at."""
     with pytest.raises(Exception, match="meta"):
         bool(torch.zeros(1, device=META).any())
@@ -81,6 +81,6 @@ def test_a_network_does_not_look_at_labels_that_lie_on_a_gpu():
     assert network(XT, torch.ones(2, dtype=torch.long, device=META), torch.zeros(2, dtype=torch.long, device=META)).shape == XT.shape
 
 
-def test_the_exact_denoiser_looks_for_the_class_where_the_labels_lie():
+def test_ideal_denoiser_compares_classes_on_the_device_of_the_images():
     weights = dl.IdealDenoiser(tiny_dataset(), SCHEDULE).weights(XT, 5, torch.tensor([0, 2]))
     assert weights.device == META

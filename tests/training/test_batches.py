@@ -1,4 +1,4 @@
-"""What a training step draws: every image once an epoch, and nothing twice."""
+"""The random draws of a training step: every image once per epoch, and no random stream used twice."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ from diffusion_lib.training.batches import batch_indices, drop_labels, seeded_dr
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
-def test_batches_hold_every_image_once_an_epoch(n, batch_size, seed):
+def test_batches_contain_every_image_once_per_epoch(n, batch_size, seed):
     steps = 2 * n // batch_size + 2
     batches = [batch_indices(n, batch_size, step, seed) for step in range(1, steps + 1)]
     assert all(len(batch) == batch_size for batch in batches)
@@ -23,18 +23,18 @@ def test_batches_hold_every_image_once_an_epoch(n, batch_size, seed):
         assert sorted(shown[start : start + n]) == list(range(n))
 
 
-def test_every_image_is_trained_on_equally_often(dataset):
+def test_every_image_is_used_equally_often(dataset):
     # with the config's numbers: 12 steps of 10 are 5 epochs of 24
     counts = Counter(i for step in range(1, 13) for i in batch_indices(24, 10, step, 0).tolist())
     assert set(counts.values()) == {5}
 
 
-def test_epochs_and_seeds_differ_in_their_order():
+def test_epochs_and_seeds_have_different_orders():
     orders = [tuple(batch_indices(30, 30, step, seed).tolist()) for step in (1, 2, 3) for seed in (0, 1)]
     assert len(set(orders)) == 6
 
 
-def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
+def test_shuffling_shares_no_random_stream_with_training_steps():
     orders = [batch_indices(100, 100, epoch, seed=seed).tolist() for seed in (0, 1) for epoch in range(1, 13)]
     steps = [
         torch.randperm(100, generator=torch.Generator().manual_seed(seed * 1_000_003 + step)).tolist()
@@ -45,7 +45,7 @@ def test_no_epoch_is_shuffled_by_the_random_numbers_of_a_step():
     assert len({tuple(order) for order in orders}) == len(orders)
 
 
-def test_cond_drop_prob_untells_its_part_of_the_labels():
+def test_cond_drop_prob_drops_that_fraction_of_the_labels():
     labels = torch.arange(10_000) % 3
     kept = drop_labels(labels, 0.2, torch.Generator().manual_seed(0))
     assert ((kept == labels) | (kept == -1)).all()
@@ -66,7 +66,7 @@ class Dropped(torch.nn.Module):
 
 
 @pytest.mark.parametrize("denoiser", [tiny_denoiser(dropout=0.5), dl.Denoiser(Dropped(), dl.linear_schedule(20))])
-def test_seeded_dropout_gives_the_callers_random_state_back(denoiser):
+def test_seeded_dropout_restores_the_callers_random_state(denoiser):
     denoiser.train()
     x = noise(32, 1, 8, 8, dtype=torch.float32)
 
@@ -80,14 +80,14 @@ def test_seeded_dropout_gives_the_callers_random_state_back(denoiser):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_what_a_step_draws_stays_the_same_between_releases():
+def test_random_draws_of_a_step_are_stable_between_releases():
     """Else a run would not go on as it began when the package is updated in its middle."""
     assert step_seed(2, 5) == 2_000_011
     assert derived_seed(2, 5, 16) == 5223572094381560740
     assert batch_indices(10, 4, 3, seed=2).tolist() == [1, 7, 6, 5]
 
 
-def test_no_part_of_a_batch_drops_what_another_one_does():
+def test_dropout_seeds_differ_between_micro_batches():
     def first_numbers(seed):
         return tuple(torch.rand(4, generator=torch.Generator().manual_seed(seed)).tolist())
 

@@ -1,4 +1,4 @@
-"""Checkpoints make an interrupted run the uninterrupted one, and damage or another run's checkpoint is named."""
+"""Resuming from a checkpoint reproduces the uninterrupted run, and checkpoints that are damaged or of another run are reported."""
 
 import copy
 import os
@@ -22,7 +22,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("stop", [6, 8])
-def test_an_interrupted_run_ends_in_the_same_weights_bit_for_bit(dataset, tmp_path, dropout, stop):
+def test_interrupted_run_ends_with_bit_identical_weights(dataset, tmp_path, dropout, stop):
     whole = run(tiny_denoiser(dropout=dropout), dataset)
     run(tiny_denoiser(dropout=dropout), dataset, CONFIG, tmp_path, steps=stop)
     torch.manual_seed(99)  # another process: other random state, other first weights
@@ -49,7 +49,7 @@ class Restless(torch.nn.Module):
         return self.out(tokens.transpose(1, 2).reshape(h.shape))
 
 
-def test_a_network_whose_randomness_shows_in_no_module_resumes_exactly_too(dataset, tmp_path):
+def test_network_with_functional_randomness_resumes_exactly(dataset, tmp_path):
     new = lambda: dl.Denoiser(Restless(), dl.linear_schedule(20))  # noqa: E731
     torch.manual_seed(0)
     whole = run(new(), dataset)
@@ -61,12 +61,12 @@ def test_a_network_whose_randomness_shows_in_no_module_resumes_exactly_too(datas
     torch.testing.assert_close(again[0], whole[0][6:], rtol=0, atol=0)
 
 
-def test_a_finished_run_has_nothing_left_to_do(dataset, tmp_path):
+def test_finished_run_takes_no_more_steps(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path)
     assert list(dl.train(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)) == []
 
 
-def test_old_checkpoints_are_removed_and_the_last_step_has_one(dataset, tmp_path):
+def test_removes_old_checkpoints_and_writes_one_at_the_last_step(dataset, tmp_path):
     run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=5), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010.pt", "step-00000012.pt"]
 
@@ -125,7 +125,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(dataset, tmp_path, damage):
+def test_damaged_checkpoint_is_reported_and_the_previous_one_used(dataset, tmp_path, damage):
     whole = run(tiny_denoiser(), dataset, CONFIG, tmp_path)
     do, reason = DAMAGES[damage]
     do(tmp_path / "step-00000012.pt")
@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(dataset, tmp_p
     assert checkpoints.newest(tmp_path).content["step"] == 12  # written anew
 
 
-def test_warns_if_all_checkpoints_are_damaged_and_starts_at_the_first_step(dataset, tmp_path):
+def test_warns_if_all_checkpoints_are_damaged_and_starts_over(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=6)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
@@ -148,7 +148,7 @@ def test_warns_if_all_checkpoints_are_damaged_and_starts_at_the_first_step(datas
     ]
 
 
-def test_damaged_checkpoints_do_not_push_out_those_written_after_them(dataset, tmp_path):
+def test_damaged_checkpoints_do_not_displace_later_ones(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path)
     for path in tmp_path.iterdir():
         path.write_bytes(b"")
@@ -159,7 +159,7 @@ def test_damaged_checkpoints_do_not_push_out_those_written_after_them(dataset, t
     assert checkpoints.newest(tmp_path).content["step"] == 3
 
 
-def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset, tmp_path):
+def test_unfinished_file_is_ignored_and_removed(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     (tmp_path / "step-00000004.pt.0123abcd.tmp").write_bytes(b"half")
     for name in ("step-6.pt", "step-notes.tmp", "step-٠٠٠٠٠٠٠٩.pt"):
@@ -170,7 +170,7 @@ def test_an_unfinished_file_is_not_taken_for_a_checkpoint_and_is_removed(dataset
     assert {p.name for p in tmp_path.iterdir()} == names
 
 
-def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):
+def test_full_disk_is_reported_and_keeps_earlier_checkpoints(tmp_path):
     pytest.importorskip("resource", reason="this system cannot limit the size of a file")
     done = start(PROGRAMS / "full_disk.py", tmp_path)
     assert done.returncode == 1
@@ -181,7 +181,7 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(tmp_path):
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), MemoryError()])
-def test_a_checkpoint_that_cannot_be_read_just_now_is_neither_damaged_nor_lost(dataset, tmp_path, monkeypatch, error):
+def test_temporarily_unreadable_checkpoint_is_not_marked_damaged(dataset, tmp_path, monkeypatch, error):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -195,7 +195,7 @@ def test_a_checkpoint_that_cannot_be_read_just_now_is_neither_damaged_nor_lost(d
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-def test_memory_that_torch_does_not_get_is_no_damage(dataset, tmp_path, monkeypatch):
+def test_failed_allocation_does_not_mark_a_checkpoint_damaged(dataset, tmp_path, monkeypatch):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
 
     def load(path, **options):
@@ -206,7 +206,7 @@ def test_memory_that_torch_does_not_get_is_no_damage(dataset, tmp_path, monkeypa
         checkpoints.newest(tmp_path)
 
 
-def test_a_folder_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path, monkeypatch):
+def test_unreadable_folder_is_not_treated_as_empty(tmp_path, monkeypatch):
     def scandir(path):
         raise PermissionError(13, "Permission denied", str(path))
 
@@ -215,7 +215,7 @@ def test_a_folder_that_cannot_be_looked_into_is_not_an_empty_one(tmp_path, monke
         checkpoints.newest(tmp_path)
 
 
-def test_what_is_in_the_way_of_a_checkpoint_is_named(dataset, tmp_path):
+def test_path_blocking_a_checkpoint_is_reported(dataset, tmp_path):
     (tmp_path / "step-00000006.pt").mkdir()
     with pytest.raises(
         OSError, match=r"step-00000006\.pt could not be written \(Is a directory\); expected a place.*step-00000003\.pt is still"
@@ -224,7 +224,7 @@ def test_what_is_in_the_way_of_a_checkpoint_is_named(dataset, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000006.pt"]
 
 
-def test_two_runs_in_one_folder_are_noticed_and_leave_a_good_checkpoint(dataset, tmp_path):
+def test_two_runs_in_one_folder_are_detected_and_leave_a_valid_checkpoint(dataset, tmp_path):
     first, second = (dl.train(tiny_denoiser(seed=seed), dataset, CONFIG, tmp_path) for seed in (0, 1))
     for _ in range(3):
         step = next(first)
@@ -237,7 +237,7 @@ def test_two_runs_in_one_folder_are_noticed_and_leave_a_good_checkpoint(dataset,
     assert len(list(first)) == 9
 
 
-def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path, monkeypatch):
+def test_does_not_follow_link_in_place_of_a_temporary_file(tmp_path, monkeypatch):
     (tmp_path / "other").write_bytes(b"keep")
     (tmp_path / "weights.00.tmp").symlink_to(tmp_path / "other")
     monkeypatch.setattr(files, "token_hex", lambda n: "00")
@@ -246,7 +246,7 @@ def test_a_link_in_the_place_of_an_unfinished_file_is_not_followed(tmp_path, mon
     assert (tmp_path / "other").read_bytes() == b"keep"
 
 
-def test_an_interrupt_while_a_checkpoint_is_written_is_raised_as_one(tmp_path):
+def test_interrupt_during_a_checkpoint_raises_keyboard_interrupt(tmp_path):
     done = start(PROGRAMS / "ctrl_c.py", tmp_path)
     assert (done.returncode, done.stdout) == (0, "stopped\n"), done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
@@ -279,7 +279,7 @@ NAME = "network.stem.weight"  # of a parameter
         lambda content: content["scaler"].update(scale="1"),
     ],
 )
-def test_rejects_a_checkpoint_without_the_state_of_the_run_before_using_it(dataset, tmp_path, spoil):
+def test_rejects_checkpoint_with_incomplete_state_before_using_it(dataset, tmp_path, spoil):
     """Among others: a moment of another shape than its weight is read past its end by the fused optimizer."""
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
@@ -322,7 +322,7 @@ def test_rejects_checkpoint_of_a_step_after_the_last_one(dataset, tmp_path):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
-def test_parts_that_are_larger_than_the_whole_are_not_read(tmp_path):
+def test_rejects_archive_whose_entries_exceed_its_size(tmp_path):
     """A file whose table of contents names the same bytes again and again would be read again and again."""
     path = tmp_path / "step-00000001.pt"
     with zipfile.ZipFile(path, "w") as archive:
@@ -357,7 +357,7 @@ class Configured(torch.nn.Conv2d):
     [Sizes(1, 2), OrderedDict(a=1), {8: True}, torch.float32, Path("x"), float("nan"), (1, (2, None)), object()],
     ids=lambda value: type(value).__name__,
 )
-def test_whatever_a_networks_config_holds_its_run_goes_on(dataset, tmp_path, value):
+def test_run_resumes_for_any_value_in_the_network_config(dataset, tmp_path, value):
     new = lambda value: dl.Denoiser(Configured(dict(value=value)), dl.linear_schedule(20))  # noqa: E731
     run(new(value), dataset, CONFIG, tmp_path, steps=3)
     again = object() if type(value) is object else value  # at another place in memory
@@ -366,7 +366,7 @@ def test_whatever_a_networks_config_holds_its_run_goes_on(dataset, tmp_path, val
         dl.train(new("another"), dataset, CONFIG, tmp_path)
 
 
-def test_rejects_a_state_that_cannot_be_read_back_at_the_first_checkpoint(dataset, tmp_path):
+def test_rejects_unloadable_state_at_the_first_checkpoint(dataset, tmp_path):
     class Odd(Configured):
         def get_extra_state(self):
             return np.zeros(3)
@@ -378,7 +378,7 @@ def test_rejects_a_state_that_cannot_be_read_back_at_the_first_checkpoint(datase
         list(dl.train(dl.Denoiser(Odd({}), dl.linear_schedule(20)), dataset, CONFIG, tmp_path))
 
 
-def test_what_cannot_be_tidied_up_stops_no_tidying(dataset, tmp_path):
+def test_undeletable_file_does_not_stop_the_cleanup(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=9)
     (tmp_path / "step-00000009.pt").write_bytes(b"second")
     (tmp_path / "step-00000009.damaged").write_bytes(b"first")
@@ -399,7 +399,7 @@ def test_rejects_checkpoint_with_weights_of_another_dtype(dataset, tmp_path):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
-def test_the_optimizers_settings_are_the_codes_and_not_the_files(dataset, tmp_path):
+def test_optimizer_settings_come_from_the_code_not_the_checkpoint(dataset, tmp_path):
     whole = run(tiny_denoiser(), dataset)
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
@@ -410,7 +410,7 @@ def test_the_optimizers_settings_are_the_codes_and_not_the_files(dataset, tmp_pa
     assert run(tiny_denoiser(), dataset, CONFIG, tmp_path)[2] == whole[2][3:]
 
 
-def test_a_schedule_that_another_processor_has_rounded_is_the_same_one(dataset, tmp_path):
+def test_accepts_schedule_that_differs_by_rounding(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content = torch.load(path, weights_only=True)
@@ -424,7 +424,7 @@ def test_a_schedule_that_another_processor_has_rounded_is_the_same_one(dataset, 
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
-def test_a_config_of_numpys_numbers_makes_checkpoints_that_can_be_read(dataset, tmp_path):
+def test_config_of_numpy_numbers_makes_loadable_checkpoints(dataset, tmp_path):
     whole = run(tiny_denoiser(), dataset)
     numbers = {name: np.float64(value) if isinstance(value, float) else value for name, value in vars(CONFIG).items()}
     config = dl.TrainConfig(**numbers | dict(steps=np.int64(12), seed=np.uint8(0)))
@@ -437,7 +437,7 @@ def test_a_config_of_numpys_numbers_makes_checkpoints_that_can_be_read(dataset, 
         dl.train(denoiser, dataset, CONFIG, tmp_path)
 
 
-def test_checkpoints_execute_nothing(tmp_path):
+def test_loading_a_checkpoint_executes_no_code(tmp_path):
     class Trap:
         def __reduce__(self):
             return (os.mkdir, (str(tmp_path / "executed"),))
@@ -465,7 +465,7 @@ def test_checkpoints_execute_nothing(tmp_path):
     ],
     ids=["lr", "steps", "seed", "prediction", "network", "schedule", "number of images", "images"],
 )
-def test_rejects_the_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path, change, message):
+def test_rejects_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path, change, message):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     files = {p: p.read_bytes() for p in tmp_path.iterdir()}
     denoiser = change.get("denoiser", tiny_denoiser())
@@ -476,7 +476,7 @@ def test_rejects_the_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
 
 
-def test_rejects_the_checkpoint_of_another_class_of_denoiser(dataset, tmp_path):
+def test_rejects_checkpoint_of_another_denoiser_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     with pytest.raises(ValueError, match=r"is of a run with denoiser='Denoiser', this one has 'Broken'; expected the same run"):
         dl.train(broken(()), dataset, CONFIG, tmp_path)
@@ -490,7 +490,7 @@ class OtherUNet(dl.UNet):
         return -super().forward(x, t, y)
 
 
-def test_rejects_the_checkpoint_of_another_kind_of_network(dataset, tmp_path):
+def test_rejects_checkpoint_of_another_network_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     denoiser = tiny_denoiser()
     denoiser.network = OtherUNet(**denoiser.network.config)
@@ -498,7 +498,7 @@ def test_rejects_the_checkpoint_of_another_kind_of_network(dataset, tmp_path):
         dl.train(denoiser, dataset, CONFIG, tmp_path)
 
 
-def test_a_network_without_a_config_is_identified_by_its_tensors(dataset, tmp_path):
+def test_network_without_config_is_identified_by_its_tensors(dataset, tmp_path):
     class Pixelwise(torch.nn.Module):
         def __init__(self, width):
             super().__init__()
@@ -514,7 +514,7 @@ def test_a_network_without_a_config_is_identified_by_its_tensors(dataset, tmp_pa
     assert next(dl.train(of_width(2), dataset, CONFIG, tmp_path)).step == 4
 
 
-def test_a_float16_run_goes_on_with_the_scale_it_had(dataset, tmp_path):
+def test_float16_run_resumes_with_its_loss_scale(dataset, tmp_path):
     config = replace(CONFIG, precision="float16")
     run(tiny_denoiser(), dataset, config, tmp_path / "whole")
     run(tiny_denoiser(), dataset, config, tmp_path / "resumed", steps=6)
@@ -524,7 +524,7 @@ def test_a_float16_run_goes_on_with_the_scale_it_had(dataset, tmp_path):
     assert whole["_growth_tracker"] > 6
 
 
-def test_how_often_checkpoints_are_written_may_change(dataset, tmp_path):
+def test_resuming_may_change_checkpoint_every(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     again = run(tiny_denoiser(seed=1), dataset, replace(CONFIG, checkpoint_every=100), tmp_path)
     assert len(again[2]) == 9

@@ -1,4 +1,4 @@
-"""`python -m diffusion_lib.training`: every option has its effect, and what it prints is true."""
+"""`python -m diffusion_lib.training`: every option takes effect, and its messages are correct."""
 
 import math
 import os
@@ -29,7 +29,7 @@ TINY = (
 )
 
 
-def test_the_command_line_trains_and_saves_a_model(tmp_path):
+def test_command_trains_and_saves_a_model(tmp_path):
     done = command(tmp_path, *TINY, "--prediction", "x0", "--schedule", "linear", "--norm-groups", "2")
     assert done.returncode == 0, done.stderr
     assert "from_pretrained" in done.stdout
@@ -43,14 +43,14 @@ def test_the_command_line_trains_and_saves_a_model(tmp_path):
     assert dl.sample(denoiser, 2, steps=2, y=3).shape == (2, 1, 28, 28)
 
 
-def test_the_command_line_started_twice_leaves_the_finished_model(tmp_path, capsys):
+def test_rerunning_the_command_keeps_the_finished_model(tmp_path, capsys):
     main(["--out", str(tmp_path), *TINY])
     first = weights(dl.Denoiser.from_pretrained(tmp_path))
     main(["--out", str(tmp_path), *TINY])
     torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), first, rtol=0, atol=0)
 
 
-def test_a_run_that_was_finished_on_another_processor_is_saved(tmp_path):
+def test_command_saves_a_run_finished_on_another_processor(tmp_path):
     main(["--out", str(tmp_path), *TINY])
     newest = checkpoints.newest(tmp_path / "checkpoints")
     newest.content["run"]["signal"][5] *= 1 + 1e-15
@@ -83,7 +83,7 @@ def begun(monkeypatch):
     return found
 
 
-def test_without_options_the_defaults_count(begun):
+def test_command_uses_the_defaults_without_options(begun):
     with pytest.raises(Begun):
         main(["--out", "model"])
     assert begun["dataset"] == ("glyphs", dict(n=None, size=None, seed=0, root=None))
@@ -95,7 +95,7 @@ def test_without_options_the_defaults_count(begun):
     assert begun["launched"] == ("auto", "auto")
 
 
-def test_each_option_reaches_what_it_is_for(begun):
+def test_every_option_takes_effect(begun):
     asked = dict(steps=7, batch_size=3, lr=0.5, weight_decay=0.25, warmup_steps=2, grad_clip=2.0, ema_decay=0.5, cond_drop_prob=0.75)
     asked |= dict(checkpoint_every=4, skip_limit=5, seed=6, device="cpu", precision="bfloat16")
     assert asked.keys() == TrainConfig.__dataclass_fields__.keys()
@@ -112,7 +112,7 @@ def test_each_option_reaches_what_it_is_for(begun):
     assert begun["launched"] == ("cpu", "bfloat16")
 
 
-def test_the_first_weights_depend_on_the_seed_alone(begun):
+def test_initial_weights_depend_only_on_the_seed(begun):
     states = []
     for seed in (0, 0, 1):
         torch.rand(1)
@@ -135,7 +135,7 @@ def test_the_first_weights_depend_on_the_seed_alone(begun):
         (["--out", "model", "--steps", "0"], "steps=0; expected 1 or more"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(begun, capsys, line, message):
+def test_rejects_invalid_options(begun, capsys, line, message):
     with pytest.raises(SystemExit):
         main(line)
     said = capsys.readouterr().err
@@ -144,7 +144,7 @@ def test_what_cannot_be_meant_is_refused(begun, capsys, line, message):
     assert begun == {}
 
 
-def test_help_tells_every_option_and_its_default(capsys, monkeypatch):
+def test_help_lists_every_option_and_its_default(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -222,7 +222,7 @@ def run_to_the_end(monkeypatch, tmp_path):
         (["--compile"], True, SimpleNamespace(is_main_process=False), "default"),  # which may add gradients up
     ],
 )
-def test_the_network_is_compiled_on_demand_and_with_graphs_on_one_gpu(monkeypatch, tmp_path, arguments, cuda, process, mode):
+def test_compiles_the_network_on_request_and_with_cuda_graphs_on_one_gpu(monkeypatch, tmp_path, arguments, cuda, process, mode):
     compiled = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **options: compiled.append((type(module), options)))
@@ -243,7 +243,7 @@ def other_process():
     return SimpleNamespace(is_main_process=False, end_training=lambda: ended.append(True), ended=ended)
 
 
-def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(run_to_the_end, capsys, tmp_path):
+def test_progress_bar_shows_running_mean_loss_and_number_of_skipped_steps(run_to_the_end, capsys, tmp_path):
     process = other_process()
     losses = [4.0, math.nan, 1.0, *[2.5] * 97, 102.5, 103.5]
     taken = [(101 + k, loss, int(k > 0)) for k, loss in enumerate(losses)]  # a run that was resumed after step 100
@@ -262,14 +262,14 @@ def test_the_bar_shows_a_running_mean_of_the_losses_and_counts_what_was_skipped(
     assert (config.device, config.precision) == ("auto", "auto")  # they are the accelerator's
 
 
-def test_losses_that_were_not_shown_count_in_the_mean_all_the_same(run_to_the_end):
+def test_running_mean_includes_losses_between_updates(run_to_the_end):
     taken = [(k + 1, loss, 0) for k, loss in enumerate([4.0, 2.0, math.nan, *[3.0] * 296, 3.0])]
     bar, _ = run_to_the_end(taken, other_process(), look_every=1e6)
     # the first one at once, the last one with all between
     assert ([given["loss"] for given in bar.given], bar.n) == (["4.0000", "3.0000"], 300)
 
 
-def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to_the_end, tmp_path, capsys):
+def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, tmp_path, capsys):
     def refused():
         with pytest.raises(SystemExit) as ended:
             run_to_the_end([(300, 1.0, 0)])
@@ -304,7 +304,7 @@ def test_a_last_checkpoint_that_is_not_there_is_not_passed_off_as_trained(run_to
         (["--base-channels", "9"], r".+expected.+"),
     ],
 )
-def test_what_goes_wrong_is_reported_in_one_line(tmp_path, capsys, arguments, message):
+def test_errors_are_reported_in_one_line(tmp_path, capsys, arguments, message):
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path), "--images", "8", "--batch-size", "2", *arguments])
     assert ended.value.code == 1
@@ -314,7 +314,7 @@ def test_what_goes_wrong_is_reported_in_one_line(tmp_path, capsys, arguments, me
 
 
 @pytest.mark.parametrize(("checkpoint", "message"), [("step-00000007.pt", "after step-00000007.pt"), ("other", "at the first step")])
-def test_an_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys, monkeypatch, checkpoint, message):
+def test_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys, monkeypatch, checkpoint, message):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / checkpoint).touch()
 
@@ -328,7 +328,7 @@ def test_an_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, cap
     assert capsys.readouterr().err == f"\nstopped: the same command goes on {message}\n"
 
 
-def test_a_run_that_went_wrong_saves_no_model(tmp_path, monkeypatch, capsys):
+def test_failed_run_saves_no_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dl.Denoiser, "loss", lambda self, x0, y, t, eps: self(x0, t, y).eps.flatten(1).mean(1) * math.nan)
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), *TINY])

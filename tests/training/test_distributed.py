@@ -1,6 +1,6 @@
-"""Several processes do what one does: the same gradients, weights and samples, also resumed on another number of processes.
+"""Several processes match one: the same gradients, weights and samples, also after resuming with another number of processes.
 
-Real processes, started as a reader would start them, which talk through gloo.
+These are real processes, started as a reader would start them; they communicate through gloo.
 """
 
 from dataclasses import replace
@@ -45,7 +45,7 @@ def two(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated"])
-def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name):
+def test_two_processes_match_the_gradients_and_weights_of_one(two, tmp_path, name):
     found, folder = two
     taken, step = whole_run(tmp_path)
     assert len(taken) == 10
@@ -60,7 +60,7 @@ def test_two_processes_have_the_gradients_and_weights_of_one(two, tmp_path, name
     torch.testing.assert_close(found[0][name]["ema"], step.ema.state_dict(), rtol=1e-3, atol=1e-4)
 
 
-def test_accumulated_gradients_are_averaged_over_the_processes_once_a_step(two):
+def test_accumulated_gradients_are_averaged_over_processes_once_per_step(two):
     for found in two[0]:
         plain, accumulated = found["messages"]
         assert accumulated == plain > 0
@@ -72,7 +72,7 @@ def test_weights_that_a_denoiser_has_beside_its_network_stay_the_same_in_both_pr
     assert first["a weight of its own"][0] != 0
 
 
-def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
+def test_run_resumes_with_another_number_of_processes(two, tmp_path):
     found, folder = two
     taken, step = whole_run()
     torch.testing.assert_close(found[0]["resumed"]["taken"], taken[5:], rtol=1e-5, atol=1e-6)
@@ -83,13 +83,13 @@ def test_a_run_of_one_process_goes_on_with_two_and_back(two, tmp_path):
     torch.testing.assert_close(again, taken[9:], rtol=1e-5, atol=1e-6)
 
 
-def test_no_thread_of_the_process_group_outlives_it(two):
+def test_process_group_leaves_no_threads(two):
     """One that does can abort a process at its very end, with its work done: seen in one of four on a busy machine."""
     for found in two[0]:
         assert not [name for name in found["threads"] if "gloo" in name]
 
 
-def test_the_processes_agree_bit_for_bit(two):
+def test_processes_agree_bit_for_bit(two):
     (first, second), _ = two
     for name in ("plain", "accumulated", "resumed"):
         assert first[name]["taken"] == second[name]["taken"]
@@ -97,7 +97,7 @@ def test_the_processes_agree_bit_for_bit(two):
             torch.testing.assert_close(first[name][what], second[name][what], rtol=0, atol=0)
 
 
-def test_a_sample_does_not_depend_on_the_number_of_processes(two):
+def test_samples_do_not_depend_on_the_number_of_processes(two):
     (first, second), _ = two
     ema = tiny_denoiser()
     ema.load_state_dict(first["resumed"]["ema"])
@@ -107,7 +107,7 @@ def test_a_sample_does_not_depend_on_the_number_of_processes(two):
     torch.testing.assert_close(first["one sample"], dl.sample(ema, 1, steps=3), rtol=0, atol=1e-5)
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_both_processes(two):
+def test_failed_checkpoint_write_stops_both_processes(two):
     (first, second), _ = two
     assert first["not written"] == "no room"
     assert second["not written"] == "in the first process: no room"
@@ -128,7 +128,7 @@ def sharded(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["plain", "accumulated", "resumed", "loaded"])
-def test_sharded_weights_become_those_of_one_process(sharded, name):
+def test_sharded_training_matches_one_process(sharded, name):
     (first, second), folder = sharded
     taken, step = whole_run()
     for found in (first, second):
@@ -143,7 +143,7 @@ def test_sharded_weights_become_those_of_one_process(sharded, name):
     torch.testing.assert_close(again, taken[5:], rtol=1e-5, atol=1e-6)
 
 
-def test_processes_with_sharded_weights_draw_the_same_samples_and_share_none(sharded):
+def test_processes_with_sharded_weights_all_draw_every_sample(sharded):
     (first, second), _ = sharded
     ema = tiny_denoiser()
     ema.load_state_dict(first["loaded"]["ema"])
@@ -153,7 +153,7 @@ def test_processes_with_sharded_weights_draw_the_same_samples_and_share_none(sha
         assert "expected a denoiser with whole weights" in found["refused"]["sample"]
 
 
-def test_sharded_weights_are_neither_trained_anew_nor_saved(sharded):
+def test_rejects_training_or_saving_sharded_weights(sharded):
     (first, second), folder = sharded
     for found in (first, second):
         assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
@@ -161,13 +161,13 @@ def test_sharded_weights_are_neither_trained_anew_nor_saved(sharded):
     assert not (folder / "model").exists()
 
 
-def test_whole_weights_are_held_only_where_they_are_written(sharded):
+def test_full_weights_are_gathered_only_on_the_writing_process(sharded):
     (first, second), _ = sharded
     assert all(first["kept"])
     assert not any(second["kept"])
 
 
-def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(sharded):
+def test_nonfinite_loss_in_one_process_is_skipped_by_all(sharded):
     (first, second), _ = sharded
     assert first["unchanged"] == second["unchanged"] == [True, *[False] * 8]
 
@@ -177,7 +177,7 @@ if torch.accelerator.is_available():  # else not asked for, as a reader would no
     COMMAND += " --device cpu"
 
 
-def test_the_command_is_the_same_under_every_launcher(tmp_path):
+def test_command_gives_the_same_result_under_every_launcher(tmp_path):
     train, models = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"], {}
     plain = launch(train, tmp_path / "one", "--precision", "float32")
     for name, launcher in dict(torchrun=TORCHRUN, accelerate=[*ACCELERATE, "--mixed_precision=no"]).items():
@@ -199,7 +199,7 @@ def test_warns_if_the_launcher_starts_too_few_processes(tmp_path):
     assert "For several, use torchrun" in child.stderr
 
 
-def test_the_command_computes_in_the_precision_that_accelerate_is_set_to(tmp_path):
+def test_command_uses_the_precision_configured_in_accelerate(tmp_path):
     train = ["-m", "diffusion_lib.training", *COMMAND.split(), "--out"]
     launch(train, tmp_path / "one", "--precision", "bfloat16")
     child = launch([*ACCELERATE, "--mixed_precision=bf16", "--gradient_accumulation_steps=2", *train], tmp_path / "two")

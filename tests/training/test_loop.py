@@ -1,4 +1,4 @@
-"""Training: the loop's arithmetic, what each step draws, what is refused, and the command line."""
+"""Training: the loop's arithmetic, the random draws of each step, skipped steps, and rejected arguments."""
 
 import math
 import re
@@ -37,7 +37,7 @@ def test_twenty_steps_lower_the_loss(dataset, prediction):
     assert loss(end.ema) < 0.9 * before
 
 
-def test_a_step_is_the_gradient_of_the_mean_loss(dataset):
+def test_step_uses_the_gradient_of_the_mean_loss(dataset):
     # not of its square, as loss.backward(loss) would have it, nor of the sum
     denoiser = tiny_denoiser(num_classes=None)
     random = torch.Generator().manual_seed(CONFIG.seed * 1_000_003 + 1)
@@ -52,7 +52,7 @@ def test_a_step_is_the_gradient_of_the_mean_loss(dataset):
     assert not step.loss.requires_grad
 
 
-def test_what_is_yielded(dataset):
+def test_yields_step_number_models_loss_and_learning_rate(dataset):
     denoiser = tiny_denoiser()
     steps = list(dl.train(denoiser, dataset, CONFIG))
     assert [s.step for s in steps] == list(range(1, 13))
@@ -64,7 +64,7 @@ def test_what_is_yielded(dataset):
     assert all(s.loss.shape == () and s.grad_norm > 0 for s in steps)
 
 
-def test_gradients_are_clipped_to_the_norm_asked_for(dataset, tmp_path):
+def test_gradients_are_clipped_to_grad_clip(dataset, tmp_path):
     config = replace(CONFIG, grad_clip=0.01, checkpoint_every=1)
     step = next(dl.train(tiny_denoiser(), dataset, config, tmp_path))
     assert step.grad_norm > 0.02  # the norm before clipping
@@ -74,7 +74,7 @@ def test_gradients_are_clipped_to_the_norm_asked_for(dataset, tmp_path):
     assert norm.item() == pytest.approx(0.1 * 0.01, rel=1e-3)
 
 
-def test_the_learning_rate_of_the_step_is_the_one_used(dataset):
+def test_optimizer_uses_the_yielded_learning_rate(dataset):
     # Adam's first update moves each parameter by the learning rate, whatever its gradient, where that is not tiny
     denoiser = tiny_denoiser()
     before = weights(denoiser)
@@ -83,14 +83,14 @@ def test_the_learning_rate_of_the_step_is_the_one_used(dataset):
     assert moved.median().item() == pytest.approx(step.lr, rel=0.01)
 
 
-def test_training_leaves_the_global_random_state_alone(dataset):
+def test_training_preserves_the_global_random_state(dataset):
     denoiser = tiny_denoiser(dropout=0.2)
     before = torch.get_rng_state()
     run(denoiser, dataset, steps=2)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_run_depends_on_its_seed_and_nothing_else(dataset):
+def test_run_depends_only_on_its_seed(dataset):
     torch.manual_seed(1)
     first = run(tiny_denoiser(dropout=0.2), dataset)[2]
     torch.rand(5)
@@ -98,7 +98,7 @@ def test_a_run_depends_on_its_seed_and_nothing_else(dataset):
     assert run(tiny_denoiser(dropout=0.2), dataset, replace(CONFIG, seed=1))[2] != first
 
 
-def test_each_step_of_each_seed_draws_other_noise(dataset):
+def test_noise_differs_between_steps_and_seeds(dataset):
     # one image and no movement: the loss differs only by t and eps
     still = replace(CONFIG, lr=1e-12, batch_size=1, weight_decay=0.0)
     one = tiny_dataset(1, num_classes=1)
@@ -106,7 +106,7 @@ def test_each_step_of_each_seed_draws_other_noise(dataset):
     assert len(set(losses)) == 24
 
 
-def test_bfloat16_trains_too(dataset):
+def test_bfloat16_trains(dataset):
     losses = run(tiny_denoiser(), dataset, replace(CONFIG, precision="bfloat16"))[2]
     exact = run(tiny_denoiser(), dataset)[2]
     assert losses != exact
@@ -120,7 +120,7 @@ def test_float16_trains_with_a_scaled_loss(dataset, tmp_path):
     assert checkpoints.newest(tmp_path).content["scaler"]["scale"] > 1
 
 
-def test_a_float16_gradient_that_overflows_changes_nothing_but_the_scale(dataset, tmp_path):
+def test_float16_gradient_overflow_changes_only_the_scale(dataset, tmp_path):
     class Loud(dl.Denoiser):
         def loss(self, *args, **kwargs):
             return super().loss(*args, **kwargs) * 100
@@ -143,7 +143,7 @@ def test_a_float16_gradient_that_overflows_changes_nothing_but_the_scale(dataset
 # --------------------------------------------------------------------------------------------------------------------- its pieces
 
 
-def test_ema_is_its_formula_from_the_first_weights_on(dataset):
+def test_ema_matches_its_formula_from_the_initial_weights(dataset):
     denoiser = tiny_denoiser()
     average = weights(denoiser)
     config = replace(CONFIG, steps=30, ema_decay=0.5)
@@ -155,7 +155,7 @@ def test_ema_is_its_formula_from_the_first_weights_on(dataset):
     assert d == 0.5
 
 
-def test_ema_of_a_still_denoiser_is_that_denoiser_and_training_it_moves_the_copy_only():
+def test_ema_of_a_constant_denoiser_is_unchanged_and_follows_later_updates():
     denoiser = tiny_denoiser()
     ema = EMA(denoiser, 0.99)
     first = weights(denoiser)
@@ -169,7 +169,7 @@ def test_ema_of_a_still_denoiser_is_that_denoiser_and_training_it_moves_the_copy
     torch.testing.assert_close(weights(ema.denoiser), {k: v + 0.01 for k, v in first.items()}, rtol=0, atol=1e-6)
 
 
-def test_learning_rate_rises_on_a_line_and_falls_on_a_cosine():
+def test_learning_rate_has_linear_warmup_and_cosine_decay():
     config = dl.TrainConfig(steps=110, warmup_steps=10, lr=0.01)
     rates = [learning_rate(step, config) for step in range(1, 111)]
     assert rates[:10] == pytest.approx([0.001 * k for k in range(1, 11)])
@@ -179,7 +179,7 @@ def test_learning_rate_rises_on_a_line_and_falls_on_a_cosine():
     assert learning_rate(1, replace(config, warmup_steps=0)) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_the_optimizer_forgets_sooner_than_adamw_does_by_default(dataset, tmp_path):
+def test_optimizer_uses_a_beta2_of_0_99(dataset, tmp_path):
     run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=1), tmp_path, steps=1)
     for moments in checkpoints.newest(tmp_path).content["moments"].values():
         # after one step (1 - 0.9) g and (1 - 0.99) g^2: by default the second would be (1 - 0.999) g^2
@@ -187,7 +187,7 @@ def test_the_optimizer_forgets_sooner_than_adamw_does_by_default(dataset, tmp_pa
         torch.testing.assert_close(moments["exp_avg_sq"], 0.01 * gradient**2, rtol=1e-4, atol=1e-12)
 
 
-def test_weight_decay_is_for_matrices_and_convolutions_only():
+def test_weight_decay_applies_to_matrices_and_convolutions_only():
     denoiser = tiny_denoiser()
     decays, does_not = make_optimizer(denoiser, replace(CONFIG, weight_decay=0.3)).param_groups
     assert (decays["weight_decay"], does_not["weight_decay"]) == (0.3, 0.0)
@@ -201,7 +201,7 @@ def test_weight_decay_is_for_matrices_and_convolutions_only():
     }
 
 
-def test_training_gives_the_network_the_labels_it_should(dataset):
+def test_training_passes_labels_and_the_null_class_to_the_network(dataset):
     # the class embedding's rows that get a gradient are those given: row 0 is "no class"
     def rows(cond_drop_prob):
         denoiser = tiny_denoiser()
@@ -257,14 +257,14 @@ def test_rejects_config_values_of_other_types(options, message):
         dl.TrainConfig(**options)
 
 
-def test_numpys_numbers_are_taken_as_pythons_own():
+def test_accepts_numpy_numbers_in_config():
     config = dl.TrainConfig(steps=np.int64(5), lr=np.float32(0.5), grad_clip=2, seed=torch.tensor(3), precision=np.str_("float32"))
     assert dl.TrainConfig(device=torch.device("cpu"), steps=1e3) == dl.TrainConfig(device="cpu", steps=1000)
     values = [config.steps, config.lr, config.grad_clip, config.seed, config.precision]
     assert [(value, type(value)) for value in values] == [(5, int), (0.5, float), (2.0, float), (3, int), ("float32", str)]
 
 
-def test_any_seed_that_generators_tell_apart_will_do(dataset):
+def test_accepts_the_largest_seed(dataset):
     config = replace(CONFIG, seed=2**32 - 1)
     assert next(dl.train(tiny_denoiser(), dataset, config)).loss.isfinite()
 
@@ -300,7 +300,7 @@ def other(images=None, labels=None):
     ],
     ids=["empty", "no pixels", "dtype", "low label", "range", "nan", "label", "size", "warmup", "one step", "contrast", "dark"],
 )
-def test_what_does_not_fit_raises_at_the_call_and_writes_nothing(tmp_path, dataset, config, message):
+def test_mismatched_arguments_raise_immediately_and_write_nothing(tmp_path, dataset, config, message):
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), dataset, config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -328,7 +328,7 @@ def test_rejects_what_is_no_dataset():
         dl.train(tiny_denoiser(), tiny_dataset().images, CONFIG)
 
 
-def test_images_that_the_network_cannot_halve_raise_at_the_call():
+def test_images_with_indivisible_sides_raise_immediately():
     denoiser = dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20))  # no image_shape yet: any size may come
     with pytest.raises(ValueError, match=r"images are 6x6; expected multiples of 4"):
         dl.train(denoiser, other(torch.zeros(24, 1, 6, 6)), CONFIG)
@@ -366,7 +366,7 @@ def optimizers():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_path, optimizers, precision, value):
+def test_step_with_nonfinite_loss_is_skipped_and_counted(dataset, tmp_path, optimizers, precision, value):
     denoiser = broken({4, 5, 9}, value)
     steps = dl.train(denoiser, dataset, replace(CONFIG, precision=precision, checkpoint_every=1), tmp_path)
     before, moments, counts = weights(denoiser), None, []
@@ -387,7 +387,7 @@ def test_a_step_whose_loss_is_not_finite_is_skipped_and_counted(dataset, tmp_pat
     assert all(float(entry["step"]) == 9 and entry["exp_avg_sq"].isfinite().all() for entry in moments)
 
 
-def test_a_skipped_step_leaves_running_statistics_as_they_were():
+def test_skipped_step_preserves_running_statistics():
     class Normed(torch.nn.Module):
         def __init__(self):
             super().__init__()
@@ -408,7 +408,7 @@ def test_a_skipped_step_leaves_running_statistics_as_they_were():
     assert all(value.isfinite().all() for state in states for value in state.values())
 
 
-def test_a_checkpoint_that_was_due_in_a_row_of_skipped_steps_is_written_after_it(dataset, tmp_path):
+def test_checkpoint_due_during_skipped_steps_is_written_afterwards(dataset, tmp_path):
     written = []
     for _ in dl.train(broken({3, 4, 11, 12}), dataset, CONFIG, tmp_path):
         newest = checkpoints.newest(tmp_path)
@@ -416,7 +416,7 @@ def test_a_checkpoint_that_was_due_in_a_row_of_skipped_steps_is_written_after_it
     assert written == [None] * 4 + [5, 6, 6, 6, 9, 9, 9, 12]  # at the end in any case: this state is what the run comes to
 
 
-def test_a_gradient_that_is_not_finite_is_skipped_too(dataset):
+def test_step_with_nonfinite_gradient_is_skipped(dataset):
     class Cliff(torch.autograd.Function):
         @staticmethod
         def forward(ctx, x):
@@ -441,7 +441,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_too(dataset):
     assert not torch.equal(before["network.stem.weight"], weights(denoiser)["network.stem.weight"])
 
 
-def test_too_many_skipped_steps_in_a_row_end_training_with_the_last_good_weights(dataset, tmp_path):
+def test_too_many_consecutive_skipped_steps_end_training_with_the_last_good_weights(dataset, tmp_path):
     denoiser = broken(range(5, 100))
     steps = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4), tmp_path)
     assert [next(steps).step for _ in range(4)] == [1, 2, 3, 4]
@@ -459,14 +459,14 @@ def test_too_many_skipped_steps_in_a_row_end_training_with_the_last_good_weights
             list(dl.train(broken(range(2, 100)), dataset, replace(CONFIG, skip_limit=4), tmp_path))
 
 
-def test_a_run_of_which_every_step_was_skipped_does_not_end_well(dataset):
+def test_run_with_every_step_skipped_raises(dataset):
     with pytest.raises(FloatingPointError, match="in the 12 steps up to 12, which were skipped; the weights are still those of step 0"):
         list(dl.train(broken(range(1, 13)), dataset, CONFIG))
     *_, step = dl.train(broken(range(1, 12)), dataset, CONFIG)
     assert step.skipped == 11
 
 
-def test_fewer_skipped_steps_than_the_limit_do_not_end_training(dataset):
+def test_skipped_steps_below_the_limit_do_not_end_training(dataset):
     denoiser = broken({2, 3, 4, 6, 7, 8, 10, 11, 12})
     *_, step = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4))
     assert (step.step, int(step.skipped), step.skipped.dtype) == (12, 9, torch.long)
@@ -485,7 +485,7 @@ def test_fewer_skipped_steps_than_the_limit_do_not_end_training(dataset):
     [torch.zeros(24, 1, 8, 8), torch.full((24, 1, 8, 8), -1.0), torch.ones(1, 1, 8, 8)],
     ids=["grey", "black", "one image"],
 )
-def test_constant_images_and_a_single_one_can_be_trained_on(images):
+def test_trains_on_constant_images_and_on_a_single_image(images):
     data = dl.ImageDataset(images, torch.zeros(len(images), dtype=torch.long), ("only",))
     *_, step = dl.train(tiny_denoiser(num_classes=1), data, CONFIG)
     assert step.loss.isfinite()
@@ -493,19 +493,19 @@ def test_constant_images_and_a_single_one_can_be_trained_on(images):
     assert dl.sample(step.ema, 2, steps=3, y=0).isfinite().all()
 
 
-def test_images_without_a_label_can_be_trained_on():
+def test_trains_on_images_without_labels():
     unlabelled = other(labels=torch.full((24,), dl.NO_LABEL))
     assert next(dl.train(tiny_denoiser(), unlabelled, CONFIG)).loss.isfinite()
 
 
-def test_rejects_weights_that_are_sharded_over_processes(dataset):
+def test_rejects_sharded_weights(dataset):
     message = "^the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint$"
     with pytest.raises(ValueError, match=message):
         dl.train(as_if_sharded(tiny_denoiser()), dataset, CONFIG)
 
 
 @pytest.mark.parametrize(("has_bfloat16", "precision"), [(True, "bfloat16"), (False, "float32")])
-def test_the_precision_is_the_fastest_of_the_device_asked_for(monkeypatch, dataset, has_bfloat16, precision):
+def test_auto_precision_is_the_fastest_of_the_requested_device(monkeypatch, dataset, has_bfloat16, precision):
     with monkeypatch.context() as machine:  # a GPU that is there as well, and would compute in float16, has no say in it
         machine.setattr("torch.cuda.is_available", lambda: True)
         machine.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: False)
@@ -516,21 +516,21 @@ def test_the_precision_is_the_fastest_of_the_device_asked_for(monkeypatch, datas
     assert chosen != run(tiny_denoiser(), dataset, replace(CONFIG, precision="float16"))[2]
 
 
-def test_the_folder_of_checkpoints_is_made_with_those_above_it(tmp_path, dataset):
+def test_creates_the_checkpoint_folder_and_its_parents(tmp_path, dataset):
     folder = tmp_path / "runs" / "today"
     list(dl.train(tiny_denoiser(), dataset, CONFIG, folder))
     with pytest.raises(ValueError, match=re.escape(str(folder))):  # and named where another run finds it
         dl.train(tiny_denoiser(), dataset, replace(CONFIG, lr=0.5), folder)
 
 
-def test_a_loss_of_exactly_zero_is_not_one_that_went_wrong(dataset):
+def test_zero_loss_is_not_skipped(dataset):
     grey = replace(dataset, images=torch.zeros_like(dataset.images))
     right = dl.Denoiser(tiny_unet(zero=True), dl.cosine_schedule(20), "x0")  # a new network answers 0, which is right for these images
     steps = [(step.loss.item(), int(step.skipped)) for step in dl.train(right, grey, CONFIG)]
     assert steps == [(0.0, 0)] * CONFIG.steps
 
 
-def test_a_row_of_skipped_steps_counts_also_if_it_is_over_when_it_is_looked_at():
+def test_too_many_consecutive_skips_raise_even_if_checked_after_a_good_step():
     skips, bad, good = Skips(3, torch.device("cpu")), torch.tensor(math.nan), torch.tensor(1.0)
     for loss in (good, bad, bad, good, bad):
         skips.add(loss, good)
@@ -541,7 +541,7 @@ def test_a_row_of_skipped_steps_counts_also_if_it_is_over_when_it_is_looked_at()
         skips.check(9)
 
 
-def test_rejects_an_empty_batch(denoiser):
+def test_rejects_empty_batch(denoiser):
     nothing = torch.zeros(0, 1, 8, 8)
     for ask in (lambda: denoiser(nothing, 5), lambda: denoiser.loss(nothing), lambda: dl.q_sample(denoiser.schedule, nothing, 5)):
         with pytest.raises(ValueError, match="holds no images; expected a batch of one or more"):

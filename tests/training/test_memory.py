@@ -1,4 +1,4 @@
-"""Memory that training frees is kept for its next step, and given back when training is over."""
+"""Memory that training frees is reused in the next step, and released when training ends."""
 
 import ctypes
 import sys
@@ -22,7 +22,7 @@ def measure(context):
 @pytest.mark.skipif(
     sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt: nothing to test"
 )
-def test_freed_memory_is_used_again_and_given_back_at_the_end():
+def test_freed_memory_is_reused_and_released_at_the_end():
     fewest, _, _ = measure("nullcontext")
     assert fewest > 10_000
     _, most, given_back = measure("keep_freed_memory")
@@ -30,7 +30,7 @@ def test_freed_memory_is_used_again_and_given_back_at_the_end():
     assert given_back > 100  # of the 130 MB
 
 
-def test_other_systems_are_left_alone(monkeypatch):
+def test_memory_settings_change_only_on_linux(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(ctypes, "CDLL", None)  # calling it would fail
     with memory.keep_freed_memory():

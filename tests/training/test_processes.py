@@ -1,4 +1,4 @@
-"""What is asked of accelerate: which settings are taken and which refused, and who computes what. No process is started here."""
+"""Use of accelerate: which settings are accepted or rejected, and which process computes what. No process is started here."""
 
 import math
 import os
@@ -31,7 +31,7 @@ def accelerator(processes=1, index=0, parts=1, kind="DistributedType.MULTI_CPU",
 
 
 @pytest.mark.parametrize(("processes", "parts"), [(1, 1), (2, 1), (1, 3), (4, 3), (12, 2)])
-def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes, parts):
+def test_process_batches_partition_the_batch(processes, parts):
     slices = [part for i in range(processes) for part in parts_of_batch(48, accelerator(processes, i, parts))]
     assert [k for part in slices for k in range(48)[part]] == list(range(48))
     assert len(slices) == processes * parts
@@ -53,13 +53,13 @@ def test_the_parts_of_all_processes_make_up_the_batch_without_overlap(processes,
         (replace(AUTO, precision="float16"), accelerator(), "device='auto' and precision='float16' with an accelerator"),
     ],
 )
-def test_rejects_settings_that_processes_cannot_share(config, given, message):
+def test_rejects_settings_incompatible_with_several_processes(config, given, message):
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), tiny_dataset(), config, accelerator=given)
 
 
 @pytest.mark.parametrize("kind", ["NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_MLU", "FSDP"])
-def test_data_parallelism_on_any_device_is_taken(kind):
+def test_accepts_data_parallelism_on_any_device(kind):
     with pytest.raises(ValueError, match="batch_size=10; expected a multiple of 3"):  # which is looked at after the kind
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(3, kind=f"DistributedType.{kind}"))
 
@@ -75,7 +75,7 @@ def alone():
 
 
 @pytest.mark.parametrize("parts", [1, 5])
-def test_an_accelerator_of_one_process_changes_nothing(alone, parts, tmp_path):
+def test_single_process_accelerator_changes_nothing(alone, parts, tmp_path):
     def taken(accelerator, config):
         denoiser = tiny_denoiser(dropout=0.3 if parts == 1 else 0.0)
         steps = dl.train(denoiser, tiny_dataset(), config, tmp_path / str(accelerator), accelerator)
@@ -115,14 +115,14 @@ def by_hand(monkeypatch):
     return monkeypatch
 
 
-def test_a_process_started_by_hand_has_no_accelerator(by_hand):
+def test_process_without_launcher_has_no_accelerator(by_hand):
     by_hand.setenv("WORLD_SIZE", "2")  # which a cluster may say of its machines
     by_hand.setenv("MY_ACCELERATE_SETTING", "1")
     assert launched("auto", "auto") is None
 
 
 @pytest.mark.parametrize("name", ["RANK", "ACCELERATE_USE_CPU"])
-def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
+def test_launched_process_gets_the_accelerator_its_options_ask_for(by_hand, name):
     by_hand.setenv(name, "1")
     by_hand.setattr("torch.accelerator.is_available", lambda: True)
     assert launched("cpu", "float32") == dict(cpu=True, mixed_precision="no")
@@ -132,14 +132,14 @@ def test_a_launched_process_has_the_accelerator_of_its_options(by_hand, name):
         launched("cuda:1", "float32")
 
 
-def test_without_a_gpu_accelerate_is_set_to_the_cpu(by_hand):
+def test_accelerate_uses_the_cpu_without_a_gpu(by_hand):
     """Else it does not look for the other processes, and each would train alone."""
     by_hand.setenv("RANK", "0")
     by_hand.setattr("torch.accelerator.is_available", lambda: False)
     assert launched("auto", "float32") == dict(cpu=True, mixed_precision="no")
 
 
-def test_rejects_processes_that_would_each_train_alone(monkeypatch):
+def test_rejects_processes_that_would_train_independently(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
@@ -148,7 +148,7 @@ def test_rejects_processes_that_would_each_train_alone(monkeypatch):
     processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as the environment says
 
 
-def test_what_the_options_leave_open_accelerates_settings_decide(by_hand):
+def test_accelerate_settings_fill_in_missing_options(by_hand):
     by_hand.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     by_hand.setattr("torch.accelerator.is_available", lambda: True)
     assert launched("auto", "auto") == dict(cpu=False, mixed_precision=None)  # accelerate looks for its settings itself
@@ -173,14 +173,14 @@ def test_warns_if_the_launcher_started_too_few_processes(by_hand):
 
 
 @pytest.mark.parametrize(("has_bfloat16", "name"), [(True, "bf16"), (False, "no")])
-def test_what_nobody_decides_is_the_fastest_the_device_has(by_hand, has_bfloat16, name):
+def test_precision_defaults_to_the_fastest_of_the_device(by_hand, has_bfloat16, name):
     by_hand.setenv("RANK", "0")
     by_hand.setattr("torch.cpu.get_capabilities", lambda: dict(avx512_bf16=has_bfloat16), raising=False)
     assert launched("cpu", "auto") == dict(cpu=True, mixed_precision=name)
 
 
 @pytest.mark.parametrize(("n", "count"), [(5, 2), (6, 3), (1, 2), (4, 3), (5, 4), (1, 3)])
-def test_each_process_samples_a_share_of_its_own(denoiser, n, count):
+def test_each_process_draws_its_own_share_of_samples(denoiser, n, count):
     shares = []
     for index in range(count):
         accelerator = SimpleNamespace(num_processes=count, process_index=index, gather=lambda part: shares.append(part) or part)
@@ -191,7 +191,7 @@ def test_each_process_samples_a_share_of_its_own(denoiser, n, count):
     torch.testing.assert_close(torch.cat(shares)[:n], alone, rtol=0, atol=1e-4)
 
 
-def test_sharded_weights_sample_together_or_not_at_all():
+def test_sharded_weights_sample_together_or_raise():
     denoiser = as_if_sharded(tiny_denoiser())
     accelerator = SimpleNamespace(num_processes=2, process_index=0, gather=lambda part: part)
     message = (

@@ -1,4 +1,4 @@
-"""The widgets' page code: what is committed is what the sources make, and each bundle stands alone."""
+"""The widgets' JavaScript: the committed bundles match their sources, and each is self-contained."""
 
 import importlib.util
 import re
@@ -46,13 +46,13 @@ SOURCES = {
 }
 
 
-def test_modules_keep_their_private_names_apart():
+def test_private_names_of_modules_do_not_collide():
     bundle = tool.bundle("top", SOURCES)
     assert bundle.count("const two = 2") == 1, "deep.js is needed twice, and there once"
     assert run(bundle) == (["42", "4"], "")
 
 
-def test_forgotten_import_fails_in_the_bundle_too():
+def test_missing_import_also_fails_in_the_bundle():
     forgetful = SOURCES | {"top": SOURCES["top"].replace("two, forty", "forty")}
     output, error = run(tool.bundle("top", forgetful))
     assert output == []
@@ -68,7 +68,7 @@ def test_forgotten_import_fails_in_the_bundle_too():
         ("middle", "export class Four {}\n", r"middle.js: 'export class Four \{\}'; expected"),
     ],
 )
-def test_rejects_modules_that_it_cannot_bundle(name, text, message):
+def test_rejects_modules_it_cannot_bundle(name, text, message):
     with pytest.raises(ValueError, match=message):
         tool.bundle("top", SOURCES | {name: text})
 

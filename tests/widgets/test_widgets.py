@@ -1,8 +1,7 @@
-"""The widgets' Python side: what travels to the page, and what stays in the notebook for pages that run nothing."""
+"""The widgets' Python side: what they send to the page, and what they store in the notebook for viewers that run no code."""
 
 import asyncio
 import io
-import os
 import re
 import signal
 import subprocess
@@ -57,7 +56,7 @@ def assert_sends(widget, schedules):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sends_what_the_page_needs_for_every_timestep(channels):
+def test_sends_the_data_for_every_timestep(channels):
     x0, eps = X0.repeat(1, channels, 1, 1), noise(5, channels, 8, 6, dtype=torch.float32)
     eps[0, 0, 0, :2] = torch.tensor([6.0, -6.0])  # beyond what travels: cut off, and not wrapped around
     schedules = [dl.linear_schedule(20), dl.cosine_schedule(20)]
@@ -86,7 +85,7 @@ def test_draws_the_same_noise_in_every_run():
     assert 0.8 < eps[eps != 0].std() < 1.2
 
 
-def test_noising_rejects_what_it_cannot_show():
+def test_noising_rejects_invalid_input():
     with pytest.raises(ValueError, match=r"schedules have T = \[20, 30\]; expected one or more schedules of the same T"):
         noising(X0, [dl.linear_schedule(20), dl.cosine_schedule(30)])
     with pytest.raises(ValueError, match=r"schedules have T = \[\]"):
@@ -410,23 +409,32 @@ def test_event_loop_runs_between_steps():
     assert asyncio.run(run_beside())[-1] in (5, 6)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own answer to an interrupt, also where the tests were started with interrupts ignored, as a shell's background jobs are."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_first_interrupt_stops_live_view_after_the_step():
     view, samples = live()
     before = signal.getsignal(signal.SIGINT)
     run = fake_run(30)
-    seen = watched(view, run, samples, [5], lambda step: os.kill(os.getpid(), signal.SIGINT) if step.step == 9 else None)
+    seen = watched(view, run, samples, [5], lambda step: signal.raise_signal(signal.SIGINT) if step.step == 9 else None)
     assert (seen[-1], next(run).step) == (9, 10)
     assert signal.getsignal(signal.SIGINT) is before
 
     def interrupt_twice(step):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
         watched(view, run, samples, [5], interrupt_twice)
 
 
-def test_leaving_the_loop_ends_the_view_cleanly():
+def test_breaking_out_of_the_loop_ends_the_view_cleanly():
     view, samples = live()
     run = fake_run(30)
     before = signal.getsignal(signal.SIGINT)
@@ -491,7 +499,7 @@ def test_attention_removes_its_hooks_and_names_blocks():
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in denoiser.network.modules())
 
 
-def test_attention_rejects_what_it_cannot_show():
+def test_attention_rejects_invalid_input():
     denoiser = network()
     with pytest.raises(ValueError, match=r"x0 has 5 images; expected one: x0\[:1\]"):
         attention(denoiser, X0)

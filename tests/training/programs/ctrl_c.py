@@ -1,6 +1,6 @@
-"""A run that is interrupted, as by Ctrl-C, while half of its second checkpoint is on the disk.
+"""A run that is interrupted, as by Ctrl-C, when half of its second checkpoint is on disk.
 
-ctrl_c.py FOLDER: trains with checkpoints in FOLDER, and prints "stopped" if the interrupt comes out of training as one.
+ctrl_c.py FOLDER: trains with checkpoints in FOLDER, and prints "stopped" if training raises `KeyboardInterrupt`.
 """
 
 import signal

@@ -1,7 +1,7 @@
 """Allocates and frees as a training step does, within a context: `nullcontext` or `keep_freed_memory`.
 
-freed_memory.py CONTEXT: prints the fewest and the most page faults of a round, once memory has settled, and the megabytes that the
-process gives back when it leaves the context. One process for each context: glibc's settings are the process's.
+freed_memory.py CONTEXT: prints the fewest and the most page faults of a round, once memory use is stable, and the megabytes that the
+process releases when it leaves the context. Each context needs a process of its own: glibc's settings apply to the whole process.
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""A run whose second checkpoint finds no room: from the first one on, no file may become larger than half a checkpoint.
+"""A run whose second checkpoint does not fit on the disk: after the first, no file may grow beyond half a checkpoint.
 
 full_disk.py FOLDER: trains with checkpoints in FOLDER.
 """

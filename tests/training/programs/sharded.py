@@ -1,4 +1,4 @@
-"""What each of two processes does between which the weights are sharded.
+"""Run by each of two processes over which the weights are sharded.
 
 torchrun … sharded.py FOLDER: writes what process k found into FOLDER/process-k.pt. FOLDER/resumed holds a run to resume.
 """

@@ -1,4 +1,4 @@
-"""What each of two processes does that train together: plainly, in parts, from a checkpoint, and where it cannot go well.
+"""Run by each of two processes that train together: plainly, with accumulation, from a checkpoint, and in cases that must fail.
 
 torchrun … two_processes.py FOLDER: writes what process k found into FOLDER/process-k.pt. FOLDER/resumed holds a run to resume.
 """
