@@ -27,12 +27,12 @@ lab: $(VENV)/.lab
 
 test: lint unit notebooks-test
 
-# what is left out, tests/conftest.py says
+# what is left out, tests/conftest.py says; the networks of the tests are too small to gain from more than one thread
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest tests -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow"
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
 
 # strictly: every stored output is compared, except in the few cells tagged nbval-ignore-output
 notebooks-test: $(VENV)/.dev
