@@ -478,8 +478,12 @@ def test_rejects_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path
 
 def test_rejects_checkpoint_of_another_denoiser_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
-    with pytest.raises(ValueError, match=r"is of a run with denoiser='Denoiser', this one has 'Broken'; expected the same run"):
+    with pytest.raises(ValueError, match=r"is of a run with denoiser='Denoiser', this one has 'helpers\.Broken'; expected the same run"):
         dl.train(broken(()), dataset, CONFIG, tmp_path)
+    namesake = type("Denoiser", (dl.Denoiser,), {})  # a class of the same name, whose loss may be another
+    tiny = tiny_denoiser()
+    with pytest.raises(ValueError, match=r"denoiser='Denoiser', this one has 'test_checkpoints\.Denoiser'; expected the same run"):
+        dl.train(namesake(tiny.network, tiny.schedule, "eps", tiny.image_shape), dataset, CONFIG, tmp_path)
     assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 4
 
 
