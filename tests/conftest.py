@@ -19,7 +19,10 @@ settings.load_profile("tests")
 # what takes long, by itself or in sum, and is left out by `make test-fast`; folders and files below tests/
 SLOW = (
     *("browser", "colab", "notebooks", "robustness"),
+    "data/test_download.py",
+    "measure/test_distances.py",
     "project/test_benchmarks.py",
+    "project/test_packaging.py",
     "test_pretrained.py",
     "training/test_checkpoints.py",
     "training/test_distributed.py",
