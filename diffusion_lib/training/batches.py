@@ -43,7 +43,8 @@ def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: Train
 
 def step_seed(seed: int, step: int) -> int:
     """The seed of the labels, timesteps and noise of update number `step`."""
-    # a prime apart: no step of one seed draws what a step of the next one draws
+    # a prime apart: no step of one seed draws what a step of the next one draws. Not hashed like the other seeds: the commands in
+    # docs/training.md make the weights that ship only while it stays as it is
     return seed * 1_000_003 + step
 
 
