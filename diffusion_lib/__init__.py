@@ -46,7 +46,7 @@ from diffusion_lib.unet import UNet
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("exercises", "measure", "plots", "widgets")  # imported when first asked for: they are slow to import
+_SUBMODULES = ("exercises", "plots", "widgets")  # imported when first asked for: they, or what they need, are slow to import
 
 __all__ = [  # noqa: RUF022 - in the order in which they build on one another
     "Schedule",

@@ -90,7 +90,10 @@ class Objective(torch.nn.Module):
 
 
 class EMA:
-    """An exponential moving average of a denoiser's weights, in `denoiser`: a copy in eval mode that is never trained."""
+    """An exponential moving average of a denoiser's weights, in `denoiser`: a copy in eval mode that is never trained.
+
+    Of the weights alone: running statistics, which are averages already, are `run.Run`'s to take over.
+    """
 
     def __init__(self, denoiser: Denoiser, decay: float):
         self.decay = decay
