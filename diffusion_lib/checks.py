@@ -1,14 +1,46 @@
 """What users hand in, looked at where it enters. Each function raises `ValueError` with the value, what was expected and the remedy."""
 
+import operator
 from collections.abc import Sequence
-from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from diffusion_lib.errors import unknown_name
 
 NO_LABEL = -1  # the label of an image whose class is not given
 # far beyond any network that this package is for; a config from a stranger may ask for anything
 MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 8, 16, 16_384
+
+
+def whole(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
+    """`value` as Python's int: its own, numpy's, or a torch tensor of one integer; else, or outside low..high, `ValueError`.
+
+    of: what to say of the range, as in "expected a whole number, 1..1000 for a schedule of T=1000".
+    """
+    try:
+        if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
+            raise TypeError
+        number = operator.index(value)  # refuses floats, 32.0 too, whose fraction might be the caller's mistake
+    except (TypeError, RuntimeError, ValueError):
+        number = None
+    if number is None or number < low or (high is not None and number > high):
+        expected = f"{low} or more" if high is None else f"{low}..{high}"
+        raise ValueError(f"{name}={value!r}; expected a whole number, {expected}{of}")
+    return number
+
+
+def check_finite(images: Tensor, name: str = "images") -> None:
+    """Raises if a number is NaN or infinite. Waits for the device that they are on."""
+    if not images.is_floating_point() or images.isfinite().all():
+        return
+    where = ""
+    if images.ndim > 3:
+        bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        where = f" in {len(bad)} of {len(images)}, first in number {bad[0]}"
+    raise ValueError(f"{name} hold values that are not finite (NaN or infinity){where}; expected numbers, in about -1..1")
 
 
 def check_images(**images: Tensor) -> None:
@@ -63,14 +95,34 @@ def check_label_shape(y: Tensor, num_classes: int | None, batch: int) -> int:
     return num_classes
 
 
-def as_labels(y: int | Sequence[int] | Tensor, n: int) -> Tensor:
-    """One class for all, or one for each of n images, as a LongTensor (n,)."""
-    labels = torch.as_tensor(y)
-    if labels.is_floating_point() or labels.shape not in {(), (n,)}:
-        raise ValueError(
-            f"y has shape {tuple(labels.shape)} and dtype {labels.dtype}; expected one class, or {n} of them, as whole numbers"
-        )
+def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
+    """Labels in any usual form as a LongTensor (n,): one for all or one for each of n images, whole numbers or some of the classes' names.
+
+    y: an int, a name, or a list, tuple, array or tensor of either. `ValueError` for anything else.
+    """
+    texts = [y] if isinstance(y, str) else list(y) if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y) else None
+    if texts is not None:
+        numbers = [_label_of(text, names) for text in texts]
+        y = numbers[0] if isinstance(y, str) else numbers
+    try:
+        labels = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} of them, as whole numbers") from error
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
+    if labels.shape not in {(), (n,)}:
+        raise ValueError(f"y has shape {tuple(labels.shape)} for {n} images; expected one class for all, or one for each: ({n},)")
     return labels.long().expand(n)
+
+
+def _label_of(text: Any, names: Sequence[str]) -> Any:
+    if not isinstance(text, str):
+        return text
+    if not names:
+        raise ValueError(f"y={text!r} is a name, and this denoiser's classes have none; expected whole numbers, counted from 0")
+    if text not in names:
+        raise unknown_name("class", text, names)
+    return list(names).index(text)
 
 
 def check_image_shape(shape: Sequence[int]) -> None:
