@@ -6,6 +6,7 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -158,7 +159,81 @@ def test_says_what_is_wrong_and_for_which_arguments():
     assert DOUBLE(lambda x, factor: x[:2]).message.startswith("it returns shape (2,); expected (3,)")
     assert DOUBLE(lambda x, factor: x / 0).message.startswith("it returns numbers that are not finite")
     assert DOUBLE(lambda x, factor: x @ x[:1]).message.startswith("it raised RuntimeError: ")
-    assert DOUBLE(5).message.startswith("this is a int; expected a function")
+    assert DOUBLE(5).message.startswith("this is an int; expected a function")
+
+
+def test_rejects_randomness_that_nobody_asked_for():
+    answer = DOUBLE(lambda x, factor: x * factor + 1e-3 * torch.randn(len(x)))
+    assert answer.message == "two calls with the same arguments give two answers: draw no random numbers of your own"
+
+
+def test_leaves_the_random_numbers_of_the_notebook_as_they_were():
+    torch.manual_seed(1)
+    expected = torch.randn(3)
+    torch.manual_seed(1)
+    DOUBLE(lambda x, factor: (torch.manual_seed(5), x * factor)[1])
+    exercises.check_random_timesteps(lambda T, n: torch.randint(1, T + 1, (n,)))
+    assert torch.equal(torch.randn(3), expected)
+
+
+def test_rejects_a_seed_inside_a_function_that_should_draw():
+    draw = Exercise(torch.rand, lambda random: [(500,), (700,)], (), look=lambda x: tuple(x.shape), draws=True)
+    assert draw(torch.rand).passed
+    assert "drawn afresh" in draw(lambda n: torch.rand(n, generator=torch.Generator().manual_seed(0))).message
+    assert "drawn afresh" in draw(lambda n: (torch.manual_seed(0), torch.rand(n))[1]).message
+
+
+def test_compares_with_what_the_arguments_were_before_the_call():
+    grown = Exercise(lambda model, x: model(x), lambda random: [(torch.nn.Linear(3, 3), torch.ones(1, 3))], ())
+
+    def spoils(model, x):
+        with torch.no_grad():
+            model.weight.zero_()
+        return model(x)
+
+    assert grown(spoils).message == "it changes the Linear that it is given; expected it to be left as it is"
+    assert grown(lambda model, x: model.eval()(x)).message.startswith("it changes the Linear")
+    assert grown(lambda model, x: model(x)).passed
+
+
+@pytest.mark.parametrize("made", [np.asarray, list, iter, tuple, torch.tensor, lambda values: (k for k in values)], ids=repr)
+def test_accepts_whole_numbers_in_any_list(made):
+    counted = Exercise(lambda n: list(range(n)), lambda random: [(3,), (5,)], ())
+    assert counted(lambda n: made(list(range(n)))).passed
+
+
+@pytest.mark.parametrize("made", [float, str, bool, lambda k: k + 1e-9, lambda k: torch.tensor(float(k)), complex])
+def test_rejects_other_things_in_the_place_of_whole_numbers(made):
+    counted = Exercise(lambda n: list(range(n)), lambda random: [(2,), (2,)], ())
+    verdict = counted(lambda n: [made(k) for k in range(n)])
+    assert verdict.passed is False
+    assert verdict.message
+
+
+def test_rejects_other_dtypes_in_the_place_of_bytes():
+    grey = Exercise(lambda x: x.to(torch.uint8), lambda random: [(torch.arange(4.0),), (torch.arange(8.0),)], ())
+    assert grey(lambda x: x.byte()).passed
+    assert grey(lambda x: x.int()).message.startswith("it returns whole numbers (dtype torch.int32); expected uint8")
+    assert grey(lambda x: x).message.startswith("it returns floats (dtype torch.float32); expected uint8")
+
+
+def test_answer_that_ends_the_program_is_only_wrong():
+    assert DOUBLE(lambda x, factor: exit()).message.startswith("it raised")
+
+
+def test_none_for_some_arguments_is_not_a_stub():
+    assert DOUBLE(lambda x, factor: 2 * x if factor == 2 else None).message.startswith("it returns None; expected a tensor of shape (2,)")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_argument_is_the_same_in_every_call(name):
+    """Or a constant of the check's own inputs, written into an answer, would pass."""
+    calls = FUNCTIONS[name].inputs(torch.Generator().manual_seed(0))
+    for values in zip(*calls, strict=True):
+        if all(isinstance(value, torch.Tensor) for value in values):
+            assert len({str(value.tolist()) if value.ndim == 0 else tuple(value.shape) for value in values}) > 1
+        elif all(isinstance(value, int | float | str) for value in values):
+            assert len(set(values)) > 1
 
 
 def test_message_quotes_numbers_from_the_answer():
