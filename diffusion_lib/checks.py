@@ -1,5 +1,6 @@
 """What users hand in, looked at where it enters. Each function raises `ValueError` with the value, what was expected and the remedy."""
 
+import math
 import operator
 from collections.abc import Sequence
 from numbers import Integral
@@ -33,6 +34,72 @@ def whole(name: str, value: Any, low: int = 1, high: int | None = None, of: str 
     return number
 
 
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "a finite number") -> float:
+    """`value` as Python's float, from any kind of number or a tensor of one; else, or outside low..high, `ValueError`."""
+    try:
+        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", 0):
+            raise TypeError
+        plain = float(value)
+    except (TypeError, RuntimeError, ValueError):
+        plain = math.nan
+    if not (low <= plain <= high and math.isfinite(plain)):
+        raise ValueError(f"{name}={value!r}; expected {expected}")
+    return plain
+
+
+def table(name: str, values: Any, least: int = 2, expected: str = "(T + 1,) with T >= 1: one entry per t = 0..T") -> Tensor:
+    """A float64 copy (least or more,) on the CPU, which nobody else can change; of a list's numbers all digits are kept."""
+    try:
+        given = values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is {_described(values)}; expected a tensor or a list of numbers of shape {expected}") from error
+    if given.ndim != 1 or len(given) < least:
+        raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {expected}")
+    return given.detach().to("cpu", torch.float64, copy=True)
+
+
+def check_schedule(schedule: Any) -> None:
+    """Raises unless it has a schedule's tables."""
+    if not all(hasattr(schedule, each) for each in ("signal", "noise", "T")):
+        remedy = f"diffusion_lib.make_schedule({schedule!r})" if isinstance(schedule, str) else "such as diffusion_lib.cosine_schedule()"
+        raise ValueError(f"the schedule is {_described(schedule)}; expected a Schedule: {remedy}")
+
+
+def check_network(network: Any) -> None:
+    """Raises unless it is a module."""
+    if not isinstance(network, torch.nn.Module):
+        raise ValueError(f"the network is {_described(network)}; expected a torch.nn.Module such as diffusion_lib.UNet()")
+
+
+def as_class_names(names: Any, num_classes: int | None) -> tuple[str, ...]:
+    """The classes' names, none or one for each. Raises unless they are different texts, as many as there are classes."""
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"class_names={names!r}; expected a list or tuple of names, one for each class")
+    names = tuple(names)
+    if names and len(names) != (num_classes or 0):
+        raise ValueError(f"{len(names)} class_names for a network of {num_classes} classes; expected one for each, or none")
+    if len(set(names)) < len(names):
+        raise ValueError(f"class_names holds {next(name for name in names if names.count(name) > 1)!r} twice; expected different names")
+    return names
+
+
+def check_denoiser(denoiser: Any) -> None:
+    """Raises unless it has what a sampler asks a denoiser for."""
+    if callable(denoiser) and hasattr(denoiser, "schedule"):
+        return
+    if hasattr(getattr(denoiser, "module", None), "schedule"):  # DataParallel and its like
+        remedy = "the one inside, .module"
+    elif isinstance(denoiser, torch.nn.Module):
+        remedy = "a network becomes one with diffusion_lib.Denoiser(network, schedule, prediction)"
+    else:
+        remedy = "such as diffusion_lib.load_pretrained('glyphs')"
+    raise ValueError(f"the denoiser is {_described(denoiser)}; expected a denoiser, with a schedule: {remedy}")
+
+
+def _described(value: Any) -> str:
+    return repr(value) if isinstance(value, str | int | float | None) else f"of type {type(value).__name__}"
+
+
 def check_finite(images: Tensor, name: str = "images") -> None:
     """Raises if a number is NaN or infinite. Waits for the device that they are on."""
     if not images.is_floating_point() or images.isfinite().all():
@@ -44,12 +111,35 @@ def check_finite(images: Tensor, name: str = "images") -> None:
     raise ValueError(f"{name} hold values that are not finite (NaN or infinity){where}; expected numbers, in about -1..1")
 
 
+def all_finite(images: Tensor, name: str) -> Tensor:
+    """The images, which a network has made. Raises `FloatingPointError` if a number is NaN or infinite; waits for their device."""
+    try:
+        check_finite(images, name)
+    except ValueError as error:
+        remedy = "the weights may be damaged, or too large for half precision: try float32, or look at the loss of the training run"
+        raise FloatingPointError(f"{error}: {remedy}") from None
+    return images
+
+
+def check_generator(generator: Any, n: int) -> None:
+    """Raises unless it is None, a `torch.Generator`, or one for each of n images."""
+    if generator is None or isinstance(generator, torch.Generator):
+        return
+    if not isinstance(generator, Sequence) or not all(isinstance(each, torch.Generator) for each in generator):
+        raise ValueError(
+            f"generator is {_described(generator)}; expected torch.Generator().manual_seed(seed), or a list of one for each image"
+        )
+    if len(generator) != n:
+        raise ValueError(f"generator has {len(generator)} entries for {n} images; expected one for each image, or a single generator")
+
+
 def check_images(**images: Tensor) -> None:
     """Raises unless each is a floating-point (B, C, H, W) tensor, B > 0, and all agree in shape, dtype and device."""
     (first, reference), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor):
-            raise ValueError(f"{name} is a {type(x).__name__}; expected a tensor of shape (B, C, H, W)")
+            hint = ", such as its .images" if hasattr(x, "images") else ": see torch.as_tensor and torch.stack"
+            raise ValueError(f"{name} is of type {type(x).__name__}; expected a tensor of shape (B, C, H, W){hint}")
         if x.ndim != 4:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, C, H, W): add a batch dimension with x[None]")
         if len(x) == 0:
@@ -66,7 +156,7 @@ def check_images(**images: Tensor) -> None:
 def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> None:
     """Raises unless t is an int or a LongTensor (batch,), each entry in lowest..T."""
     if isinstance(t, bool) or not isinstance(t, Integral | Tensor):
-        raise ValueError(f"t is a {type(t).__name__}; expected an int or a LongTensor of shape ({batch},)")
+        raise ValueError(f"t is of type {type(t).__name__}; expected an int or a LongTensor of shape ({batch},): see torch.as_tensor")
     if isinstance(t, Tensor):
         if t.dtype != torch.long:
             raise ValueError(f"t has dtype {t.dtype}; expected torch.long: timesteps are whole numbers, use t.long()")
@@ -77,6 +167,11 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> None:
         outside = [] if lowest <= t <= T else [t]
     if outside:
         raise ValueError(f"t={outside[0]} is out of range; expected {lowest}..{T} for this schedule of T={T}")
+
+
+def labels_for(denoiser: Any, y: Any, n: int) -> Tensor | None:
+    """`as_labels` with the names of the denoiser's classes, if it has any; None where y is None."""
+    return None if y is None else as_labels(y, n, getattr(denoiser, "class_names", None) or ())
 
 
 def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
@@ -91,6 +186,8 @@ def check_label_shape(y: Tensor, num_classes: int | None, batch: int) -> int:
     """As `check_labels`, without a look at the values. Returns how many classes there are."""
     if num_classes is None:
         raise ValueError("y was given to a network without classes; expected y=None, or build it with num_classes")
+    if not isinstance(y, Tensor):
+        raise ValueError(f"y is of type {type(y).__name__}; expected a LongTensor of shape ({batch},): one class for each image")
     if y.dtype != torch.long or y.shape != (batch,):
         raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class for each image")
     return num_classes
@@ -101,6 +198,8 @@ def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
 
     y: an int, a name, or a list, tuple, array or tensor of either. `ValueError` for anything else.
     """
+    if isinstance(y, Tensor) and y.dtype == torch.long and y.shape == (n,):
+        return y
     texts = [y] if isinstance(y, str) else list(y) if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y) else None
     if texts is not None:
         numbers = [_label_of(text, names) for text in texts]
@@ -111,6 +210,8 @@ def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
         raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} of them, as whole numbers") from error
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
+    if labels.ndim == 1 and len(labels) != n:
+        raise ValueError(f"y has {len(labels)} entries for {n} images; expected one for each, or one class for all of them")
     if labels.shape not in {(), (n,)}:
         raise ValueError(f"y has shape {tuple(labels.shape)} for {n} images; expected one class for all, or one for each: ({n},)")
     return labels.long().expand(n)
@@ -126,44 +227,47 @@ def _label_of(text: Any, names: Sequence[str]) -> Any:
     return list(names).index(text)
 
 
-def check_image_shape(shape: Sequence[int]) -> None:
-    """Raises unless it is (C, H, W), each 1..`MAX_SIDE`."""
-    if len(shape) != 3 or not all(isinstance(n, int) and 1 <= n <= MAX_SIDE for n in shape):
-        raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}")
+def as_image_shape(shape: Any) -> tuple[int, int, int]:
+    """(C, H, W) as Python's ints. Raises unless it is three whole numbers, each 1..`MAX_SIDE`."""
+    try:
+        channels, height, width = (whole("it", each, 1, MAX_SIDE) for each in shape)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}") from error
+    return channels, height, width
 
 
-def check_unet_config(
-    *,
-    in_channels: int,
-    base_channels: int,
-    channel_mults: Sequence[int],
-    blocks_per_level: int,
-    attention_levels: Sequence[int],
-    patch_size: int,
-    num_classes: int | None,
-    dropout: float,
-    norm_groups: int,
-    out_channels: int,
-) -> None:
-    """Raises for sizes that make no `UNet`."""
-    positive = dict(in_channels=in_channels, base_channels=base_channels, blocks_per_level=blocks_per_level, patch_size=patch_size)
-    positive |= dict(norm_groups=norm_groups, out_channels=out_channels) | {f"channel_mults[{i}]": m for i, m in enumerate(channel_mults)}
-    positive |= {} if num_classes is None else dict(num_classes=num_classes)
-    for name, value in positive.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name}={value!r}; expected a whole number, 1 or more")
+def check_like(x: Tensor, weight: Tensor) -> None:
+    """Raises unless images can be multiplied by a network's weights: same device, and same dtype where torch does not cast them."""
+    same = x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type)
+    for what, alike in (("device", x.device == weight.device), ("dtype", same)):
+        if not alike:
+            ours, theirs = getattr(x, what), getattr(weight, what)
+            raise ValueError(f"images have {what} {ours} but the network {theirs}; expected the same: move one of them with .to(…)")
+
+
+def unet_config(**config: Any) -> dict[str, Any]:
+    """A `UNet`'s arguments as Python's own numbers and lists. Raises for sizes that make no `UNet`."""
+    if config["out_channels"] is None:
+        config["out_channels"] = config["in_channels"]
+    for name in ("channel_mults", "attention_levels"):
+        if isinstance(config[name], str) or not hasattr(config[name], "__iter__"):
+            raise ValueError(f"{name}={config[name]!r}; expected a list or tuple of whole numbers, such as (1, 2)")
+        config[name] = list(config[name])
+    for name in ("in_channels", "base_channels", "blocks_per_level", "patch_size", "norm_groups", "out_channels"):
+        config[name] = whole(name, config[name])
+    if config["num_classes"] is not None:
+        config["num_classes"] = whole("num_classes", config["num_classes"])
+    config["channel_mults"] = [whole(f"channel_mults[{i}]", m) for i, m in enumerate(config["channel_mults"])]
+    levels, base_channels, norm_groups = len(config["channel_mults"]), config["base_channels"], config["norm_groups"]
+    if not 1 <= levels <= MAX_LEVELS:
+        raise ValueError(f"channel_mults has {levels} entries; expected 1..{MAX_LEVELS}, a factor for each level, such as (1, 2)")
+    config["attention_levels"] = [whole("a level in attention_levels", level, 0, levels - 1) for level in config["attention_levels"]]
     if base_channels % 2:
         raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine of each frequency of t")
     if base_channels % norm_groups:
         raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: as many channels in each group")
-    if not 1 <= len(channel_mults) <= MAX_LEVELS:
-        raise ValueError(
-            f"channel_mults has {len(channel_mults)} entries; expected 1..{MAX_LEVELS}, a factor for each level, such as (1, 2)"
-        )
-    if blocks_per_level > MAX_BLOCKS:
-        raise ValueError(f"blocks_per_level={blocks_per_level}; expected at most {MAX_BLOCKS}")
-    for level in attention_levels:
-        if level not in range(len(channel_mults)):
-            raise ValueError(f"attention_levels names level {level!r}; expected levels 0..{len(channel_mults) - 1}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout!r}; expected a probability, 0 <= dropout < 1")
+    whole("blocks_per_level", config["blocks_per_level"], 1, MAX_BLOCKS)
+    config["dropout"] = number("dropout", config["dropout"], 0, expected="a probability, 0 <= dropout < 1")
+    if config["dropout"] >= 1:
+        raise ValueError(f"dropout={config['dropout']!r}; expected a probability, 0 <= dropout < 1")
+    return config

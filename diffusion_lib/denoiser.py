@@ -8,15 +8,27 @@ A trained network is one (`Denoiser`), and so are the exact optimum of a finite 
 harder towards its class (`Guided`, in `guidance`).
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion_lib.checks import NO_LABEL, check_image_shape, check_images, check_labels, check_t
+from diffusion_lib.checks import (
+    NO_LABEL,
+    as_class_names,
+    as_image_shape,
+    check_images,
+    check_labels,
+    check_like,
+    check_network,
+    check_schedule,
+    check_t,
+    labels_for,
+)
 from diffusion_lib.devices import to_device
-from diffusion_lib.errors import unknown_name
+from diffusion_lib.errors import check_name
 from diffusion_lib.networks import config_of, from_config
 from diffusion_lib.process import TARGETS, at, noised, randn_like, solve, target_of
 from diffusion_lib.saving import Saveable, expect_keys
@@ -48,8 +60,8 @@ class Denoiser(Saveable):
     """A network, the schedule it is trained for, and the quantity it predicts: the three that make no sense apart.
 
     network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it answers, a key of `TARGETS`: "eps" (Ho et
-    al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of the images it is for; `train`
-    fills it in from the dataset.
+    al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of the images it is for, and
+    class_names: what their classes are called, by which y may name them; `train` fills both in from the dataset.
 
     Raises `ValueError` for another prediction, or for "eps" on a schedule that ends without any image, where eps determines no x0.
     """
@@ -60,21 +72,20 @@ class Denoiser(Saveable):
         schedule: Schedule,
         prediction: str = "eps",
         image_shape: tuple[int, int, int] | None = None,
+        class_names: Sequence[str] = (),
     ):
         super().__init__()
-        if prediction not in TARGETS:
-            raise unknown_name("prediction", prediction, TARGETS)
+        check_network(network)
+        check_schedule(schedule)
+        check_name("prediction", prediction, TARGETS)
         if prediction == "eps" and schedule.signal[-1] == 0:
             raise ValueError(
                 f"prediction='eps' with the schedule {schedule.name!r}, whose signal[T] is 0; expected 'v', 'x0' or 'flow': "
                 "xT = noise eps holds no image that eps could tell"
             )
         self.network, self.schedule, self.prediction = network, schedule, prediction
-        self.image_shape: tuple[int, int, int] | None = None
-        if image_shape is not None:
-            check_image_shape(image_shape)
-            channels, height, width = image_shape  # which a config holds as a list
-            self.image_shape = channels, height, width
+        self.image_shape = None if image_shape is None else as_image_shape(image_shape)
+        self.class_names = as_class_names(class_names, self.num_classes)
 
     @property
     def num_classes(self) -> int | None:
@@ -84,6 +95,7 @@ class Denoiser(Saveable):
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
         check_images(xt=xt)
+        y = labels_for(self, y, len(xt))
         self._check(xt, t, y)
         return Prediction(*solve(self.schedule, self.prediction, xt, self._answer(xt, t, y), t))
 
@@ -103,6 +115,7 @@ class Denoiser(Saveable):
         check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))
         t = random_timesteps(self.schedule.T, len(x0), generator) if t is None else t
         eps = randn_like(x0, generator) if eps is None else eps
+        y = labels_for(self, y, len(x0))
         self._check(x0, t, y)
         answer = self._answer(noised(self.schedule, x0, t, eps), t, y)
         target = target_of(self.schedule, self.prediction, x0, eps, t)
@@ -112,6 +125,7 @@ class Denoiser(Saveable):
     def to_files(self) -> tuple[dict, dict[str, Tensor]]:
         """Config and tensors for `save_pretrained`, the schedule's tables among them."""
         config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
+        config |= dict(class_names=list(self.class_names)) if self.class_names else {}
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tables = {"schedule.signal": self.schedule.signal, "schedule.noise": self.schedule.noise}
         return config | dict(network=config_of(self.network)), tensors | tables
@@ -119,6 +133,7 @@ class Denoiser(Saveable):
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Denoiser":
         """The denoiser of `to_files`, in eval mode."""
+        class_names = config.pop("class_names", ())
         expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
         if strange := [name for name in tensors if not name.startswith(("network.", "schedule."))]:
             raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and the schedule's tables")
@@ -127,20 +142,14 @@ class Denoiser(Saveable):
         network: Any = from_config(config["network"], weights)
         if config["image_shape"] is not None and hasattr(network, "check_image_shape"):
             network.check_image_shape(config["image_shape"])
-        return cls(network, schedule, config["prediction"], config["image_shape"]).eval()
+        return cls(network, schedule, config["prediction"], config["image_shape"], class_names).eval()
 
     def _check(self, x: Tensor, t: int | Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""
         check_t(t, self.schedule.T, len(x))
         if y is not None:
             check_labels(y, self.num_classes, len(x))
-        parameter = next(self.network.parameters(), x)
-        for what in ("device", "dtype"):
-            if getattr(x, what) != getattr(parameter, what):
-                raise ValueError(
-                    f"images have {what} {getattr(x, what)} but the network {getattr(parameter, what)}; expected the same: "
-                    "move one of them with .to(…)"
-                )
+        check_like(x, next(self.network.parameters(), x))
 
     def _answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
         """What the bare network answers, in xt's dtype also under autocast."""
@@ -161,12 +170,14 @@ class IdealDenoiser:
     """
 
     def __init__(self, x0_dataset, schedule: Schedule):
-        images = x0_dataset if isinstance(x0_dataset, Tensor) else x0_dataset.images
+        images = getattr(x0_dataset, "images", x0_dataset)
         check_images(x0_dataset=images)
+        check_schedule(schedule)
         self.schedule = schedule
         self.images = images
         labels = getattr(x0_dataset, "labels", None)
         self.labels = None if labels is None or (labels == NO_LABEL).all() else labels
+        self.class_names = tuple(getattr(x0_dataset, "class_names", None) or ())
         self.image_shape = tuple(images.shape[1:])
 
     def weights(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Tensor:
@@ -180,6 +191,7 @@ class IdealDenoiser:
         # log q(xt | x0 = x_i) = -|xt - signal_t x_i|^2 / (2 noise_t^2) + const; |xt|^2 is const too
         overlap = signal * (xt.double().flatten(1) @ x.T) - signal**2 / 2 * x.square().sum(dim=1)
         log_likelihood = overlap / noise**2
+        y = labels_for(self, y, len(xt))
         if y is not None:
             log_likelihood = log_likelihood.masked_fill(~self._is_of_class(y, xt), -torch.inf)
         return torch.softmax(log_likelihood, dim=1)

@@ -10,3 +10,10 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     nearest = get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
     return ValueError(f"unknown {kind} {name!r}; expected one of {', '.join(map(repr, known))}.{hint}")
+
+
+def check_name(kind: str, name: object, known: Iterable[str]) -> None:
+    """Raises `unknown_name` unless `name` is one of the `known` names of a `kind`; also where it is no text at all."""
+    known = list(known)
+    if not isinstance(name, str) or name not in known:
+        raise unknown_name(kind, name, known)

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from diffusion_lib.checks import check_denoiser, number
 from diffusion_lib.denoiser import DenoiserProtocol, Prediction
 from diffusion_lib.schedules import Schedule
 
@@ -14,7 +15,8 @@ class Guided:
     """
 
     def __init__(self, denoiser: DenoiserProtocol, scale: float):
-        self.denoiser, self.scale = denoiser, scale
+        check_denoiser(denoiser)
+        self.denoiser, self.scale = denoiser, number("scale", scale)
 
     @property
     def schedule(self) -> Schedule:
@@ -25,6 +27,11 @@ class Guided:
     def image_shape(self) -> tuple[int, int, int] | None:
         """The wrapped denoiser's."""
         return self.denoiser.image_shape
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The wrapped denoiser's."""
+        return getattr(self.denoiser, "class_names", ())
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         if y is None:

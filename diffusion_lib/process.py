@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.checks import check_images, check_t
+from diffusion_lib.checks import check_generator, check_images, check_schedule, check_t
 from diffusion_lib.devices import like
 from diffusion_lib.schedules import Schedule
 
@@ -49,6 +49,7 @@ def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None
     x0: (B, C, H, W) in [-1, 1]. eps: the noise to use, same shape, standard normal; drawn from `generator` if left out.
     Returns xt: (B, C, H, W).
     """
+    check_schedule(schedule)
     check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))
     check_t(t, schedule.T, len(x0), lowest=0)
     return noised(schedule, x0, t, randn_like(x0, generator) if eps is None else eps)
@@ -60,6 +61,7 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     t in 1..T, s in 0..t-1; s is t - 1 when left out. At s = 0 the answer is certain: mean x0, variance 0.
     The variance at s = t - 1 is the paper's beta_tilde_t, not beta_t.
     """
+    check_schedule(schedule)
     check_images(x0=x0, xt=xt)
     check_t(t, schedule.T, len(xt))
     s = t - 1 if s is None else s
@@ -82,6 +84,7 @@ def x0_from_eps(schedule: Schedule, xt: Tensor, t: int | Tensor, eps: Tensor) ->
 
 def v_from(schedule: Schedule, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
     """The velocity of x0 and eps (Salimans & Ho 2022, section 4); t in 0..T."""
+    check_schedule(schedule)
     check_images(x0=x0, eps=eps)
     check_t(t, schedule.T, len(x0), lowest=0)
     return target_of(schedule, "v", x0, eps, t)
@@ -128,7 +131,7 @@ def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: in
 
 def target_of(schedule: Schedule, prediction: str, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
     """What a network that predicts `prediction` (a key of `TARGETS`) should answer: (B, C, H, W)."""
-    a, b = (torch.as_tensor(each, dtype=torch.float64) for each in _factors(schedule, prediction, t))
+    a, b = (torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in _factors(schedule, prediction, t))
     # target = a_t x0 + b_t eps
     return like(a, x0) * x0 + like(b, x0) * eps
 
@@ -162,13 +165,13 @@ def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
     if generator is None:
         return torch.randn_like(x)
     if isinstance(generator, torch.Generator):
-        return like(torch.randn(x.shape, generator=generator, device=generator.device), x)
-    if len(generator) != len(x):
-        raise ValueError(f"{len(generator)} generators for {len(x)} images; expected one for each image, or a single generator")
-    return like(torch.stack([torch.randn(x.shape[1:], generator=g, device=g.device) for g in generator]), x)
+        return like(torch.randn(x.shape, generator=generator, device=generator.device, dtype=torch.float32), x)
+    check_generator(generator, len(x))
+    return like(torch.stack([torch.randn(x.shape[1:], generator=g, device=g.device, dtype=torch.float32) for g in generator]), x)
 
 
 def _solved(schedule: Schedule, t: int | Tensor, lowest: int, prediction: str, **images: Tensor) -> tuple[Tensor, Tensor]:
+    check_schedule(schedule)
     check_images(**images)
     xt, answer = images.values()
     check_t(t, schedule.T, len(xt), lowest)
@@ -183,6 +186,6 @@ def _factors(schedule: Schedule, prediction: str, t: int | Tensor) -> tuple[Tens
 
 def _quotient(p: Tensor | float, x: Tensor, q: Tensor | float, y: Tensor, divisor: Tensor) -> Tensor:
     """(p x + q y) / divisor, the three scaled so that the largest is 1: half precision could not hold 1 / signal."""
-    row = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(each, dtype=torch.float64) for each in (p, q, divisor))))
+    row = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in (p, q, divisor))))
     p, q, divisor = like(row / row.abs().amax(dim=0), x)
     return (p * x + q * y) / divisor

@@ -7,7 +7,6 @@ Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Erm
 Salimans & Ho 2022 (arXiv:2202.00512).
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -15,13 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.checks import as_labels, check_images
+from diffusion_lib.checks import all_finite, as_image_shape, check_denoiser, check_generator, check_images, labels_for, number, whole
 from diffusion_lib.denoiser import DenoiserProtocol, Prediction
-from diffusion_lib.devices import like
-from diffusion_lib.errors import unknown_name
+from diffusion_lib.devices import choose_device, like
+from diffusion_lib.errors import check_name
 from diffusion_lib.process import Gaussian, Generator, added_variance, at, pick, posterior, posterior_variance, randn_like, solve
+from diffusion_lib.progress import progress_bar
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.seeds import derived_seed
+from diffusion_lib.seeds import derived_seed, fresh_seed
 
 VARIANCES = ("small", "large")
 
@@ -40,8 +40,8 @@ def timestep_subset(T: int, steps: int) -> list[int]:
 
     steps: 1..T, else `ValueError`.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= T:
-        raise ValueError(f"steps={steps!r}; expected a whole number, 1..{T} for a schedule of T={T}")
+    T = whole("T", T)
+    steps = whole("steps", steps, 1, T, of=f" for a schedule of T={T}")
     return [T * i // steps for i in range(steps, -1, -1)]
 
 
@@ -61,20 +61,19 @@ def ddpm_steps(
     beta_tilde, or "large" for beta, of the stride from s to t. clip: keep x0_hat in [-1, 1].
     y: LongTensor (B,) or None. generator: of the noise, one or one for each image.
     """
-    if variance not in VARIANCES:
-        raise unknown_name("variance", variance, VARIANCES)
+    check_name("variance", variance, VARIANCES)
 
     def transition(xt: Tensor, prediction: Prediction, t: int, s: int) -> Gaussian:
         return ddpm_transition(denoiser.schedule, xt, prediction, t, s, variance)
 
-    return _walk(denoiser, xT, denoiser.schedule.T if steps is None else steps, transition, True, clip, y, generator)
+    return _walk(denoiser, xT, steps, transition, True, clip, y, generator)
 
 
 def ddim_steps(
     denoiser: DenoiserProtocol,
     xT: Tensor,
     *,
-    steps: int = 50,
+    steps: int | None = 50,
     eta: float = 0.0,
     clip: bool = True,
     y: Tensor | None = None,
@@ -82,12 +81,11 @@ def ddim_steps(
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, equation 12): deterministic at eta = 0, the same as DDPM with its small variance at eta = 1.
 
-    xT: (B, C, H, W) standard normal. steps: how many of T, evenly spaced. eta: 0..1, the part of DDPM's noise that is added.
+    xT: (B, C, H, W) standard normal. steps: how many of T, evenly spaced; None for all. eta: 0..1, the part of DDPM's noise that is added.
     clip: keep x0_hat in [-1, 1]; eps_hat is then recomputed, so that the two still make up xt. y: LongTensor (B,) or None.
     generator: of the noise, one or one for each image; not used at eta = 0.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta={eta!r}; expected 0 (deterministic) to 1 (as noisy as DDPM)")
+    eta = number("eta", eta, 0, 1, expected="0 (deterministic) to 1 (as noisy as DDPM)")
 
     def transition(xt: Tensor, prediction: Prediction, t: int, s: int) -> Gaussian:
         return ddim_transition(denoiser.schedule, prediction, t, s, eta)
@@ -123,9 +121,10 @@ def ddim_encode_steps(
     (The usual "DDIM inversion" does one, of the same equation written with eps_hat, which is several times less exact.)
     Yields `Step`s of ascending t; the last has t == T, and its xt is the encoding.
     """
+    check_denoiser(denoiser)
     check_images(x0=x0)
-    if iterations < 1:
-        raise ValueError(f"iterations={iterations}; expected 1 or more network calls for each step")
+    iterations = whole("iterations", iterations, 1, of=" network calls for each step")
+    y = labels_for(denoiser, y, len(x0))
     timesteps = timestep_subset(denoiser.schedule.T, steps)[::-1]
     if steps == 1 and denoiser.schedule.signal[-1] == 0:
         raise ValueError("steps=1 on a schedule whose signal[T] is 0; expected 2 or more: one step from the image to noise forgets it")
@@ -159,41 +158,51 @@ def sample(
     n: int,
     *,
     sampler: str | Callable[..., Iterator[Step]] = ddim_steps,
-    steps: int = 50,
+    steps: int | None = 50,
     y: int | Sequence[int] | Tensor | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     first: int = 0,
     device: str | torch.device | None = None,
     shape: tuple[int, int, int] | None = None,
     batch_size: int = 256,
+    progress: bool = False,
     **options,
 ) -> Tensor:
     """n images (n, C, H, W) in about [-1, 1], on `device` (the denoiser's own when left out).
 
     sampler: `ddim_steps`, `ddpm_steps` or another function like them, or its name in `SAMPLERS`; `options` are passed on to it, such as
-    eta=0.5. y: a class for all, one for each image, or None. seed: sample k depends on the seed and k alone, not on n or batch_size
-    (to float rounding). first: the number of the first sample, so that `first=n` gives the next ones. shape: (C, H, W), for a denoiser
-    that does not know its own.
+    eta=0.5. y: a class for all or one for each image, as numbers or, where the denoiser has `class_names`, as names; or None. seed:
+    sample k depends on the seed and k alone, not on n or batch_size (to float rounding); None for another seed at each call. first: the
+    number of the first sample, so that `first=n` gives the next ones. shape: (C, H, W), for a denoiser that does not know its own.
+    batch_size: how many go through the network together. progress: show a bar of the network's calls.
+
+    Raises `ValueError` for arguments that do not fit, and `FloatingPointError` if a sample is not finite.
     """
-    if isinstance(sampler, str) and sampler not in SAMPLERS:
-        raise unknown_name("sampler", sampler, SAMPLERS)
+    check_denoiser(denoiser)
+    if not callable(sampler):
+        check_name("sampler", sampler, SAMPLERS)
     walk = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1 or batch_size < 1:
-        raise ValueError(f"n={n!r}, batch_size={batch_size!r}; expected whole numbers, 1 or more")
-    shape = denoiser.image_shape if shape is None else shape
+    n, batch_size, first = whole("n", n), whole("batch_size", batch_size), whole("first", first, 0)
+    seed = fresh_seed() if seed is None else whole("seed", seed, 0)
+    shape = denoiser.image_shape if shape is None else as_image_shape(shape)
     if shape is None:
         raise ValueError("this denoiser does not know the shape of its images; expected shape=(C, H, W)")
-    device = device_of(denoiser) if device is None else torch.device(device)
-    y = None if y is None else as_labels(y, n).to(device)
+    y = labels_for(denoiser, y, n)
+    weight = next(parameters_of(denoiser), torch.empty(0, device="cpu"))  # the first xt has its dtype, and its device if none is asked for
+    device = weight.device if device is None else choose_device(device)
 
     samples = []
-    for start in range(0, n, batch_size):
-        stop = min(start + batch_size, n)
-        generators = sample_generators(seed, range(first + start, first + stop))
-        xT = randn_like(torch.empty(stop - start, *shape, device=device), generators)
-        chain = walk(denoiser, xT, steps=steps, y=None if y is None else y[start:stop], generator=generators, **options)
-        samples.append(deque(chain, maxlen=1).pop().xt)  # walks the chain and keeps its end
-    return torch.cat(samples)
+    with progress_bar(-(-n // batch_size) * (steps or denoiser.schedule.T), progress) as bar:
+        for start in range(0, n, batch_size):
+            stop = min(start + batch_size, n)
+            generators = sample_generators(seed, range(first + start, first + stop))
+            xt = randn_like(torch.empty(stop - start, *shape, dtype=weight.dtype, device=device), generators)
+            labels = None if y is None else y[start:stop]
+            for step in walk(denoiser, xt, steps=steps, y=labels, generator=generators, **options):
+                xt = step.xt
+                bar.update()
+            samples.append(xt)
+    return all_finite(torch.cat(samples), "samples")
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
@@ -215,7 +224,7 @@ def parameters_of(denoiser: DenoiserProtocol) -> Iterator[Tensor]:
 def _walk(
     denoiser: DenoiserProtocol,
     xT: Tensor,
-    steps: int,
+    steps: int | None,
     transition: Callable[[Tensor, Prediction, int, int], Gaussian],
     noisy: bool,
     clip: bool,
@@ -223,11 +232,11 @@ def _walk(
     generator: Generator | None,
 ) -> Iterator[Step]:
     """The loop of every sampler. What it is given is checked here, at once; the generator that it returns does the work."""
+    check_denoiser(denoiser)
     check_images(xT=xT)
-    timesteps = timestep_subset(denoiser.schedule.T, steps)
-    for name, each in (("y", y), ("generator", generator if isinstance(generator, Sequence) else None)):
-        if each is not None and len(each) != len(xT):
-            raise ValueError(f"{name} has {len(each)} entries for {len(xT)} images; expected one for each")
+    timesteps = timestep_subset(denoiser.schedule.T, denoiser.schedule.T if steps is None else steps)
+    y = labels_for(denoiser, y, len(xT))
+    check_generator(generator, len(xT))
 
     def walk():
         xt = xT

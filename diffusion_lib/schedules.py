@@ -16,7 +16,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from diffusion_lib.errors import unknown_name
+from diffusion_lib.checks import number, table, whole
+from diffusion_lib.errors import check_name
 
 MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / signal is defined at every t
 
@@ -36,7 +37,7 @@ class Schedule:
     name: str = "custom"
 
     def __post_init__(self):
-        signal, noise = (_table(name, getattr(self, name)) for name in ("signal", "noise"))
+        signal, noise = (table(name, getattr(self, name)) for name in ("signal", "noise"))
         if signal.shape != noise.shape:
             raise ValueError(f"signal has {len(signal)} entries and noise {len(noise)}; expected T + 1 of each")
         if signal[0] != 1 or noise[0] != 0:
@@ -58,7 +59,7 @@ class Schedule:
 
         alpha_bar: (T + 1,), strictly decreasing from alpha_bar[0] == 1 to alpha_bar[T] >= 0, else `ValueError`.
         """
-        alpha_bar = _table("alpha_bar", alpha_bar)
+        alpha_bar = table("alpha_bar", alpha_bar)
         if alpha_bar[0] != 1:
             raise ValueError(f"alpha_bar[0] is {alpha_bar[0]:.6g}; expected exactly 1: t = 0 is clean data, so put a 1 in front")
         not_falling = ~(alpha_bar[1:] < alpha_bar[:-1])  # also True where an entry is nan
@@ -75,7 +76,7 @@ class Schedule:
     @classmethod
     def from_beta(cls, beta: Tensor, name: str = "custom") -> "Schedule":
         """The schedule whose step t adds noise of variance beta[t - 1]: beta float64 (T,), each in (0, 1), else `ValueError`."""
-        beta = torch.as_tensor(beta, dtype=torch.float64)
+        beta = table("beta", beta, 1, "(T,): one entry per t = 1..T")
         if not ((beta > 0) & (beta < 1)).all():
             raise ValueError(f"betas range from {beta.min():.6g} to {beta.max():.6g}; expected each above 0 and below 1")
         # alpha_bar_t = prod_{s=1..t} (1 - beta_s)                                              Ho et al. 2020, below equation 3
@@ -122,7 +123,8 @@ def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0
     beta_start, beta_end: the betas of the first and the last of 1000 steps, 0 < beta_start <= beta_end < 1. For another T
     they are multiplied by 1000 / T, so that alpha_bar[T] stays near 0, and then capped at 0.999.
     """
-    _check_T(T)
+    T = whole("T", T, 2)
+    beta_start, beta_end = number("beta_start", beta_start), number("beta_end", beta_end)
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(f"beta_start={beta_start}, beta_end={beta_end}; expected 0 < beta_start <= beta_end < 1")
     # beta_t = (1000 / T) (beta_start + (t - 1) / (T - 1) (beta_end - beta_start))
@@ -135,9 +137,7 @@ def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
 
     s: the offset that keeps the first betas from vanishing, s >= 0. Betas are clipped at 0.999, and alpha_bar is their cumulative product.
     """
-    _check_T(T)
-    if not 0 <= s < math.inf:
-        raise ValueError(f"s={s}; expected a number of 0 or more (the paper's is 0.008)")
+    T, s = whole("T", T, 2), number("s", s, 0, expected="a number of 0 or more (the paper's is 0.008)")
     # f(u) = cos^2((u + s) / (1 + s) pi / 2),  u = t / T                                       Nichol & Dhariwal 2021, equation 17
     return _from_curve(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, "cosine")
 
@@ -147,7 +147,7 @@ def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: 
 
     start < end: the piece of the sigmoid that is used; tau > 0: its temperature, smaller is steeper. Betas are clipped at 0.999.
     """
-    _check_T(T)
+    T, start, end, tau = whole("T", T, 2), number("start", start), number("end", end), number("tau", tau)
     if not (start < end and tau > 0):
         raise ValueError(f"start={start}, end={end}, tau={tau}; expected start < end and tau > 0")
     first, last = torch.sigmoid(torch.tensor([start / tau, end / tau], dtype=torch.float64))
@@ -160,7 +160,7 @@ def straight_schedule(T: int = 1000) -> Schedule:
 
     With it, predict "flow", "v" or "x0": at t = T no x0 can be computed from eps.
     """
-    _check_T(T)
+    T = whole("T", T, 2)
     # xt = (1 - u) x0 + u eps,  u = t / T
     u = torch.arange(T + 1, dtype=torch.float64) / T
     return Schedule(1 - u, u, "straight")
@@ -184,19 +184,5 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 
 def make_schedule(name: str, T: int = 1000) -> Schedule:
     """The schedule called `name` (a key of `SCHEDULES`) with its paper's parameters."""
-    if name not in SCHEDULES:
-        raise unknown_name("schedule", name, SCHEDULES)
+    check_name("schedule", name, SCHEDULES)
     return SCHEDULES[name](T)
-
-
-def _table(name: str, values: Tensor) -> Tensor:
-    """A float64 copy on the CPU, which nobody else can change."""
-    table = torch.as_tensor(values).detach().to("cpu", torch.float64).clone()
-    if table.ndim != 1 or len(table) < 2:
-        raise ValueError(f"{name} has shape {tuple(table.shape)}; expected (T + 1,) with T >= 1: one entry per t = 0..T")
-    return table
-
-
-def _check_T(T: int) -> None:
-    if isinstance(T, bool) or not isinstance(T, int) or T < 2:
-        raise ValueError(f"T={T!r}; expected a whole number of timesteps, 2 or more")

@@ -1,5 +1,7 @@
 """Seeds of random generators, each made of all that it depends on."""
 
+import secrets
+
 import numpy as np
 
 
@@ -10,3 +12,8 @@ def derived_seed(*numbers: int) -> int:
     0.3 pairs).
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def fresh_seed() -> int:
+    """A seed that nobody can foresee, for those who want other numbers at each call."""
+    return secrets.randbits(63)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from diffusion_lib.checks import NO_LABEL, check_image_shape, check_label_shape, check_labels, check_unet_config
+from diffusion_lib.checks import NO_LABEL, as_image_shape, check_label_shape, check_labels, check_like, unet_config
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -168,20 +168,21 @@ class UNet(nn.Module):
         out_channels: int | None = None,
     ):
         super().__init__()
-        out_channels = in_channels if out_channels is None else out_channels
-        self.config: dict[str, Any] = dict(
+        self.config: dict[str, Any] = unet_config(
             in_channels=in_channels,
             base_channels=base_channels,
-            channel_mults=list(channel_mults),
+            channel_mults=channel_mults,
             blocks_per_level=blocks_per_level,
-            attention_levels=list(attention_levels),
+            attention_levels=attention_levels,
             patch_size=patch_size,
             num_classes=num_classes,
             dropout=dropout,
             norm_groups=norm_groups,
             out_channels=out_channels,
         )
-        check_unet_config(**self.config)
+        # as Python's own numbers, whatever kind was given
+        in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, *others = self.config.values()
+        patch_size, num_classes, dropout, norm_groups, out_channels = others
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
         self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
         widths = [base_channels * m for m in channel_mults]
@@ -208,6 +209,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is given; None: nowhere."""
         self.check_input(x, t, y)
+        check_like(x, self.stem.weight)
         emb = self.embed(t, y)  # (B, E)
         h = self.stem(F.pixel_unshuffle(x, self.patch_size))  # (B, widths[0], H / p, W / p)
 
@@ -248,11 +250,13 @@ class UNet(nn.Module):
 
     def check_image_shape(self, shape: tuple[int, int, int]) -> None:
         """Raises `ValueError` unless images of shape (C, H, W) fit this network."""
-        check_image_shape(shape)
-        self.check_input(torch.empty(1, *shape, device="meta"), torch.ones(1, dtype=torch.long), None)  # no memory is taken
+        self.check_input(torch.empty(1, *as_image_shape(shape), device="meta"), torch.ones(1, dtype=torch.long), None)  # takes no memory
 
     def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for images, timesteps or labels whose shapes or types this network cannot take."""
+        for name, value in dict(images=x, t=t).items():
+            if not isinstance(value, Tensor):
+                raise ValueError(f"{name} is of type {type(value).__name__}; expected a tensor, as in network(xt, torch.tensor([t]))")
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"images have shape {tuple(x.shape)}; expected (B, {self.in_channels}, H, W)")
         height, width = x.shape[2:]

@@ -131,7 +131,7 @@ def test_predictions_keep_the_dtype_of_the_images_under_autocast():
         (lambda d, x: d(x, 21), r"t=21 is out of range"),
         (lambda d, x: d(x, torch.tensor([1, 21])), r"t=21 is out of range"),
         (lambda d, x: d(x, torch.tensor([1, 2, 3])), r"t has shape \(3,\); expected \(2,\)"),
-        (lambda d, x: d(x, 1.0), r"t is a float; expected an int"),
+        (lambda d, x: d(x, 1.0), r"t is of type float; expected an int"),
         (lambda d, x: d(x.double(), 1), r"images have dtype torch.float64 but the network torch.float32; expected the same: move"),
         (lambda d, x: d(x.to("meta"), 1), r"images have device meta but the network cpu"),
         (lambda d, x: d(x.to(torch.uint8), 1), r"xt has dtype torch.uint8; expected floats in \[-1, 1\]"),

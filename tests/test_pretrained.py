@@ -185,7 +185,7 @@ DAMAGES = {
     ),
     "config of absurd depth": (
         lambda f: edit_config(f, lambda c: c["network"].update(blocks_per_level=10**9)),
-        r"blocks_per_level=1000000000; expected at most",
+        r"blocks_per_level=1000000000; expected a whole number, 1..16",
     ),
     "config of absurdly many levels": (
         lambda f: edit_config(f, lambda c: c["network"].update(channel_mults=[1] * 20_000)),

@@ -271,7 +271,7 @@ def test_every_function_rejects_bad_arguments(name):
     with pytest.raises(ValueError, match=r"t has dtype torch.float32; expected torch.long.*t.long\(\)"):
         call(schedule, X0, torch.ones(5), EPS)
     for t in (2.5, "3", True):
-        with pytest.raises(ValueError, match=r"t is a (float|str|bool); expected an int or a LongTensor of shape \(5,\)"):
+        with pytest.raises(ValueError, match=r"t is of type (float|str|bool); expected an int or a LongTensor of shape \(5,\)"):
             call(schedule, X0, t, EPS)
     with pytest.raises(ValueError, match=r"has shape \(4, 1, 3, 4\).*expected the same shape"):
         call(schedule, X0, 1, EPS[:4])
@@ -283,7 +283,7 @@ def test_every_function_rejects_bad_arguments(name):
         call(schedule, X0.to(torch.uint8), 1, EPS.to(torch.uint8))
     with pytest.raises(ValueError, match=r"has shape \(1, 3, 4\); expected \(B, C, H, W\): add a batch dimension"):
         call(schedule, X0[0], 1, EPS[0])
-    with pytest.raises(ValueError, match=r"^\w+ is a list; expected a tensor of shape \(B, C, H, W\)$"):
+    with pytest.raises(ValueError, match=r"^\w+ is of type list; expected a tensor of shape \(B, C, H, W\): see torch.as_tensor"):
         call(schedule, X0.tolist(), 1, EPS.tolist())
 
 

@@ -312,7 +312,7 @@ def test_ddim_inverts_the_encoding():
     # one evaluation is inexact; at the fixed point it is exact
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[2] < 1e-9
-    with pytest.raises(ValueError, match="iterations=0; expected 1 or more"):
+    with pytest.raises(ValueError, match="iterations=0; expected a whole number, 1 or more"):
         dl.ddim_encode_steps(denoiser, IMAGES, iterations=0)
 
 
@@ -403,12 +403,12 @@ BAD_CALLS = [
     (lambda d, x: dl.ddpm_steps(d, x[0]), r"xT has shape \(1, 8, 8\); expected \(B, C, H, W\)"),
     (lambda d, x: dl.ddim_steps(d, x.long(), steps=5), r"xT has dtype torch.int64; expected floats"),
     (lambda d, x: dl.ddim_encode_steps(d, x.long(), steps=5), r"x0 has dtype torch.int64; expected floats"),
-    (lambda d, x: dl.sample(d, 0), r"n=0, batch_size=256; expected whole numbers, 1 or more"),
+    (lambda d, x: dl.sample(d, 0), r"n=0; expected a whole number, 1 or more"),
     (lambda d, x: dl.sample(d, 2.0), r"n=2.0"),
     (lambda d, x: dl.sample(d, 2, batch_size=0), r"batch_size=0"),
     (lambda d, x: dl.sample(d, 2, sampler="dimm"), r"unknown sampler 'dimm'; expected one of 'ddim', 'ddpm'. Did you mean 'ddim'"),
-    (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has shape \(3,\) and dtype torch.int64; expected one class, or 2 of them"),
-    (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected one class"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has 3 entries for 2 images; expected one for each, or one class for all"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected whole numbers"),
     (lambda d, x: dl.sample(d, 2, steps=5, y=3), r"y=3 is out of range; expected classes 0\.\.2"),
     (lambda d, x: dl.sample(d, 2, steps=5, shape=(1, 6, 6)), r"images are 6x6; expected multiples of 4"),
     (
@@ -557,12 +557,15 @@ def test_each_input_is_validated_once(denoiser, monkeypatch):
     x, y = noise(2, 1, 8, 8, dtype=torch.float32), torch.tensor([0, 1])
     for sampler, options in ((dl.ddim_steps, dict(eta=0.5)), (dl.ddpm_steps, {})):
         chain = sampler(denoiser, x, steps=5, y=y, generator=generator(), **options)
-        assert calls == {"sampling.check_images": 1}
+        looked_at = ("check_denoiser", "check_images", "check_generator", "labels_for")
+        assert [calls[f"sampling.{check}"] for check in looked_at] == [1, 1, 1, 1]
         for _ in range(5):
             calls.clear()
             next(chain)
             assert {place for place in calls if place.startswith("denoiser.")} == {
                 "denoiser.check_images",
+                "denoiser.check_like",
+                "denoiser.labels_for",
                 "denoiser.check_t",
                 "denoiser.check_labels",
             }
