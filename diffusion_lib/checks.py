@@ -37,7 +37,7 @@ def whole(name: str, value: Any, low: int = 1, high: int | None = None, of: str 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "a finite number") -> float:
     """`value` as Python's float, from any kind of number or a tensor of one; else, or outside low..high, `ValueError`."""
     try:
-        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", 0):
+        if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", 0) != 0:
             raise TypeError
         plain = float(value)
     except (TypeError, RuntimeError, ValueError):
@@ -53,6 +53,8 @@ def table(name: str, values: Any, least: int = 2, expected: str = "(T + 1,) with
         given = values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} is {_described(values)}; expected a tensor or a list of numbers of shape {expected}") from error
+    if given.is_complex():
+        raise ValueError(f"{name} has dtype {given.dtype}; expected real numbers of shape {expected}")
     if given.ndim != 1 or len(given) < least:
         raise ValueError(f"{name} has shape {tuple(given.shape)}; expected {expected}")
     return given.detach().to("cpu", torch.float64, copy=True)
@@ -200,18 +202,19 @@ def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
     """
     if isinstance(y, Tensor) and y.dtype == torch.long and y.shape == (n,):
         return y
-    texts = [y] if isinstance(y, str) else list(y) if isinstance(y, list | tuple) and any(isinstance(each, str) for each in y) else None
-    if texts is not None:
-        numbers = [_label_of(text, names) for text in texts]
-        y = numbers[0] if isinstance(y, str) else numbers
+    y = y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OSU" else y
+    if isinstance(y, str):
+        y = _label_of(y, names)
+    elif isinstance(y, list | tuple):
+        y = [_label_of(each, names) for each in y]
     try:
-        labels = torch.as_tensor(y)
+        labels = y if isinstance(y, Tensor) else torch.as_tensor(y, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} of them, as whole numbers") from error
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
     if labels.ndim == 1 and len(labels) != n:
         raise ValueError(f"y has {len(labels)} entries for {n} images; expected one for each, or one class for all of them")
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
     if labels.shape not in {(), (n,)}:
         raise ValueError(f"y has shape {tuple(labels.shape)} for {n} images; expected one class for all, or one for each: ({n},)")
     return labels.long().expand(n)

@@ -124,8 +124,9 @@ class Denoiser(Saveable):
 
     def to_files(self) -> tuple[dict, dict[str, Tensor]]:
         """Config and tensors for `save_pretrained`, the schedule's tables among them."""
-        config = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
-        config |= dict(class_names=list(self.class_names)) if self.class_names else {}
+        config: dict[str, Any] = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
+        if self.class_names:
+            config["class_names"] = list(self.class_names)
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tables = {"schedule.signal": self.schedule.signal, "schedule.noise": self.schedule.noise}
         return config | dict(network=config_of(self.network)), tensors | tables
@@ -153,7 +154,7 @@ class Denoiser(Saveable):
 
     def _answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
         """What the bare network answers, in xt's dtype also under autocast."""
-        t = to_device(torch.as_tensor(t), xt.device).expand(len(xt))
+        t = to_device(t if isinstance(t, Tensor) else torch.tensor(t, device="cpu"), xt.device).expand(len(xt))
         answer = self.network(xt, t, None if y is None else to_device(y, xt.device)).to(xt.dtype)
         if answer.shape != xt.shape:
             raise ValueError(

@@ -8,7 +8,7 @@ def unknown_name(kind: str, name: object, known: Iterable[str]) -> ValueError:
     """The `ValueError` to raise when `name` is none of the `known` names of a `kind` ("schedule", "dataset", …)."""
     known = list(known)
     nearest = get_close_matches(str(name), known, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    hint = f" Did you mean {nearest[0]!r}?" if nearest and name is not None else ""
     return ValueError(f"unknown {kind} {name!r}; expected one of {', '.join(map(repr, known))}.{hint}")
 
 

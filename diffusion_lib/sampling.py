@@ -207,6 +207,7 @@ def sample(
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
     """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter."""
+    seed = whole("seed", seed, 0)
     return [torch.Generator().manual_seed(derived_seed(seed, k)) for k in indices]
 
 

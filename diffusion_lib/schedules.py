@@ -19,6 +19,7 @@ from torch import Tensor
 from diffusion_lib.checks import number, table, whole
 from diffusion_lib.errors import check_name
 
+MAX_T = 1_000_000  # a thousand times what is usual; the tables have an entry for each
 MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / signal is defined at every t
 
 
@@ -80,7 +81,7 @@ class Schedule:
         if not ((beta > 0) & (beta < 1)).all():
             raise ValueError(f"betas range from {beta.min():.6g} to {beta.max():.6g}; expected each above 0 and below 1")
         # alpha_bar_t = prod_{s=1..t} (1 - beta_s)                                              Ho et al. 2020, below equation 3
-        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, dim=0)])
+        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - beta, dim=0)])
         return cls.from_alpha_bar(alpha_bar, name)
 
     @property
@@ -123,12 +124,12 @@ def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0
     beta_start, beta_end: the betas of the first and the last of 1000 steps, 0 < beta_start <= beta_end < 1. For another T
     they are multiplied by 1000 / T, so that alpha_bar[T] stays near 0, and then capped at 0.999.
     """
-    T = whole("T", T, 2)
+    T = whole("T", T, 2, MAX_T)
     beta_start, beta_end = number("beta_start", beta_start), number("beta_end", beta_end)
     if not 0 < beta_start <= beta_end < 1:
         raise ValueError(f"beta_start={beta_start}, beta_end={beta_end}; expected 0 < beta_start <= beta_end < 1")
     # beta_t = (1000 / T) (beta_start + (t - 1) / (T - 1) (beta_end - beta_start))
-    beta = (1000 / T) * torch.linspace(beta_start, beta_end, T, dtype=torch.float64)
+    beta = (1000 / T) * torch.linspace(beta_start, beta_end, T, dtype=torch.float64, device="cpu")
     return Schedule.from_beta(beta.clamp(max=MAX_BETA), "linear")
 
 
@@ -137,7 +138,7 @@ def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
 
     s: the offset that keeps the first betas from vanishing, s >= 0. Betas are clipped at 0.999, and alpha_bar is their cumulative product.
     """
-    T, s = whole("T", T, 2), number("s", s, 0, expected="a number of 0 or more (the paper's is 0.008)")
+    T, s = whole("T", T, 2, MAX_T), number("s", s, 0, expected="a number of 0 or more (the paper's is 0.008)")
     # f(u) = cos^2((u + s) / (1 + s) pi / 2),  u = t / T                                       Nichol & Dhariwal 2021, equation 17
     return _from_curve(lambda u: torch.cos((u + s) / (1 + s) * math.pi / 2) ** 2, T, "cosine")
 
@@ -147,10 +148,10 @@ def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: 
 
     start < end: the piece of the sigmoid that is used; tau > 0: its temperature, smaller is steeper. Betas are clipped at 0.999.
     """
-    T, start, end, tau = whole("T", T, 2), number("start", start), number("end", end), number("tau", tau)
+    T, start, end, tau = whole("T", T, 2, MAX_T), number("start", start), number("end", end), number("tau", tau)
     if not (start < end and tau > 0):
         raise ValueError(f"start={start}, end={end}, tau={tau}; expected start < end and tau > 0")
-    first, last = torch.sigmoid(torch.tensor([start / tau, end / tau], dtype=torch.float64))
+    first, last = torch.sigmoid(torch.tensor([start / tau, end / tau], dtype=torch.float64, device="cpu"))
     # f(u) = (S(end / tau) - S((start + u (end - start)) / tau)) / (S(end / tau) - S(start / tau))     Chen 2023, algorithm 1
     return _from_curve(lambda u: (last - torch.sigmoid((start + u * (end - start)) / tau)) / (last - first), T, "sigmoid")
 
@@ -160,15 +161,15 @@ def straight_schedule(T: int = 1000) -> Schedule:
 
     With it, predict "flow", "v" or "x0": at t = T no x0 can be computed from eps.
     """
-    T = whole("T", T, 2)
+    T = whole("T", T, 2, MAX_T)
     # xt = (1 - u) x0 + u eps,  u = t / T
-    u = torch.arange(T + 1, dtype=torch.float64) / T
+    u = torch.arange(T + 1, dtype=torch.float64, device="cpu") / T
     return Schedule(1 - u, u, "straight")
 
 
 def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
     """The schedule that follows alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], wherever its betas stay below the cap."""
-    f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64)).clamp(min=0)  # rounding can leave -1e-33 at u = 1
+    f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64, device="cpu")).clamp(min=0)  # rounding can leave -1e-33 at u = 1
     # beta_t = min(1 - f(t / T) / f((t - 1) / T), 0.999)                            Nichol & Dhariwal 2021, below equation 17
     beta = (1 - f_t[1:] / f_t[:-1]).clamp(max=MAX_BETA)
     return Schedule.from_beta(beta, name)

@@ -25,7 +25,7 @@ def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> T
     Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
     """
     # emb_i = cos(t w_i), emb_{i + dim/2} = sin(t w_i),  w_i = max_period^(-i / (dim/2))
-    frequency = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    frequency = torch.exp(-math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2))
     angle = t[:, None].float() * frequency  # (B, dim / 2)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
@@ -256,7 +256,7 @@ class UNet(nn.Module):
         """Raises `ValueError` for images, timesteps or labels whose shapes or types this network cannot take."""
         for name, value in dict(images=x, t=t).items():
             if not isinstance(value, Tensor):
-                raise ValueError(f"{name} is of type {type(value).__name__}; expected a tensor, as in network(xt, torch.tensor([t]))")
+                raise ValueError(f"{name}: {type(value).__name__}; expected a tensor, as in network(xt, torch.tensor([t]))")
         if x.ndim != 4 or x.shape[1] != self.in_channels:
             raise ValueError(f"images have shape {tuple(x.shape)}; expected (B, {self.in_channels}, H, W)")
         height, width = x.shape[2:]

@@ -76,7 +76,8 @@ class Exercise:
         calls = list(self.inputs(torch.Generator().manual_seed(0)))
         # before the reader's function is called, which may change what it is given
         expected = [self._seen(_plain(self.reference(*deepcopy(call)))) for call in calls]
-        answers, again = [], []
+        answers: list = []
+        again: list = []
         for number, call in enumerate(calls):
             for kept in (answers, again):
                 arguments = deepcopy(call)
@@ -134,7 +135,7 @@ class Question:
         if attempt is None or attempt is Ellipsis:
             return Verdict(None)
         try:
-            if isinstance(attempt, str | bytes | bool) or getattr(attempt, "ndim", 0):
+            if isinstance(attempt, str | bytes | bool) or getattr(attempt, "ndim", 0) != 0:
                 raise TypeError
             value = float(attempt)
         except (TypeError, ValueError, RuntimeError):
