@@ -1,5 +1,6 @@
 """What the exhibits of notebook 06 have in common."""
 
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -51,6 +52,14 @@ class Open(Exercise):
 def close(ours: Tensor, theirs: Tensor) -> bool:
     """Whether two tensors of one shape hold the same numbers, to the precision of the checks."""
     return torch.allclose(ours.double(), theirs.double(), rtol=CLOSE["rtol"], atol=CLOSE["atol"])
+
+
+def apart(ours: float | Tensor, theirs: float | Tensor) -> tuple[str, str]:
+    """Two numbers in short, with as many digits as it takes to see that they differ, if they do by more than rounding."""
+    a, b = float(ours), float(theirs)
+    equal = math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-7)
+    digits = next((n for n in range(3, 8) if equal or f"{a:.{n}g}" != f"{b:.{n}g}"), 8)
+    return f"{a:.{digits}g}", f"{b:.{digits}g}"
 
 
 def comparable(got: Any, expected: Tensor) -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from diffusion_lib.exercises.exhibit import apart
+
 Z = 1.96
 OTHER_Z = {1.0: "68%", 1.645: "90%", 2.0: "95.4%", 2.576: "99%", 3.0: "99.7%"}
 AT_THE_ENDS = 1.1, 3.2  # n times half the width where k is 0 or n: from Jeffreys's interval to the rule of three on either side
@@ -66,7 +68,8 @@ def about_interval(answer: Any, k: int, n: int) -> str | None:
         if any(_near(half, width) for rule in (wald, wilson) for _, width in [rule(k, n, z)]):
             errors = "one standard error" if z == 1 else f"{z:g} standard errors"
             return f"half the width is that of {errors}, for {certainty}; asked for are 95%, 1.96 of them"
-    return f"half the width is {half:.4g} for {k} of {n}; {wilson(k, n)[1]:.4g} is Wilson's"
+    ours, theirs = apart(half, wilson(k, n)[1])
+    return f"half the width is {ours} for {k} of {n}; {theirs} is Wilson's"
 
 
 def _near(ours: float, theirs: float) -> bool:
@@ -76,7 +79,7 @@ def _near(ours: float, theirs: float) -> bool:
 @cache
 def _usual(k: int, n: int) -> tuple[tuple[float, float], ...]:
     """Centre and half the width of each, for 0 < k < n."""
-    intervals = [wilson(k, n), wald(k, n)]
+    intervals = [wilson(k, n), wald(k, n), _corrected_wilson(k, n)]
     for more in (2.0, Z**2 / 2):  # Agresti and Coull's: so many more of both kinds
         intervals.append(wald(k + more, n + 2 * more))
     # Clopper and Pearson's, Jeffreys's, and that of a flat prior
@@ -84,6 +87,14 @@ def _usual(k: int, n: int) -> tuple[tuple[float, float], ...]:
         low, high = _beta_quantile(0.025, k + a, n - k + b), _beta_quantile(0.975, k + c, n - k + d)
         intervals.append(((low + high) / 2, (high - low) / 2))
     return tuple(intervals)
+
+
+def _corrected_wilson(k: int, n: int) -> tuple[float, float]:
+    """Wilson's with the correction for continuity, as R's prop.test has it."""
+    # (2 k + z^2 -+ (1 + z sqrt(z^2 - 1 / n + 4 k (1 - p) +- (4 p - 2)))) / (2 (n + z^2))                        Newcombe 1998, method 4
+    p = k / n
+    low, high = (2 * k + Z**2 - side * (1 + Z * math.sqrt(Z**2 - 1 / n + 4 * k * (1 - p) + side * (4 * p - 2))) for side in (1, -1))
+    return (low + high) / (4 * (n + Z**2)), (high - low) / (4 * (n + Z**2))
 
 
 def _beta_quantile(q: float, a: float, b: float) -> float:

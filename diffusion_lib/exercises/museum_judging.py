@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, close, comparable
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, close, comparable
 from diffusion_lib.exercises.intervals import about_interval, is_interval, wald, wilson
 
 # ---------------------------------------------------------------------------------------------------------------------- pixels
@@ -141,7 +141,8 @@ def _about_shown(got, expected, x) -> str | None:
     if close(got[inside], expected[inside]):
         return "values inside [-1, 1] are right; those beyond should become 0 or 1"
     place = (got - expected)[inside].abs().argmax()
-    return f"{x[inside][place]:.3g} becomes {got[inside][place]:.3g}; expected {expected[inside][place]:.3g}"
+    grey, right = apart(got[inside][place], expected[inside][place])
+    return f"{x[inside][place]:.3g} becomes {grey}; expected {right}"
 
 
 _BENT = "bends the greys; a straight line takes -1 to 0 and 1 to 1"

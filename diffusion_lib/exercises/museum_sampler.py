@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, close, comparable
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, close, comparable
 
 # ----------------------------------------------------------------------------------------------------------------------- clip
 
@@ -38,14 +38,13 @@ def _about_clip(got, expected, x0_hat) -> str | None:
     inside = x0_hat.abs() <= 1
     if not close(got[inside], x0_hat[inside]):
         worst = (got - x0_hat)[inside].abs().argmax()
-        before, after = x0_hat[inside][worst], got[inside][worst]
-        return f"values inside [-1, 1] change ({before:.3g} becomes {after:.3g}); only those outside should"
+        before, after = apart(x0_hat[inside][worst], got[inside][worst])
+        return f"values inside [-1, 1] change ({before} becomes {after}); only those outside should"
     wrong = []
     for side, beyond, end in (("above", x0_hat > 1, 1), ("below", x0_hat < -1, -1)):
         if beyond.any() and not close(got[beyond], expected[beyond]):
-            low, high = got[beyond].aminmax()
-            became = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-            wrong.append(f"values {side} {end} become {became}; expected {end}")
+            (low, _), (high, _) = (apart(value, end) for value in got[beyond].aminmax())
+            wrong.append(f"values {side} {end} become {low if low == high else f'{low} to {high}'}; expected {end}")
     return " and ".join(wrong)
 
 
@@ -91,10 +90,11 @@ def _drawn(mean, variance, z, s):
 
 
 def _end_calls(random: torch.Generator) -> list[tuple]:
+    """Variances from nearly 0 to nearly 1, at the last step and long before."""
     shapes = (16, 1, 4, 4), (2, 3, 5, 7), (1, 1, 6, 3), (3, 3, 4, 2), (2, 1, 3, 3), (4, 1, 2, 5)
     return [
         (2 * torch.randn(shape, generator=random), torch.tensor(variance), torch.randn(shape, generator=random), s)
-        for shape, variance, s in zip(shapes, (0.05, 0.3, 0.9, 0.6, 0.02, 0.45), (1, 0, 2, 20, 0, 900), strict=True)
+        for shape, variance, s in zip(shapes, (0.05, 0.3, 0.9, 1e-4, 0.02, 0.45), (1, 0, 2, 20, 0, 900), strict=True)
     ]
 
 
@@ -106,8 +106,9 @@ def _about_draw(got, expected, mean, variance, z, s) -> str | None:
     factors = torch.linalg.lstsq(parts, got.double().flatten()).solution
     if not close(parts @ factors, got.flatten()):
         return None
-    of_mean, of_z = (0.0 if abs(factor) < 1e-5 else factor for factor in factors.tolist())
-    return f"in the step to s = {s} this is {of_mean:.3g} mean + {of_z:.3g} z; expected 1 mean + {variance.sqrt().item() if s else 0:.3g} z"
+    factors = (0.0 if abs(factor) < 1e-5 else factor for factor in factors.tolist())
+    (of_mean, _), (of_z, sigma) = (apart(*pair) for pair in zip(factors, (1.0, variance.sqrt() if s else 0.0), strict=True))
+    return f"in the step to s = {s} this is {of_mean} mean + {of_z} z; expected 1 mean + {sigma} z"
 
 
 def _if_not_last(scale):

@@ -6,7 +6,7 @@ import torch
 
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, close, comparable
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, close, comparable
 from diffusion_lib.schedules import (
     MAX_BETA,
     Schedule,
@@ -124,12 +124,14 @@ def _about_betas(got, expected, T) -> str | None:
     if got.max() >= 1:
         return f"the largest beta is {got.max():.4g}; each has to stay below 1"
     if close(got / got[0], _line(T) / _line(T)[0]):  # of which nothing is cut off
-        return f"the line is right but for a factor: the betas are {got[0] / expected[0]:.4g} times what they should be"
-    first, last = got[0].item(), got[-1].item()
+        factor, _ = apart(got[0] / expected[0], 1)
+        return f"the line is right but for a factor: the betas are {factor} times what they should be"
     if close(got[[0, -1]], expected[[0, -1]]):
         t = int((got - expected).abs().argmax()) + 1
-        return f"the first and last beta are right, those between are not: beta_{t} is {got[t - 1]:.4g}; expected {expected[t - 1]:.4g}"
-    return f"the betas run from {first:.4g} to {last:.4g}; expected {expected[0].item():.4g} to {expected[-1].item():.4g}, on a line"
+        beta, right = apart(got[t - 1], expected[t - 1])
+        return f"the first and last beta are right, those between are not: beta_{t} is {beta}; expected {right}"
+    (first, right_first), (last, right_last) = (apart(got[i], expected[i]) for i in (0, -1))
+    return f"the betas run from {first} to {last}; expected {right_first} to {right_last}, on a line"
 
 
 def _both(wrong: Callable, message: str) -> tuple[Mistake[Callable], Mistake[Callable]]:

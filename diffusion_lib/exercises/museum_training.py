@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, close, comparable
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, close, comparable
 
 # -------------------------------------------------------------------------------------------------------------------- gradient
 
@@ -45,7 +45,7 @@ def _about_gradient(got, expected, w, target) -> str | None:
     factor = (got / expected).mean().item()
     if close(got, factor * expected):
         loss = _mean_square(w - target).item()
-        return f"this is {factor:.4g} times the gradient, where the loss is {loss:.4g} and w has {w.numel()} values"
+        return f"this is {apart(factor, 1)[0]} times the gradient, where the loss is {loss:.4g} and w has {w.numel()} values"
     if (got.sign() == expected.sign()).all():
         return f"the signs are those of the gradient, the sizes are off by up to {(got - expected).abs().max().item():.3g}"
     return None

@@ -270,6 +270,8 @@ WRONG["check_exhibit_4"] = [
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 0 else None, "it returns None"),
     (lambda mean, variance, z, s: (mean, variance), "it returns 2 values"),
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s.item() > 0 else mean, "it raised AttributeError"),
+    (lambda mean, variance, z, s: mean + (variance + 1e-5).sqrt() * z if s > 0 else mean, "0.22363 z; expected 1 mean + 0.22361 z"),
+    (lambda mean, variance, z, s: mean + variance.clamp(min=1e-3).sqrt() * z if s > 0 else mean, "in the step to s = 20"),
     (draw_zeroed_in_place, "it changes the tensors it is given"),
     (draw_into_the_mean, "it changes the tensors it is given"),
 ]
@@ -483,7 +485,7 @@ WRONG["check_exhibit_8"] = [
     (lambda T: line(T) * 20, "the line is right but for a factor"),
     (lambda T: (line(T) * 20).clamp(max=0.999), "the line is right but for a factor"),
     (lambda T: (line(T) * 1000 / T).clamp(max=0.999) if T < 1000 else line(1000), "it returns shape (1000,); expected (4000,)"),
-    (lambda T: (line(T) * 1000 / (T + 1)).clamp(max=0.999), "the line is right but for a factor: the betas are 0.9804 times"),
+    (lambda T: (line(T) * 1000 / (T + 1)).clamp(max=0.999), "the line is right but for a factor: the betas are 0.98 times"),
     (lambda T: (torch.linspace(1e-4, 0.02, T + 1)[1:] * 1000 / T).clamp(max=0.999), "the betas run from"),
     (lambda T: (torch.linspace(1e-4, 0.02, T + 1) * 1000 / T).clamp(max=0.999), "it returns shape (51,); expected (50,)"),
     (lambda T: dl.linear_schedule(T).beta, "one entry stands before them"),
@@ -1079,6 +1081,14 @@ def root(increasing, target):
     return low
 
 
+def r_prop_test(reads):
+    k, n = counted(reads)
+    p, z = k / n, 1.96
+    low = (2 * k + z**2 - (1 + z * math.sqrt(z**2 - 1 / n + 4 * k * (1 - p) + 4 * p - 2))) / (2 * (n + z**2)) if k else 0
+    high = (2 * k + z**2 + (1 + z * math.sqrt(z**2 - 1 / n + 4 * k * (1 - p) - 4 * p + 2))) / (2 * (n + z**2)) if k < n else 1
+    return (low + high) / 2, (high - low) / 2
+
+
 def clopper_pearson(reads):
     k, n = counted(reads)
     low = root(lambda p: tail(k, n, p), 0.025) if k else 0.0
@@ -1129,6 +1139,7 @@ RIGHT["check_exhibit_15"] = [
     agresti_coull,
     clopper_pearson,
     clopper_pearson_around_p,
+    r_prop_test,
     wald_or_rule_of_three,
     wald_or_wilson,
     lambda reads: agresti_coull(reads, more=2),
