@@ -121,6 +121,8 @@ def _about_betas(got, expected, T) -> str | None:
         return None
     if close(got.flip(0), expected):
         return "the betas are right, but fall: the last should be the largest"
+    if got.max() > got[0] and got.max() < expected.max() and close(got, _line(T).clamp(max=got.max().item())):
+        return f"the betas are cut off at {got.max():.4g}; the cap belongs just below 1, at 0.99 or more"
     if got.max() >= 1:
         return f"the largest beta is {got.max():.4g}; each has to stay below 1"
     if close(got / got[0], _line(T) / _line(T)[0]):  # of which nothing is cut off
