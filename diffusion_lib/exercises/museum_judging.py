@@ -42,7 +42,7 @@ def _about_pixels(got, expected, x) -> str | None:
         return f"the darkest value becomes {low:.0f} and the brightest {high:.0f}, whatever they are: {_STRETCHED}"
     off = (values - expected.double()).abs()
     if off.max() == 1:
-        return f"{(off > 0).double().mean():.0%} of the bytes are off by one: round to the nearest of 0 to 255"
+        return f"{(off > 0).double().mean():.0%} of the bytes are off by one; each should be the nearest of 0 to 255"
     inside = x.abs() <= 1
     if not off[inside].any():
         return f"values inside [-1, 1] are right; of those beyond, {(off[~inside] > 0).double().mean():.0%} should be 0 or 255, and are not"

@@ -59,7 +59,7 @@ check_exhibit_10 = Exercise(
     diagnose=_about_gradient,
     mistakes=(
         Mistake(_gradient_of(lambda loss: loss.backward(loss)), AS_IT_STANDS),
-        Mistake(_gradient_of(_twice), "the gradient is twice what it should be: every backward adds to what is there"),
+        Mistake(_gradient_of(_twice), "this is twice the gradient; a second call of backward, for one, would add it again"),
         Mistake(_gradient_of(lambda loss: loss.backward(), lambda error: error.square().sum()), _SUM),
         Mistake(
             _gradient_of(lambda loss: loss.backward(loss), lambda error: error.square().sum()),
@@ -246,7 +246,7 @@ check_exhibit_12 = Exercise(
         Mistake(_with(network=_OPTIMIZER, optimizer=_NETWORK, step=_STEP), "the states of network and optimizer are swapped"),
         Mistake(
             _with(network=lambda network, optimizer, step: dict(network.named_parameters()), optimizer=_OPTIMIZER, step=_STEP),
-            "named_parameters() leaves out the buffers (running means of a BatchNorm, for one): take network.state_dict()",
+            "the network's buffers (a BatchNorm's running means, for one) are missing: take network.state_dict(), which has them",
         ),
     ),
     praise="a run that resumes needs its averages (and, where there are any: EMA, scaler, random state)",
