@@ -1,0 +1,253 @@
+"""Exhibits of notebook 06 about training: the gradient, and the checkpoint."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, close, comparable
+
+# -------------------------------------------------------------------------------------------------------------------- gradient
+
+
+def _mean_square(error: Tensor) -> Tensor:
+    return error.square().mean()
+
+
+def _gradient_of(backward: Callable[[Tensor], object], loss: Callable[[Tensor], Tensor] = _mean_square) -> Callable:
+    def gradient(w, target):
+        w = w.clone().requires_grad_()
+        backward(loss(w - target))
+        return w.grad
+
+    return gradient
+
+
+def _twice(loss: Tensor) -> None:
+    loss.backward(retain_graph=True)
+    loss.backward()
+
+
+_gradient = _gradient_of(lambda loss: loss.backward())
+
+
+def _weights_and_targets(random: torch.Generator) -> list[tuple]:
+    """Losses from 0.02 to 50, vectors and matrices, and gradients that a clip at 1 would change."""
+    sizes = ((30,), 1.0), ((3,), 5.0), ((4, 6), 0.1), ((2, 3, 5), 2.0), ((1,), 3.0)
+    return [tuple(size * torch.randn(2, *shape, generator=random)) for shape, size in sizes]
+
+
+def _about_gradient(got, expected, w, target) -> str | None:
+    if not comparable(got, expected):
+        return None
+    factor = (got / expected).mean().item()
+    if close(got, factor * expected):
+        loss = _mean_square(w - target).item()
+        return f"this is {apart(factor, 1)[0]} times the gradient, where the loss is {loss:.4g} and w has {w.numel()} values"
+    if (got.sign() == expected.sign()).all():
+        return f"the signs are those of the gradient, the sizes are off by up to {(got - expected).abs().max().item():.3g}"
+    return None
+
+
+_SUM = "this is the gradient of the sum; the loss is the mean, whose gradient does not grow with the number of values"
+
+check_exhibit_10 = Exercise(
+    reference=_gradient,
+    inputs=_weights_and_targets,
+    diagnose=_about_gradient,
+    mistakes=(
+        Mistake(_gradient_of(lambda loss: loss.backward(loss)), AS_IT_STANDS),
+        Mistake(_gradient_of(_twice), "this is twice the gradient; a second call of backward, for one, would add it again"),
+        Mistake(_gradient_of(lambda loss: loss.backward(), lambda error: error.square().sum()), _SUM),
+        Mistake(
+            _gradient_of(lambda loss: loss.backward(loss), lambda error: error.square().sum()),
+            "the argument of backward is still there, and the loss is the sum now: two things to fix",
+        ),
+        Mistake(lambda w, target: (w - target) / w.numel(), "this is half the gradient: the derivative of a square has a factor of 2"),
+        Mistake(lambda w, target: w - target, "this is the error; the mean of its squares has the derivative 2 (w - target) / n"),
+        Mistake(_gradient_of(lambda loss: (-loss).backward()), "the sign is turned over: this walks uphill"),
+        Mistake(_gradient_of(lambda loss: loss.backward(-loss)), "the sign is turned over, and the gradient still multiplied by the loss"),
+        Mistake(_gradient_of(lambda loss: loss.log().backward()), "this divides the gradient by the loss; leave it as it is"),
+        Mistake(_gradient_of(lambda loss: loss.sqrt().backward()), "this is the gradient of the loss's root; leave the loss as it is"),
+        Mistake(_gradient_of(lambda loss: loss.backward(loss.sqrt())), "this multiplies the gradient by the loss's root; leave it alone"),
+        Mistake(_gradient_of(lambda loss: loss.square().backward()), "this is the gradient of the loss's square; leave the loss as it is"),
+        Mistake(
+            _gradient_of(lambda loss: loss.backward(), lambda error: error.abs().mean()),
+            "this is the gradient of the mean absolute error; the loss squares",
+        ),
+        Mistake(lambda w, target: _mean_square(w - target), "this is the loss; asked for is its gradient"),
+        Mistake(
+            lambda w, target: torch.nn.functional.normalize(_gradient(w, target).flatten(), dim=0).view_as(w),
+            "the direction is right, but the length is always 1; the gradient gets shorter near the target",
+        ),
+        Mistake(lambda w, target: _gradient(w, target).clamp(-1, 1), "this clips the gradient to [-1, 1]; leave it as it is"),
+        Mistake(
+            lambda w, target: _gradient(w, target) / _gradient(w, target).norm().clamp(min=1),
+            "this clips the gradient's length to 1; leave it as it is",
+        ),
+        Mistake(lambda w, target: torch.zeros_like(w), "this is 0: nothing would be learnt"),
+    ),
+    praise="the argument of backward is what the gradient is multiplied by: 1, if it is left out",
+)
+
+
+# ------------------------------------------------------------------------------------------------------------------ checkpoint
+
+
+def _saved(network, optimizer, step):
+    return dict(network=network.state_dict(), optimizer=optimizer.state_dict(), step=step)
+
+
+def _run(random: torch.Generator) -> list[tuple]:
+    """Networks with buffers and without, optimizers with settings and counts of their own."""
+    runs = []
+    for network, updates, step in (
+        (torch.nn.Linear(3, 2), 1, 7),
+        (torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)), 3, 1200),
+    ):
+        optimizer = torch.optim.AdamW(network.parameters(), lr=0.01 * updates, betas=(0.8, 0.99))
+        for _ in range(updates):
+            optimizer.zero_grad()
+            network(torch.randn(5, 3, generator=random)).square().sum().backward()
+            optimizer.step()
+        runs.append((network, optimizer, step))
+    return runs
+
+
+def _what_is_asked_for(saved: dict) -> list:
+    """What else is saved does no harm. Of what is compared with no other, which kind it is."""
+    parts = [saved.get(name) for name in ("network", "optimizer", "step")]
+    return [part if part is None or isinstance(part, int | float | Tensor) or _is_state(part) else type(part).__name__ for part in parts]
+
+
+def _is_state(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(key, str | int) for key in part)
+
+
+def _first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
+    """The first of what is saved that is not as it should be, by its name in nested dicts and lists."""
+    if isinstance(theirs, dict):
+        if not isinstance(ours, dict):
+            return f"{path} is a {type(ours).__name__}; expected a dict"
+        if missing := [name for name in theirs if name not in ours]:
+            return f"{path} lacks the entry {missing[0]!r}"
+        if more := [name for name in ours if name not in theirs]:
+            return f"{path} also has {more[0]!r}, which is not in the state_dict"
+        return next((said for name in theirs if (said := _first_difference(ours[name], theirs[name], f"{path}[{name!r}]"))), None)
+    if isinstance(theirs, tuple | list):
+        if not isinstance(ours, tuple | list) or len(ours) != len(theirs):
+            return f"{path} is not as it was"
+        pairs = enumerate(zip(ours, theirs, strict=True))
+        return next((said for i, pair in pairs if (said := _first_difference(*pair, f"{path}[{i}]"))), None)
+    if isinstance(theirs, Tensor):
+        if not isinstance(ours, Tensor) or ours.shape != theirs.shape:
+            return f"{path} is not a tensor of shape {tuple(theirs.shape)}"
+        if torch.allclose(ours.double(), theirs.double(), rtol=CLOSE["rtol"], atol=CLOSE["atol"]):
+            return None
+        if not ours.any():
+            return f"{path} is all 0, and was not"
+        return f"{path} is off by up to {(ours.double() - theirs.double()).abs().max().item():.3g}" + (
+            f", in {ours.dtype}, which keeps few digits" if ours.dtype in (torch.float16, torch.bfloat16) else ""
+        )
+    return None if type(ours) is type(theirs) and ours == theirs else f"{path} is {ours!r}; expected {theirs!r}"
+
+
+def _about_state(name: str, ours: Any, theirs: dict, other: dict) -> str | None:
+    """What is wrong with the state of the network or the optimizer."""
+    call = f"{name}.state_dict()"
+    if isinstance(ours, torch.nn.Module | torch.optim.Optimizer):
+        return f"{name!r} is the {type(ours).__name__} itself; expected {call}"
+    if not isinstance(ours, dict):
+        return f"{name!r} is a {type(ours).__name__}; expected {call}, a dict"
+    if name == "optimizer" and any(isinstance(key, Tensor) for key in ours):
+        return f"'optimizer' is optimizer.state, without the settings and by weights that only this run has; expected {call}"
+    if name == "optimizer" and "state" in ours and not ours["state"]:
+        return f"the optimizer's state is empty: Adam's two running means are missing; expected {call} of the one that was given"
+    if ours.keys() == other.keys() != theirs.keys():
+        return f"{name!r} holds the state of the {'network' if name == 'optimizer' else 'optimizer'}"
+    if said := _first_difference(ours, theirs, name):
+        return f"{said}; take all of {call}, as it is"
+    return None
+
+
+def _about_checkpoint(got, expected, network, optimizer, step) -> str | None:
+    if not isinstance(got, dict):
+        return f"this is a {type(got).__name__}; expected a dict with the keys 'network', 'optimizer' and 'step'"
+    missing = [name for name in expected if name not in got]
+    if missing:
+        known = ", ".join(repr(name) for name in got if isinstance(name, str))[:100]
+        return f"it lacks {' and '.join(map(repr, missing))}: expected the keys 'network', 'optimizer', 'step', got {known or 'none'}"
+    for name, other in (("network", "optimizer"), ("optimizer", "network")):
+        if said := _about_state(name, got[name], expected[name], expected[other]):
+            return said
+    return f"'step' is {got['step']!r}; expected {step}, the step it is given, as a whole number"
+
+
+def _with(**parts: Callable) -> Callable:
+    """What holds these functions of the network, the optimizer and the step."""
+    return lambda network, optimizer, step: {name: part(network, optimizer, step) for name, part in parts.items()}
+
+
+_NETWORK, _OPTIMIZER, _STEP = (
+    lambda network, optimizer, step: network.state_dict(),
+    lambda network, optimizer, step: optimizer.state_dict(),
+    lambda network, optimizer, step: step,
+)
+
+check_exhibit_12 = Exercise(
+    reference=_saved,
+    inputs=_run,
+    look=_what_is_asked_for,
+    diagnose=_about_checkpoint,
+    mistakes=(
+        Mistake(_with(network=_NETWORK, step=_STEP), AS_IT_STANDS),
+        Mistake(
+            _with(network=_NETWORK, optimizer=_OPTIMIZER),
+            "the step is lost now, and with it the place in the learning rate's schedule: keep network, optimizer and step",
+        ),
+        Mistake(
+            _with(optimizer=_OPTIMIZER, step=_STEP),
+            "the weights are not in it: keep network, optimizer and step",
+        ),
+        Mistake(
+            _with(network=_NETWORK, step=_STEP, optimizer=lambda network, optimizer, step: optimizer.param_groups),
+            "param_groups hold the settings; Adam's two running means are in optimizer.state_dict()",
+        ),
+        Mistake(
+            _with(
+                network=_NETWORK,
+                step=_STEP,
+                optimizer=lambda network, optimizer, step: {"param_groups": optimizer.state_dict()["param_groups"]},
+            ),
+            "param_groups hold the settings; Adam's two running means are in optimizer.state_dict() as well, under 'state'",
+        ),
+        Mistake(
+            _with(network=_NETWORK, step=_STEP, optimizer=lambda network, optimizer, step: {"state": optimizer.state_dict()["state"]}),
+            "Adam's two running means are there; the settings (param_groups) are missing: take all of optimizer.state_dict()",
+        ),
+        Mistake(
+            _with(network=_NETWORK, step=_STEP, optimizer=lambda network, optimizer, step: optimizer.defaults),
+            "these are the optimizer's settings; Adam's two running means are in optimizer.state_dict()",
+        ),
+        Mistake(
+            _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: step + 1),
+            "this is the step after the one it is given: `run` would leave one out",
+        ),
+        Mistake(
+            _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: step - 1),
+            "this is the step before the one it is given: `run` would take one twice",
+        ),
+        Mistake(
+            _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: 0),
+            "the step is 0: the run would begin anew; keep the one it is given",
+        ),
+        Mistake(_with(network=_OPTIMIZER, optimizer=_NETWORK, step=_STEP), "the states of network and optimizer are swapped"),
+        Mistake(
+            _with(network=lambda network, optimizer, step: dict(network.named_parameters()), optimizer=_OPTIMIZER, step=_STEP),
+            "the network's buffers (a BatchNorm's running means, for one) are missing: take network.state_dict(), which has them",
+        ),
+    ),
+    praise="a run that resumes needs its averages (and, where there are any: EMA, scaler, random state)",
+)
