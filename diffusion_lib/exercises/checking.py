@@ -213,7 +213,9 @@ def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, dict):
         return isinstance(ours, dict) and ours.keys() == theirs.keys() and all(_same(ours[key], value) for key, value in theirs.items())
     if not isinstance(theirs, Tensor | float | int):
-        return type(ours) is type(theirs) and bool(ours == theirs)
+        # objects that know no equality but identity: of those, `look` says what counts
+        alike = type(theirs).__eq__ is object.__eq__ or bool(ours == theirs)
+        return type(ours) is type(theirs) and alike
     try:
         ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
         if _number_kind(ours) != _number_kind(theirs):
