@@ -322,7 +322,6 @@ check_guided = Exercise(
         Mistake(lambda c, u, scale: scale * c, "the answer without the class is not used: noise would be multiplied, not guided"),
         Mistake(lambda c, u, scale: scale * u, "the answer with the class is not used: add the difference that the class makes"),
         Mistake(lambda c, u, scale: u - scale * (c - u), "the difference is subtracted: this guides away from the class"),
-        Mistake(lambda c, u, scale: c - scale * (c - u), "the two answers are swapped: this guides away from the class"),
         Mistake(lambda c, u, scale: u + scale * (c + u), "the two answers are added; what the class makes is their difference"),
         Mistake(
             lambda c, u, scale: scale * c - u, "without brackets scale multiplies one answer alone: scale (conditional - unconditional)"
