@@ -1,14 +1,11 @@
 """Exercises of notebook 05."""
 
 import torch
+from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-
-
-def _images(random: torch.Generator, n: int) -> torch.Tensor:
-    """(n, 1, 4, 4) of unlike brightness and contrast, so that an overlap is not a distance."""
-    return torch.randn(n, 1, 4, 4, generator=random) * (1 + torch.rand(n, 1, 1, 1, generator=random) * 2)
-
+from diffusion_lib.exercises.parts import close, floats
+from diffusion_lib.exercises.weights import WEIGHTS, posterior_weights, squared
 
 # ------------------------------------------------------------------------------------------------------------------- nearest
 
@@ -17,73 +14,210 @@ def _nearest(samples, images):
     return torch.cdist(samples.flatten(1), images.flatten(1)).argmin(dim=1)
 
 
+def _images(random: torch.Generator, n: int, shape: tuple[int, ...]) -> Tensor:
+    """n images of unlike brightness and contrast, so that an overlap or an angle is not a distance."""
+    contrast = 0.6 + 0.6 * torch.rand(n, 1, 1, 1, generator=random)
+    return contrast * torch.randn(n, *shape, generator=random) + 0.3 * torch.randn(n, 1, 1, 1, generator=random)
+
+
+def _nearest_calls(random: torch.Generator) -> list[tuple]:
+    calls = []
+    for a, b, shape in (
+        *((30, 9, (1, 4, 6)), (40, 12, (3, 3, 2)), (1, 7, (1, 4, 5))),
+        *((5, 1, (2, 3, 4)), (7, 7, (3, 4, 4)), (40, 30, (1, 3, 5))),
+    ):
+        samples, images = _images(random, a, shape), _images(random, b, shape)
+        if a == b:
+            samples[::2] = images[::2].flip(0)  # copies, at distance 0
+        distances = torch.cdist(samples.double().flatten(1), images.double().flatten(1)).sort(dim=1).values
+        clear = distances[:, 1] > distances[:, 0] + 1e-2 if b > 1 else torch.ones(a, dtype=torch.bool)
+        calls.append((samples[clear], images))  # samples with two images at nearly the same distance would be decided by rounding
+    return calls
+
+
+def _about_nearest(got, expected, samples, images):
+    if isinstance(got, tuple) and any(isinstance(part, Tensor) and torch.equal(part, expected) for part in got):
+        return "the indices are right, but they come with the distances; expected the indices alone (.indices, or argmin)"
+    x = torch.as_tensor(got)
+    if x.shape == images[expected].shape and torch.equal(x, images[expected]):
+        return "these are the nearest images themselves; expected is which ones they are"
+    if x.numel() == expected.numel() and x.shape != expected.shape and torch.equal(x.flatten().long(), expected):
+        return f"the indices are right, but of shape {tuple(x.shape)}; expected {tuple(expected.shape)}, one for each sample"
+    if x.shape != expected.shape or x.is_complex() or x.dtype == torch.bool:
+        return None
+    if x.is_floating_point() and torch.equal(x.double(), expected.double()):
+        return f"the values are right, but they are floats ({x.dtype}); indices are whole numbers"
+    if x.is_floating_point():
+        return None
+    wrong = (x != expected).nonzero().flatten()
+    if not len(wrong):
+        return None
+    k = int(wrong[0])
+    theirs, right = int(x[k]), int(expected[k])
+    if not 0 <= theirs < len(images):
+        return f"sample {k} gets the index {theirs}; expected 0 to {len(images) - 1}, for {len(images)} training images"
+    ours, best = (torch.dist(samples[k], images[j]).item() for j in (theirs, right))
+    distances = f"their differences have the norms {best:.3g} and {ours:.3g}"
+    return f"{len(wrong)} of {len(x)} are wrong: the nearest to sample {k} is image {right}, not {theirs} ({distances})"
+
+
+def _flat(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    return a.flatten(1), b.flatten(1)
+
+
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
+    a, b = (x / x.norm(dim=1, keepdim=True) for x in _flat(a, b))
+    return a @ b.T
+
+
 check_nearest = Exercise(
     reference=_nearest,
-    inputs=lambda random: [(_images(random, 12), _images(random, 9)) for _ in range(2)],
+    inputs=_nearest_calls,
     mistakes=(
-        Mistake(lambda a, b: torch.cdist(a.flatten(1), b.flatten(1)).argmax(dim=1), "these are the images that are farthest away"),
+        Mistake(lambda a, b: torch.cdist(*_flat(a, b)).argmax(dim=1), "these are the images that are farthest away"),
         Mistake(
-            lambda a, b: torch.cdist(a.flatten(1), b.flatten(1)).argmin(dim=0),
-            "one index for each training image; asked for is one for each sample: search along the training images (dim=1)",
+            lambda a, b: torch.cdist(*_flat(a, b)).argmin(dim=0),
+            "one index for each training image; expected one for each sample: search along the training images (dim=1)",
         ),
         Mistake(
-            lambda a, b: torch.cdist(a.flatten(1), b.flatten(1)).min(dim=1).values,
-            "these are the distances; asked for is which image it is (argmin)",
+            lambda a, b: torch.cdist(*_flat(a, b)).min(dim=1).values,
+            "these are the distances; expected is which image it is (argmin)",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b)), "these are all the distances; expected is where in each row the smallest is (argmin)"
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b)).argsort(dim=1),
+            "these are all the images, sorted by distance; expected is the first of each row alone",
         ),
         Mistake(
             lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmax(dim=1),
-            "this is the image with the largest overlap, which bright images win; asked for is the smallest distance",
+            "this is the image with the largest overlap, which bright images win; expected is the smallest distance",
         ),
         Mistake(
-            lambda a, b: torch.cdist(a.flatten(1), b.flatten(1)).argmin(),
-            "this is one number, the nearest pair of all; asked for is one index for each sample",
+            lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmin(dim=1),
+            "this is the image with the smallest overlap (scalar product); expected is the smallest distance",
+        ),
+        Mistake(
+            lambda a, b: _cosine(a, b).argmax(dim=1),
+            "this is the image with the smallest angle (cosine), which does not see contrast; expected is the smallest distance",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b)).argmin(),
+            "this is one number, the nearest pair of all; expected is one index for each sample",
         ),
         Mistake(
             lambda a, b: (a.mean(dim=(1, 2, 3))[:, None] - b.mean(dim=(1, 2, 3))).abs().argmin(dim=1),
-            "this compares mean brightness alone; compare pixel by pixel",
+            "this compares mean brightness alone; square the difference of each pixel, then sum",
+        ),
+        Mistake(
+            lambda a, b: (a.flatten(1)[:, None] - b.flatten(1)[None]).sum(dim=2).argmin(dim=1),
+            "the differences are summed with their signs; square them first",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b), p=1).argmin(dim=1),
+            "this is the smallest sum of absolute differences; d is the root of the mean square",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b), p=torch.inf).argmin(dim=1),
+            "this is the smallest difference in a single pixel, the largest of each image; d is the root of the mean square over all",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(a[:, 0].flatten(1), b[:, 0].flatten(1)).argmin(dim=1),
+            "this compares the first channel alone; all channels count",
+        ),
+        Mistake(
+            lambda a, b: torch.cdist(a.mean(dim=1).flatten(1), b.mean(dim=1).flatten(1)).argmin(dim=1),
+            "this compares the mean of the channels; compare each channel pixel by pixel",
+        ),
+        Mistake(lambda a, b: torch.cdist(*_flat(a, b)).argmin(dim=1) + 1, "these are one too high: the first image has the index 0"),
+        Mistake(
+            lambda a, b: torch.cdist(*_flat(a, b)).topk(2, largest=False).indices[:, 1] if len(b) > 1 else _nearest(a, b),
+            "this is the second nearest image",
+        ),
+        Mistake(
+            lambda a, b: (d := torch.cdist(*_flat(a, b))).where(d > 1e-3, torch.inf).argmin(dim=1),
+            "images at distance 0 are left out; a copy is the nearest there is",
         ),
     ),
+    diagnose=_about_nearest,
 )
 
 
 # -------------------------------------------------------------------------------------------------------------------- weights
 
 
-def _posterior_weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar), factor=lambda alpha_bar: alpha_bar.sqrt(), sign=-1, dim=1):
-    """The posterior over images, or what comes out if a part of (5.1) is another one."""
-
-    def weights(xt, images, alpha_bar):
-        squared = (xt.flatten(1)[:, None] - factor(alpha_bar) * images.flatten(1)[None]).square().sum(dim=2)
-        return torch.softmax(sign * squared / scale(alpha_bar), dim=dim)
-
-    return weights
+SUBTRACT = "subtract the largest of each row first, as torch.softmax does"
 
 
-# w_i = softmax_i(-|xt - sqrt(alpha_bar_t) x_i|^2 / (2 (1 - alpha_bar_t)))
-_posterior_weights = _posterior_weights_of()
+def _about_weights(got, expected, xt, images, alpha_bar):
+    if not isinstance(got, Tensor) or got.shape != expected.shape:
+        x = got if isinstance(got, Tensor) and got.is_floating_point() and got.isfinite().all() else None
+        return WEIGHTS.named(1, x, xt, images, alpha_bar) if x is not None else None
+    exponents = -squared(xt.flatten(1)[:, None] - alpha_bar.sqrt() * images.flatten(1)[None]) / (2 * (1 - alpha_bar))
+    largest = exponents.max(dim=1).values.min().item()
+    small = f"in a row all exponents are {largest:.0f} or less, where exp gives 0"
+    if got.isnan().any() and largest < -80:
+        return f"{small} and 0 / 0 is nan: {SUBTRACT}"
+    x = floats(got, expected)
+    if x is None:
+        return None
+    if largest < -80 and (x == 0).all(dim=1).any():
+        return f"{small}, and so is every weight: {SUBTRACT}"
+    if largest < -80:
+        return f"it is off by up to {(x - expected).abs().max():.3g} where all exponents of a row are {largest:.0f} or less: cut none off"
+    if len(images) > 1 and (said := WEIGHTS.named(1, x, xt, images, alpha_bar) or WEIGHTS.named(2, x, xt, images, alpha_bar)):
+        return said
+    sums = x.sum(dim=1)
+    if not close(sums, torch.ones(len(x))):
+        return f"rows sum to {sums.min().item():.3g} … {sums.max().item():.3g}; expected 1, the weights of one xt over all images"
+    return None
+
+
+def _weights_calls(random: torch.Generator) -> list[tuple]:
+    calls = []
+    for batch, n, shape, alpha_bar in (
+        *((5, 4, (1, 4, 6), 0.1), (4, 6, (3, 3, 2), 0.3), (1, 5, (1, 4, 5), 0.05), (3, 1, (2, 3, 4), 0.4)),
+        *((4, 4, (2, 3, 3), 0.2), (3, 7, (1, 5, 3), 1e-6)),
+    ):
+        images = 0.6 * torch.randn(n, *shape, generator=random)
+        eps = torch.randn(batch, *shape, generator=random)
+        xt = alpha_bar**0.5 * images[torch.arange(batch) % n] + (1 - alpha_bar) ** 0.5 * eps
+        calls.append((xt, images, torch.tensor(alpha_bar)))
+    return [*calls, _near_the_image(random), _far_from_all(random)]
+
+
+def _near_the_image(random: torch.Generator) -> tuple:
+    """Little noise: one weight of each row is 1, though in float32 exp of its exponent is 0."""
+    images = torch.randn(5, 3, 9, 16, generator=random).clamp(-1, 1)
+    alpha_bar = torch.tensor(0.9996)
+    return alpha_bar.sqrt() * images[[3, 0, 4]] + (1 - alpha_bar).sqrt() * torch.randn(3, 3, 9, 16, generator=random), images, alpha_bar
+
+
+def _far_from_all(random: torch.Generator) -> tuple:
+    """exp underflows in float64, too. In one row two images have the same distance, to the last bit; in another all exponents are small."""
+    images = torch.randint(-4, 5, (4, 1, 8, 12), generator=random) / 4
+    images[2] = images[0]
+    xt = torch.stack([8 * images[0], 8 * images[1], images[3] / 2])
+    return xt, images, torch.tensor(0.25)
+
 
 check_posterior_weights = Exercise(
-    reference=_posterior_weights,
-    inputs=lambda random: [(_images(random, 5), _images(random, 4), torch.tensor(alpha_bar)) for alpha_bar in (0.1, 0.02)],
+    reference=posterior_weights,
+    inputs=_weights_calls,
     mistakes=(
+        Mistake(WEIGHTS.build(weigh=WEIGHTS.parts["weigh"][0].answer), WEIGHTS.parts["weigh"][0].message),
         Mistake(
-            _posterior_weights_of(factor=lambda alpha_bar: 1), "the images are not scaled: in xt they have the factor sqrt(alpha_bar_t)"
-        ),
-        Mistake(_posterior_weights_of(factor=lambda alpha_bar: alpha_bar), "the images have the factor alpha_bar_t; in xt it is its root"),
-        Mistake(_posterior_weights_of(scale=lambda alpha_bar: 1 - alpha_bar), "the 2 of the normal density is missing below the fraction"),
-        Mistake(
-            _posterior_weights_of(scale=lambda alpha_bar: 2 * (1 - alpha_bar).sqrt()),
-            "divided by a standard deviation; the normal density has the variance there, 1 - alpha_bar_t",
-        ),
-        Mistake(_posterior_weights_of(sign=1), "without the minus, the image that fits worst gets the most weight"),
-        Mistake(
-            _posterior_weights_of(dim=0), "the weights of one image over all xt sum to 1; those of one xt over all images should: dim=1"
+            lambda xt, images, alpha_bar: (posterior_weights(xt, images, alpha_bar) @ images.flatten(1)).view(xt.shape),
+            "this is the mean of the images, x0_hat; expected are their weights",
         ),
         Mistake(
-            lambda xt, images, alpha_bar: torch.ones(len(xt), len(images)) / len(images), "all alike: that is so only where nothing is left"
+            WEIGHTS.build(image=lambda alpha_bar: 1, noisy=lambda alpha_bar: 1 / alpha_bar.sqrt()),
+            "xt is divided by sqrt(alpha_bar_t), and its noise with it: below the fraction, the variance has to be divided by alpha_bar_t",
         ),
     ),
     praise="with one image its weight is 1, whatever xt is",
+    diagnose=_about_weights,
 )
 
 
@@ -94,17 +228,63 @@ def _effective_sample_size(weights):
     return 1 / weights.square().sum(dim=1)
 
 
+def _rows(random: torch.Generator) -> list[tuple]:
+    """Weights of some rows: of all kinds, among them rows with one weight alone, with equal ones, and with zeros."""
+    calls = []
+    for batch, n, contrast in ((6, 5, 2.0), (3, 30, 4.0), (1, 7, 1.0), (4, 4, 1.0), (5, 1, 1.0), (8, 200, 6.0)):
+        calls.append((torch.softmax(contrast * torch.randn(batch, n, generator=random), dim=1),))
+    some = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3], [1.0, 0.0, 0.0]])
+    return [*calls, (some,), (torch.eye(9)[[2, 7]].double(),)]
+
+
+def _about_count(got, expected, weights):
+    x = floats(got, expected)
+    if x is None:
+        return None
+    entropy = torch.special.entr(weights).sum(dim=1)
+    if close(x, entropy.exp()):
+        return "this is the exponential of the entropy, which also counts 1 to N; expected is 1 / sum of w_i^2"
+    if close(x, entropy):
+        return "this is the entropy; expected is 1 / sum of w_i^2"
+    if close(x, expected.ceil()):
+        return "it is rounded; it need not be a whole number"
+    ratios = x / expected
+    if len(x) > 1 and close(ratios, ratios[:1].expand(len(x))):
+        return f"it is {ratios[0].item():.4g} times what it should be"
+    return None
+
+
 check_effective_sample_size = Exercise(
     reference=_effective_sample_size,
-    inputs=lambda random: [(torch.softmax(3 * torch.randn(6, n, generator=random), dim=1),) for n in (5, 30)],
+    inputs=_rows,
     mistakes=(
         Mistake(lambda w: w.square().sum(dim=1), "turned over: ten equal weights should count as 10, not as a tenth"),
-        Mistake(lambda w: 1 / w.sum(dim=1).square(), "square first, then sum: the sum of the weights is always 1"),
+        Mistake(lambda w: 1 / w.sum(dim=1).square(), "this is always 1, as is the sum of the weights: square first, then sum"),
+        Mistake(lambda w: (1 / w.square()).sum(dim=1), "sum first, then take the reciprocal: 1 / sum of w_i^2"),
+        Mistake(lambda w: (1 / w).sum(dim=1), "these are reciprocals of the weights, summed: 1 / sum of w_i^2 is expected"),
+        Mistake(lambda w: 1 / w.square().sum(dim=1).sqrt(), "this has a root too many: 1 / sum of w_i^2"),
+        Mistake(lambda w: w.square().sum(dim=1).sqrt(), "this is the root of the sum of squares; expected is 1 / sum of w_i^2"),
+        Mistake(lambda w: 1 / w.square().mean(dim=1), "this is one over the mean of the squares; it should be over their sum"),
+        Mistake(lambda w: 1 / w.square().sum(dim=1).square(), "the sum is squared, too; only the weights are"),
+        Mistake(lambda w: 1 / w.pow(3).sum(dim=1), "these are third powers; expected are squares"),
         Mistake(lambda w: (w > 0).sum(dim=1), "this counts all with any weight, however small"),
+        Mistake(lambda w: (w > 0).sum(dim=1).float(), "this counts all with any weight, however small"),
+        Mistake(lambda w: torch.full((len(w),), float(w.shape[1])), "this is N, however the weights are spread"),
         Mistake(lambda w: 1 / w.max(dim=1).values, "this looks at the largest weight alone"),
-        Mistake(lambda w: 1 / w.square().sum(), "one number for all; asked for is one for each row (dim=1)"),
+        Mistake(lambda w: 1 / w[:, 0].square(), "this looks at the first weight alone"),
+        Mistake(lambda w: (1 / w.square().sum(dim=1)).round(), "it is rounded; it need not be a whole number"),
+        Mistake(lambda w: (1 / w.square().sum(dim=1)).round().long(), "it is rounded; it need not be a whole number"),
+        Mistake(lambda w: (1 / w.square().sum(dim=1)).floor(), "it is rounded; it need not be a whole number"),
+        Mistake(lambda w: (1 / w.square().sum(dim=1)).long(), "it is rounded; it need not be a whole number"),
+        Mistake(lambda w: 1 / w.square().sum(), "one number for all; expected is one for each row (dim=1)"),
+        Mistake(lambda w: (1 / w.square().sum(dim=1)).mean(), "one number, the mean of all rows; expected is one for each row"),
+        Mistake(lambda w: 1 / w.square().sum(dim=0), "one number for each column; expected is one for each row (dim=1)"),
+        Mistake(lambda w: 1 / w.square(), "the sum is missing: square, sum along a row, then take the reciprocal"),
+        Mistake(lambda w: 1 / w.square().sum(dim=1, keepdim=True), "the numbers are right, but of shape (B, 1): leave out keepdim"),
+        Mistake(lambda w: -1 / w.square().sum(dim=1), "the sign is wrong: a count is positive"),
     ),
     praise="1 if one image has it all, N if all have the same",
+    diagnose=_about_count,
 )
 
 
@@ -117,6 +297,11 @@ check_two_images = Question(
         Mistake(1.0, "both images fit equally well; neither can have it all"),
         Mistake(0.0, "both images fit equally well, and something must have led to xt"),
         Mistake(2.0, "a weight is a probability, at most 1"),
+        Mistake(50.0, "a weight is a probability, at most 1: 50% is 0.5"),
+        Mistake(-0.5, "a weight is a probability, at least 0"),
+        Mistake(0.25, "both images fit equally well, and the two weights sum to 1"),
+        Mistake(1 / 3, "both images fit equally well, and the two weights sum to 1: there is no third"),
+        Mistake(0.5**0.5, "both images fit equally well, and the two weights sum to 1; it is their squares that would here"),
     ),
     praise="and its answer is the mean of the two: not an image of the set, and the best answer all the same",
 )

@@ -1,18 +1,47 @@
 """Exercises of notebook 04."""
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question
+from diffusion_lib.exercises.parts import close, factors, floats, wrong_factors
+from diffusion_lib.exercises.steps import ALONG_SIGMA, DDIM, NO_ROOM, SIGMA, STEP, ddim, sigma, step, x0_hat
 
-PAIRS = ((0.64, 0.36), (0.9, 0.05), (1.0, 0.8))  # alpha_bar at s and at t > s; the last step of a chain at the end
-IMAGES = (256, 1, 4, 4)
+# of some steps the shape of the images, and alpha_bar at s and at t > s: the first three from amid a chain, then two last steps and a first
+CALLS = (
+    ((5, 1, 4, 6), 0.7, 0.2),
+    ((2, 3, 5, 3), 0.9, 0.05),
+    ((3, 3, 3, 4), 0.6, 0.58),
+    ((1, 1, 4, 5), 1.0, 0.8),
+    ((2, 1, 3, 5), 1.0, 0.9999),
+    ((2, 1, 6, 5), 1e-3, 2.5e-9),
+)
 
 
-def _calls(count: int, *rest):
-    """So many random images, then alpha_bar at s and t, then what else there is."""
-    return lambda random: [
-        (*(torch.randn(IMAGES, generator=random) for _ in range(count)), torch.tensor(s), torch.tensor(t), *rest) for s, t in PAIRS
-    ]
+def _images(random: torch.Generator, count: int, shape: Sequence[int], t: float) -> list[Tensor]:
+    """So many images of noise, the first two of them xt and eps_hat."""
+    images = list(torch.randn(count, *shape, generator=random))
+    if t < 1e-6:  # x0_hat is a difference of the two, much enlarged; with unlike signs it is exact in any order of operations
+        images[0] = -images[0].abs() * images[1].sign()
+    return images
+
+
+def _generic(s, t, eta=0.5) -> bool:
+    """Whether no factor is 0 or 1 by chance, so that what gives the same answer is the same mistake."""
+    return t > 1e-6 and s < 1 and 0 < eta < 1
+
+
+def _about_small(x: Tensor | None, expected: Tensor, t: Tensor) -> str | None:
+    """Of an answer where alpha_bar_t is tiny, and x0_hat, tens of thousands of times xt - eps_hat, drowns the rest."""
+    if x is None:
+        return None
+    ratios = x / expected
+    ratio = ratios.median()
+    if (ratios / ratio - 1).abs().max() > 0.2:
+        return None
+    return f"it is {ratio.item():.4g} times what it should be where alpha_bar_t is {t.item():.2g}: add nothing to it, and set no floor"
 
 
 # -------------------------------------------------------------------------------------------------------------------- levels
@@ -22,14 +51,60 @@ def _levels(T, steps):
     return [T * (steps - i) // steps for i in range(steps + 1)]
 
 
+def _as_tensor(levels) -> Tensor:
+    if not isinstance(levels, Tensor | Sequence):
+        raise TypeError("not a list of numbers")
+    return levels if isinstance(levels, Tensor) else torch.tensor(list(levels))
+
+
+def _about_levels(got, expected, T, steps):
+    levels, right = _as_tensor(got), torch.tensor(expected)
+    if levels.ndim != 1 or levels.is_complex() or levels.dtype == torch.bool or len(levels) == 0:
+        return None
+    levels = levels if levels.is_floating_point() else levels.long()
+    if len(levels) != len(right):
+        ends = f"{len(levels)} levels, from {levels[0].item():g} to {levels[-1].item():g}"
+        return f"it returns {ends}; expected steps + 1 = {steps + 1} levels, from {T} to 0"
+    if levels.is_floating_point() and torch.equal(levels.double(), right.double()):
+        return "the values are right, but they are floats; levels are whole numbers: divide with // or convert with int()"
+    if levels.is_floating_point() and torch.equal(levels.double().floor(), right.double()):
+        return "levels are whole numbers: round T (n - i) / n down, with // in the place of /"
+    size = int(levels[0] - levels[1])
+    if torch.equal(levels.flip(0), right):
+        return "this ascends; a sampler walks from T down to 0"
+    if T % steps and abs(size - T / steps) < 1 and (levels.diff() == -size).all():
+        return f"every step is {size}: T / steps is rounded before it is multiplied, and the error adds up"
+    exact = T * torch.arange(steps, -1, -1)  # n times what is rounded down
+    wrong, whole = levels != right, exact % steps == 0
+    if whole[wrong].all() and torch.equal(levels[wrong], right[wrong] - 1) and not wrong[1:-1].all():
+        i = int(wrong.nonzero()[0])
+        cause = "T (n - i) / n is whole there, and floating point can come out just below it: divide whole numbers, with //"
+        return f"level i = {i} is {levels[i].item()}; expected {right[i].item()}: {cause}"
+    if levels[0] != T or levels[-1] != 0:
+        return f"it goes from {levels[0].item():g} to {levels[-1].item():g}; expected from T = {T} to 0"
+    if (2 * (steps * levels - exact).abs() <= steps).all():
+        return "this is rounded to the nearest whole number; expected is T (n - i) / n rounded down"
+    if torch.equal(levels, -(-exact // steps)):
+        return "this is rounded up; expected is T (n - i) / n rounded down"
+    i = int(wrong.nonzero()[0])
+    rounded = "" if whole[i] else f", which is {exact[i].item() / steps:.5g} rounded down"
+    return f"level i = {i} is {levels[i].item():g}; expected {right[i].item()}{rounded}"
+
+
 check_levels = Exercise(
     reference=_levels,
-    inputs=lambda random: [(1000, 10), (100, 3), (50, 50)],
-    look=lambda levels: [float(level) for level in levels],
+    inputs=lambda random: [
+        *((1000, 10), (100, 7), (100, 3), (50, 50), (7, 1), (1, 1), (300, 22), (4000, 333)),
+        # each of these falls below a whole number in one or another way to write it in floating point
+        *((1000, 12), (1000, 19), (1000, 38), (1000, 60), (100, 100), (1000, 120), (1000, 242), (1000, 999)),
+    ],
+    look=_as_tensor,
     mistakes=(
-        Mistake(lambda T, steps: _levels(T, steps)[:-1], "0 is missing: the last step has to go to the clean image"),
+        Mistake(lambda T, steps: _levels(T, steps)[:-1], "0 is missing: the last step has to end at the clean image"),
         Mistake(lambda T, steps: _levels(T, steps)[1:], "T is missing: the chain starts from noise, which is level T"),
-        Mistake(lambda T, steps: _levels(T, steps)[::-1], "this ascends; a sampler walks from T down to 0"),
+        Mistake(lambda T, steps: _levels(T, steps)[1:-1], "T and 0 are missing: the chain starts from noise and ends at the clean image"),
+        Mistake(lambda T, steps: _levels(T, steps)[-2::-1], "this ascends, and 0 is missing; a sampler walks from T down to 0"),
+        Mistake(lambda T, steps: _levels(T, steps)[:0:-1], "this ascends, and T is missing; a sampler walks from T down to 0"),
         Mistake(
             lambda T, steps: [max(1, level) for level in _levels(T, steps)],
             "it ends at 1: the noise of that level would be left in the image",
@@ -38,178 +113,174 @@ check_levels = Exercise(
             lambda T, steps: [T - 1 - i * (T // steps) for i in range(steps)],
             "it starts at T - 1 and does not end at 0: levels are T to 0 here",
         ),
-        Mistake(
-            lambda T, steps: [T - i * (T // steps) for i in range(steps + 1)],
-            "T // steps is rounded first, and the error adds up: 100 in 3 steps should end at 0, not at 1",
-        ),
-        Mistake(
-            lambda T, steps: [T * (steps - i) / steps for i in range(steps + 1)],
-            "100 in 3 steps gives levels that are not whole numbers: divide with //",
-        ),
-        Mistake(
-            lambda T, steps: [round(T * (steps - i) / steps) for i in range(steps + 1)],
-            "this rounds to the nearest; asked for is rounded down",
-        ),
-        Mistake(lambda T, steps: [T - T * i // steps for i in range(steps + 1)], "this rounds up; asked for is T (n - i) / n rounded down"),
+        Mistake(lambda T, steps: [level - 1 for level in _levels(T, steps)], "every level is one too low: they go from T to 0 here"),
     ),
+    diagnose=_about_levels,
 )
 
 
 # ---------------------------------------------------------------------------------------------------------------------- ddim
 
 
-def _x0_hat(xt, eps_hat, alpha_bar_t):
-    # x0_hat = (xt - sqrt(1 - alpha_bar_t) eps_hat) / sqrt(alpha_bar_t)                                Ho et al. 2020, equation 15
-    return (xt - (1 - alpha_bar_t).sqrt() * eps_hat) / alpha_bar_t.sqrt()
+def _clamped_and_recomputed(xt, eps, s, t):
+    image = x0_hat(xt, eps, s, t).clamp(-1, 1)
+    return s.sqrt() * image + (1 - s).sqrt() * (xt - t.sqrt() * image) / (1 - t).sqrt()
 
 
-def _mixed(x0_hat, eps_hat, alpha_bar_s):
-    # xs = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s) eps_hat                  Song et al. 2021, equation 12 with sigma = 0
-    return alpha_bar_s.sqrt() * x0_hat + (1 - alpha_bar_s).sqrt() * eps_hat
-
-
-def _ddim(xt, eps_hat, alpha_bar_s, alpha_bar_t):
-    return _mixed(_x0_hat(xt, eps_hat, alpha_bar_t), eps_hat, alpha_bar_s)
+def _about_ddim(got, expected, xt, eps_hat, s, t):
+    x = floats(got, expected)
+    if x is None or t < 1e-6:
+        return _about_small(x, expected, t)
+    said = DDIM.named(1, x, xt, eps_hat, s, t) or DDIM.named(2, x, xt, eps_hat, s, t) if _generic(s, t) else None
+    return said or wrong_factors(x, expected, dict(xt=xt, eps_hat=eps_hat))
 
 
 check_ddim_step = Exercise(
-    reference=_ddim,
-    inputs=_calls(2),
+    reference=ddim,
+    inputs=lambda random: [(*_images(random, 2, shape, t), torch.tensor(s), torch.tensor(t)) for shape, s, t in CALLS],
     mistakes=(
+        Mistake(x0_hat, "this is x0_hat, all the way to the clean image; the step ends at s"),
+        Mistake(lambda xt, eps, s, t: xt, "this is xt, unchanged: x0_hat is computed at level t, xs at level s"),
+        Mistake(lambda xt, eps, s, t: ddim(xt, eps, t, s), "s and t are swapped: this walks back into the noise"),
         Mistake(
-            lambda xt, eps, s, t: _mixed(xt - (1 - t).sqrt() * eps, eps, s),
-            "x0_hat is not divided by sqrt(alpha_bar_t): the image would fade with every step",
+            lambda xt, eps, s, t: (1 - s).sqrt() * x0_hat(xt, eps, s, t) + s.sqrt() * eps,
+            "the two factors of level s are swapped: sqrt(alpha_bar_s) belongs to x0_hat, sqrt(1 - alpha_bar_s) to eps_hat",
         ),
         Mistake(
-            lambda xt, eps, s, t: _mixed((xt - (1 - t).sqrt() * eps) / t, eps, s),
-            "x0_hat is divided by alpha_bar_t; in (4.1) the image has the factor sqrt(alpha_bar_t)",
+            lambda xt, eps, s, t: s.sqrt() * x0_hat(xt, eps, s, t) + (1 - s).sqrt() * xt,
+            "xt stands in the place of eps_hat at the end: at level s, x0_hat and eps_hat are mixed",
         ),
         Mistake(
-            lambda xt, eps, s, t: _mixed(xt - (1 - t).sqrt() * eps / t.sqrt(), eps, s),
-            "in x0_hat only the noise is divided; brackets: (xt - …) / sqrt(alpha_bar_t)",
-        ),
-        Mistake(
-            lambda xt, eps, s, t: _mixed(_x0_hat(xt, -eps, t), eps, s),
-            "in x0_hat the noise is added once more; it has to be taken out of xt",
-        ),
-        Mistake(
-            lambda xt, eps, s, t: _mixed(_x0_hat(xt, eps, t).clamp(-1, 1), eps, s),
-            "x0_hat is clamped; here it is not, so that the step is (4.4) and nothing else",
-        ),
-        Mistake(
-            lambda xt, eps, s, t: s.sqrt() * _x0_hat(xt, eps, t) + (1 - t).sqrt() * eps,
-            "the noise is put back at the level of t, from where you came; xs has that of s",
-        ),
-        Mistake(lambda xt, eps, s, t: _x0_hat(xt, eps, t), "this is x0_hat, all the way to the clean image; the step ends at s"),
-        Mistake(
-            lambda xt, eps, s, t: _x0_hat(xt, eps, t) + (1 - s).sqrt() * eps,
-            "x0_hat is not scaled: at level s the image has the factor sqrt(alpha_bar_s)",
-        ),
-        Mistake(lambda xt, eps, s, t: _ddim(xt, eps, t, s), "s and t are swapped: this walks back into the noise"),
-        Mistake(
-            lambda xt, eps, s, t: s * _x0_hat(xt, eps, t) + (1 - s) * eps,
+            lambda xt, eps, s, t: s * x0_hat(xt, eps, s, t) + (1 - s) * eps,
             "the factors of x0_hat and eps_hat are sqrt(alpha_bar_s) and sqrt(1 - alpha_bar_s); the roots are missing",
         ),
+        Mistake(lambda xt, eps, s, t: s * (xt - (1 - t) * eps) / t + (1 - s) * eps, "the roots are missing, at both levels"),
         Mistake(
             lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t.sqrt()) * eps) / t.sqrt() + (1 - s.sqrt()) * eps,
             "the root is over all of 1 - alpha_bar: (1 - alpha_bar).sqrt(), not 1 - alpha_bar.sqrt()",
         ),
+        Mistake(
+            _clamped_and_recomputed,
+            "x0_hat is clamped and eps_hat recomputed; here neither is done, so that the step is (4.4) and nothing else",
+        ),
+        Mistake(
+            lambda xt, eps, s, t: step(xt, eps, 0 * xt, s, t, 1.0),
+            "this is the mean of DDPM's step (eta = 1): with eta = 0, eps_hat has the factor sqrt(1 - alpha_bar_s)",
+        ),
+        Mistake(
+            lambda xt, eps, s, t: (t / s).sqrt() * ddim(xt, eps, s, t),
+            "this is sqrt(alpha_bar_t / alpha_bar_s) times what it should be",
+        ),
     ),
     praise="and with alpha_bar_s = 1 it is x0_hat: nobody has to ask for the last step",
+    diagnose=_about_ddim,
 )
 
 
 # --------------------------------------------------------------------------------------------------------------------- sigma
 
 
-def _sigma(alpha_bar_s, alpha_bar_t, eta):
-    # sigma = eta sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t)) sqrt(1 - alpha_bar_t / alpha_bar_s)       Song et al. 2021, equation 16
-    return eta * ((1 - alpha_bar_s) / (1 - alpha_bar_t)).sqrt() * (1 - alpha_bar_t / alpha_bar_s).sqrt()
+def _real(sigma) -> Tensor:
+    """A number in float64. Where a root is complex in Python, it is nan in torch: here as well."""
+    x = torch.as_tensor(sigma)
+    return torch.full_like(x.real, torch.nan).double() if x.is_complex() else x.double()
+
+
+def _about_sigma(got, expected, s, t, eta):
+    x = _real(got)
+    if x.shape != expected.shape:
+        return None
+    if x.isnan():
+        return "a negative number is under a root: in (4.5), alpha_bar_t / alpha_bar_s is below 1, and each 1 - alpha_bar is in brackets"
+    said = SIGMA.named(1, x, s, t, eta) or SIGMA.named(2, x, s, t, eta) if _generic(s, t, eta) else None
+    return said or f"it is {x.item():.4g}; expected {expected.item():.4g}"
 
 
 check_sigma = Exercise(
-    reference=_sigma,
-    inputs=lambda random: [(torch.tensor(s), torch.tensor(t), eta) for (s, t), eta in zip(PAIRS, (0.8, 0.5, 1.0), strict=True)],
+    reference=sigma,
+    inputs=lambda random: [
+        (torch.tensor(s), torch.tensor(t), eta)
+        for s, t, eta in (
+            *((0.7, 0.2, 0.6), (0.9, 0.05, 0.25), (0.6, 0.58, 0.8), (0.64, 0.3, 1.0), (0.5, 0.1, 0.0)),
+            *((1.0, 0.8, 0.4), (1e-3, 2.5e-9, 0.7), (0.999, 0.99, 0.9), (0.3, 0.01, 1)),
+        )
+    ],
+    look=_real,
     mistakes=(
-        Mistake(lambda s, t, eta: eta * (1 - t / s).sqrt(), "this is the root of beta, the large variance; (4.5) is that of beta_tilde"),
-        Mistake(lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt(), "the second root of (4.5) is missing"),
-        Mistake(lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - t / s), "the second factor is a root, too"),
         Mistake(
             lambda s, t, eta: eta * (1 - s) / (1 - t) * (1 - t / s),
             "this is eta times the variance; sigma is a standard deviation: take the root",
         ),
-        Mistake(lambda s, t, eta: _sigma(s, t, eta) ** 2, "this is the variance, sigma^2; asked for is its root"),
-        Mistake(lambda s, t, eta: eta**0.5 * _sigma(s, t, 1.0), "eta stands before the root, not under it"),
-        Mistake(lambda s, t, eta: _sigma(s, t, 1.0), "eta is forgotten: with eta = 0 there should be no noise"),
+        Mistake(lambda s, t, eta: sigma(s, t, 1.0) ** 2, "this is beta_tilde; sigma is eta times its root"),
+        Mistake(lambda s, t, eta: sigma(s, t, eta) ** 2, "this is the variance, sigma^2; expected is its root"),
+        Mistake(lambda s, t, eta: eta, "this is eta itself; sigma is eta times the root of beta_tilde"),
         Mistake(
-            lambda s, t, eta: eta * ((1 - t) / (1 - s)).sqrt() * (1 - t / s).sqrt(),
-            "the first fraction is upside down: the noise that is left at s is less than that at t",
+            lambda s, t, eta: eta * (1 - s).sqrt(),
+            "this is eta sqrt(1 - alpha_bar_s); in (4.5) two roots are multiplied, the second over 1 - alpha_bar_t / alpha_bar_s",
         ),
         Mistake(
-            lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - s / t).sqrt(),
-            "under a root stands a negative number: alpha_bar_s / alpha_bar_t is above 1; (4.5) has alpha_bar_t / alpha_bar_s",
+            lambda s, t, eta: eta * (((1 - s) / (1 - t)).sqrt() + (1 - t / s).sqrt()),
+            "the two roots of (4.5) are added; they should be multiplied",
         ),
+        Mistake(
+            lambda s, t, eta: eta * ((1 - s) / (1 - t) - t / s).sqrt(),
+            "the second fraction is subtracted from the first; 1 - alpha_bar_t / alpha_bar_s is in brackets, and multiplied",
+        ),
+        Mistake(lambda s, t, eta: 0 * s, "this is 0 whatever eta is; only with eta = 0 there is no noise"),
     ),
+    diagnose=_about_sigma,
 )
 
 
 # ---------------------------------------------------------------------------------------------------------- the whole family
 
 
-def _step(xt, eps_hat, z, alpha_bar_s, alpha_bar_t, eta):
-    # xs = sqrt(alpha_bar_s) x0_hat + sqrt(1 - alpha_bar_s - sigma^2) eps_hat + sigma z                 Song et al. 2021, equation 12
-    sigma = _sigma(alpha_bar_s, alpha_bar_t, eta)
-    along = (1 - alpha_bar_s - sigma**2).clamp(min=0).sqrt()
-    return alpha_bar_s.sqrt() * _x0_hat(xt, eps_hat, alpha_bar_t) + along * eps_hat + sigma * z
+def _about_step(got, expected, xt, eps_hat, z, s, t, eta):
+    if isinstance(got, Tensor) and got.shape == expected.shape and got.isnan().any():
+        return "it has nan in it, as from a negative number under a root: is it 1 - alpha_bar_s - sigma^2, and sigma that of (4.5)?"
+    x = floats(got, expected)
+    if x is None or t < 1e-6:
+        return _about_small(x, expected, t)
+    generic = _generic(s, t, eta)
+    said = STEP.named(1, x, xt, eps_hat, z, s, t, eta) if generic else None
+    said = said or _other_eta(x, xt, eps_hat, z, s, t)
+    said = said or (STEP.named(2, x, xt, eps_hat, z, s, t, eta) if generic else None)
+    return said or wrong_factors(x, expected, dict(xt=xt, eps_hat=eps_hat, z=z))
 
 
-def _step_as(along, fresh=lambda sigma: sigma, predict=_x0_hat):
-    def step(xt, eps_hat, z, s, t, eta):
-        sigma = _sigma(s, t, eta)
-        return s.sqrt() * predict(xt, eps_hat, t) + along(1 - s, sigma) * eps_hat + fresh(sigma) * z
-
-    return step
-
-
-def _left(variance, sigma):
-    """What the fresh noise leaves: the factor of eps_hat."""
-    return (variance - sigma**2).clamp(min=0).sqrt()
+def _other_eta(x, xt, eps_hat, z, s, t):
+    found = factors(x, xt, eps_hat, z)
+    if found is None or s == 1:
+        return None
+    eta = (found[2] / sigma(s, t, 1.0)).item()  # what gives z its factor
+    if not 0 <= round(eta, 4) <= 1 or not close(step(xt, eps_hat, z, s, t, eta), x):
+        return None
+    return f"this is the step of eta = {abs(round(eta, 3)):g}"
 
 
 check_step = Exercise(
-    reference=_step,
-    inputs=_calls(3, 0.7),
+    reference=step,
+    inputs=lambda random: [
+        (*_images(random, 3, shape, t), torch.tensor(s), torch.tensor(t), eta)
+        for (shape, s, t), eta in zip((*CALLS, *CALLS[:2]), (0.4, 0.25, 0.8, 0.3, 1.0, 0.7, 1.0, 0.0), strict=True)
+    ],
     mistakes=(
+        Mistake(STEP.build(along=NO_ROOM.answer), NO_ROOM.message),
+        Mistake(STEP.build(along=ALONG_SIGMA.answer), ALONG_SIGMA.message),
+        Mistake(lambda xt, eps, z, s, t, eta: ddim(xt, eps, s, t), "this is the step of eta = 0, whatever eta is: z is not used"),
+        Mistake(lambda xt, eps, z, s, t, eta: step(xt, eps, z, s, t, 1.0), "this is the step of eta = 1, whatever eta is"),
         Mistake(
-            _step_as(lambda variance, sigma: variance.sqrt()),
-            "eps_hat has the factor sqrt(1 - alpha_bar_s), and the fresh noise comes on top: too much for level s; make room for sigma^2",
+            lambda xt, eps, z, s, t, eta: step(xt, z, eps, s, t, eta),
+            "z and eps_hat are swapped: eps_hat is the noise in xt, z is the fresh noise",
         ),
         Mistake(
-            _step_as(lambda variance, sigma: sigma),
-            "eps_hat has the factor sigma; what belongs there is what z leaves of the noise, sqrt(1 - alpha_bar_s - sigma^2)",
+            lambda xt, eps, z, s, t, eta: s.sqrt() * x0_hat(xt, eps, s, t) + (1 - s).sqrt() * z,
+            "all the noise is fresh, whatever eta is: sigma is sqrt(1 - alpha_bar_s) here, the largest of the family; (4.5) gives less",
         ),
-        Mistake(
-            _step_as(lambda variance, sigma: variance.sqrt() - sigma),
-            "standard deviations are subtracted; variances of independent noise add up, so the subtraction goes under the root",
-        ),
-        Mistake(
-            _step_as(lambda variance, sigma: (variance - sigma).clamp(min=0).sqrt()),
-            "sigma is not squared under the root: 1 - alpha_bar_s - sigma^2",
-        ),
-        Mistake(
-            _step_as(_left, fresh=lambda sigma: sigma**2), "z is multiplied by the variance sigma^2; its standard deviation should be sigma"
-        ),
-        Mistake(
-            _step_as(_left, predict=lambda xt, eps_hat, t: xt - (1 - t).sqrt() * eps_hat), "x0_hat is not divided by sqrt(alpha_bar_t)"
-        ),
-        Mistake(
-            _step_as(_left, predict=lambda *args: _x0_hat(*args).clamp(-1, 1)),
-            "x0_hat is clamped; here it is not, so that the step is (4.4) and nothing else",
-        ),
-        Mistake(lambda xt, eps, z, s, t, eta: _ddim(xt, eps, s, t), "this is the step of eta = 0, whatever eta is: z is not used"),
-        Mistake(lambda xt, eps, z, s, t, eta: _step(xt, eps, z, s, t, 1.0), "this is the step of eta = 1, whatever eta is"),
+        Mistake(lambda xt, eps, z, s, t, eta: step(xt, eps, 0 * z, s, t, eta), "z is not used: the fresh noise is missing"),
     ),
     praise="DDIM at eta = 0, DDPM at eta = 1: you have written both",
+    diagnose=_about_step,
 )
 
 
@@ -221,31 +292,58 @@ def _guided(conditional, unconditional, scale):
     return unconditional + scale * (conditional - unconditional)
 
 
+def _about_guided(got, expected, conditional, unconditional, scale):
+    x = floats(got, expected)
+    if x is None:
+        return None
+    found = factors(x, conditional, unconditional)
+    if found and abs(sum(found) - 1) < 1e-3:
+        return f"this is what scale = {found[0]:.3g} gives"
+    return wrong_factors(x, expected, dict(conditional=conditional, unconditional=unconditional))
+
+
 check_guided = Exercise(
     reference=_guided,
-    inputs=lambda random: [(*torch.randn(2, *IMAGES, generator=random), scale) for scale in (3.0, 0.0, 1.0)],
+    inputs=lambda random: [
+        (*torch.randn(2, *shape, generator=random), scale)
+        for shape, scale in (
+            *(((3, 1, 4, 6), 3.0), ((2, 3, 5, 3), 0.0), ((1, 1, 4, 5), 1.0), ((1, 3, 3, 4), 7.5)),
+            *(((4, 1, 5, 2), 0.4), ((2, 2, 3, 5), 2), ((2, 1, 6, 5), 0.0)),
+        )
+    ],
     mistakes=(
+        Mistake(lambda c, u, scale: _guided(u, c, scale), "the two answers are swapped: this guides away from the class"),
         Mistake(
-            lambda conditional, unconditional, scale: _guided(unconditional, conditional, scale),
-            "the two answers are swapped: this guides away from the class",
-        ),
-        Mistake(
-            lambda conditional, unconditional, scale: conditional + scale * (conditional - unconditional),
+            lambda c, u, scale: c + scale * (c - u),
             "this starts from the answer with the class, as the paper does (its w is scale - 1); here scale = 1 is the plain answer",
         ),
+        Mistake(lambda c, u, scale: scale * (c - u), "the answer without the class is missing: scale 0 should give just that"),
+        Mistake(lambda c, u, scale: u + scale * c, "what is added is the difference that the class makes, not the whole answer"),
+        Mistake(lambda c, u, scale: scale * c, "the answer without the class is not used: noise would be multiplied, not guided"),
+        Mistake(lambda c, u, scale: scale * u, "the answer with the class is not used: add the difference that the class makes"),
+        Mistake(lambda c, u, scale: u - scale * (c - u), "the difference is subtracted: this guides away from the class"),
+        Mistake(lambda c, u, scale: u + scale * (c + u), "the two answers are added; what the class makes is their difference"),
         Mistake(
-            lambda conditional, unconditional, scale: scale * (conditional - unconditional),
-            "the answer without the class is missing: scale 0 should give just that",
+            lambda c, u, scale: scale * c - u, "without brackets scale multiplies one answer alone: scale (conditional - unconditional)"
         ),
+        Mistake(lambda c, u, scale: scale * c - (1 - scale) * u, "the answer without the class is subtracted; the two factors add up to 1"),
+        Mistake(lambda c, u, scale: scale * (c + u) / 2, "this is a multiple of the mean; expected is a step along the difference"),
         Mistake(
-            lambda conditional, unconditional, scale: unconditional + scale * conditional,
-            "what is added is the difference that the class makes, not the whole answer",
+            lambda c, u, scale: u + (scale - 1) * (c - u),
+            "the difference has the factor scale - 1; scale = 1 should give the answer with the class",
         ),
+        Mistake(lambda c, u, scale: c, "this is the answer with the class, whatever scale is"),
+        Mistake(lambda c, u, scale: u, "this is the answer without the class, whatever scale is"),
         Mistake(
-            lambda conditional, unconditional, scale: scale * conditional,
-            "the answer without the class is not used: noise would be multiplied, not guided",
+            lambda c, u, scale: c - u, "this is the difference that the class makes; scale and the answer without the class are missing"
+        ),
+        Mistake(lambda c, u, scale: _guided(c, u, scale).clamp(-1, 1), "the result is clamped; it is noise, which goes beyond 1"),
+        Mistake(
+            lambda c, u, scale: c if scale <= 1 else _guided(c, u, scale),
+            "up to 1, scale is not used: scale 0 should give the answer without the class",
         ),
     ),
+    diagnose=_about_guided,
 )
 
 
@@ -253,12 +351,26 @@ check_guided = Exercise(
 
 check_calls = Question(
     answer=200,
-    tolerance=0.5,
+    tolerance=1e-6,
     mistakes=(
         Mistake(50, "that is for one batch; 100 images at 25 a batch are four"),
-        Mistake(5000, "that counts every image; a call takes a whole batch"),
+        Mistake(51, "that counts the levels, not the steps between them, and of one batch; 100 images at 25 a batch are four"),
+        Mistake(5000, "that counts every image; one call takes a whole batch"),
         Mistake(400, "there is no guidance here: one call a step"),
-        Mistake(204, "a chain of 50 steps has 51 levels, and the last one, 0, is not asked about"),
+        Mistake(10000, "that counts every image, and twice; one call takes a whole batch, and there is no guidance here"),
+        Mistake(100, "each of the four batches needs one call a step, and there are 50 steps"),
+        Mistake(204, "a chain of 50 steps has 51 levels, and the network is not called at the last one, 0"),
+        Mistake(196, "all 50 steps call the network, the last one, too"),
+        Mistake(4, "that is the number of batches; each of them is walked through 50 steps"),
+        Mistake(25, "that is the size of a batch; there are four batches, and 50 steps for each"),
+        Mistake(2, "that is 100 images by 50 steps; each of the four batches needs one call a step"),
+        Mistake(1250, "that is 25 times 50; what counts is not the size of a batch but how many there are"),
+        Mistake(2500, "that is 25 times 100; there are four batches, and 50 steps for each"),
+        Mistake(5100, "that counts every image, and levels, not the steps between them; one call takes a whole batch"),
+        Mistake(125000, "that multiplies all three; divide the images by the size of a batch first"),
+        Mistake(4000, "that is for a step at each of 1000 levels; here there are 50 steps"),
+        Mistake(100000, "that is for every image and 1000 levels; here there are 50 steps, and one call takes a whole batch"),
+        Mistake(54, "the batches and the steps are added; each batch is walked through all the steps"),
     ),
     praise="four batches of 50 steps; DDPM would need as many",
 )

@@ -1,0 +1,66 @@
+"""Mistakes made of parts: a right answer in which one or two parts are exchanged for what readers write in their place."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.exercises.checking import Mistake
+
+
+@dataclass(frozen=True)
+class Variants:
+    """A right answer and what becomes of it when parts of it are wrong.
+
+    build: takes wrong parts by their names, and returns an answer with these in the place of the right ones.
+    parts: for each name the wrong parts, each with what to say to a reader who wrote it.
+    """
+
+    build: Callable[..., Callable]
+    parts: dict[str, Sequence[Mistake]]
+
+    def named(self, count: int, got: Tensor, *arguments: Any) -> str | None:
+        """Which wrong parts, so many at a time, give `got` for these arguments, in words; None if none do."""
+        for names in combinations(self.parts, count):
+            for parts in product(*(self.parts[name] for name in names)):
+                answer = self.build(**{name: part.answer for name, part in zip(names, parts, strict=True)})
+                if close(torch.as_tensor(answer(*arguments)), got):
+                    return "; and ".join(part.message for part in parts)
+        return None
+
+
+def close(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors agree in shape and, to float32 rounding, in every number."""
+    return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-5)
+
+
+def floats(got: Any, expected: Tensor) -> Tensor | None:
+    """An answer whose numbers can be looked at more closely: in the expected shape, finite, and with enough digits; else None."""
+    if not isinstance(got, Tensor) or got.dtype not in (torch.float32, torch.float64):
+        return None
+    return got if got.shape == expected.shape and got.isfinite().all() else None
+
+
+def factors(x: Tensor, *images: Tensor) -> list[float] | None:
+    """The numbers by which `images` have to be multiplied to add up to x; None where no numbers do."""
+    matrix = torch.stack([image.flatten() for image in images], dim=1).double()
+    found = torch.linalg.lstsq(matrix, x.flatten().double()[:, None]).solution
+    return found.flatten().tolist() if close((matrix @ found).flatten(), x.flatten()) else None
+
+
+def wrong_factors(got: Tensor, expected: Tensor, images: dict[str, Tensor]) -> str | None:
+    """Which of the images, by name, have a wrong factor in an answer that is a sum of them; None where that is not the trouble."""
+    if close(expected.clamp(low := got.min(), high := got.max()), got):
+        return f"the result is clamped, to {low.item():.4g} … {high.item():.4g}; expected without a clamp"
+    ours, right = factors(got, *images.values()), factors(expected, *images.values())
+    if ours is None or right is None:
+        return None
+    wrong = [
+        f"{name} has the factor {a:.5g}; expected {b:.5g}"
+        for name, a, b in zip(images, ours, right, strict=True)
+        if abs(a - b) > 2e-5 * max(abs(a), abs(b)) + 1e-6
+    ]
+    return f"in your sum of {', '.join(images)}, " + ", and ".join(wrong) if wrong else None
