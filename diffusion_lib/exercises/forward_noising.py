@@ -9,7 +9,7 @@ from torch import Tensor
 from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.log_snr import check_at_log_snr as check_at_log_snr
 from diffusion_lib.exercises.log_snr import check_pooled_log_snr as check_pooled_log_snr
-from diffusion_lib.exercises.parts import Formulas, close, noise, noised, said_of, signs, weights
+from diffusion_lib.exercises.parts import Formulas, close, noise, noised, said_of, said_of_constant, signs, weights
 from diffusion_lib.exercises.transitions import check_forward_transition as check_forward_transition
 from diffusion_lib.exercises.transitions import check_posterior as check_posterior
 
@@ -97,7 +97,7 @@ check_alpha_bar = Exercise(
             "nearly right for small betas, where 1 - beta is nearly exp(-beta); alpha_bar is the product itself",
         ),
         Mistake(
-            lambda beta: (1 - beta) ** torch.arange(len(beta)), "this is alpha_t to the power of t; the alphas of earlier steps are others"
+            lambda beta: (1 - beta) ** torch.arange(len(beta)), "this is alpha_t to the power of t; earlier steps have alphas of their own"
         ),
         Mistake(
             lambda beta: torch.cumprod(1 - beta[1:], dim=0),
@@ -158,7 +158,7 @@ FACTORS_OF_X0: Formulas = {
     "which leaves the image as it is: it has to shrink while noise is added": lambda ab: ab**0,
     "1 - alpha_bar_t, which belongs to eps": lambda ab: 1 - ab,
     "the root of 1 - alpha_bar_t, which belongs to eps": lambda ab: (1 - ab).sqrt(),
-    "alpha_bar_t squared; (1.3) has its root": lambda ab: ab**2,
+    "the square of alpha_bar_t, not its root": lambda ab: ab**2,
     "1 less the root of 1 - alpha_bar_t": lambda ab: 1 - (1 - ab).sqrt(),
     "1 less the root of alpha_bar_t": lambda ab: 1 - ab.sqrt(),
     "the fourth root of alpha_bar_t": lambda ab: ab**0.25,
@@ -168,12 +168,12 @@ FACTORS_OF_X0: Formulas = {
 }
 FACTORS_OF_EPS: Formulas = {
     "1 - alpha_bar_t, the variance of the noise; its factor is the root": lambda ab: 1 - ab,
-    "so the noise comes in full; its variance should be 1 - alpha_bar_t": lambda ab: ab**0,
+    "so the noise is added in full; its variance should be 1 - alpha_bar_t": lambda ab: ab**0,
     "the root of alpha_bar_t, which belongs to x0": lambda ab: ab.sqrt(),
     "alpha_bar_t, which belongs to x0": lambda ab: ab,
     "1 less the root of alpha_bar_t, not the root of 1 - alpha_bar_t": lambda ab: 1 - ab.sqrt(),
-    "the root of 1 - alpha_bar_t squared: the square is too much": lambda ab: (1 - ab**2).sqrt(),
-    "1 - alpha_bar_t squared": lambda ab: (1 - ab) ** 2,
+    "the root of 1 less the square of alpha_bar_t: leave the square out": lambda ab: (1 - ab**2).sqrt(),
+    "the square of 1 - alpha_bar_t, not its root": lambda ab: (1 - ab) ** 2,
     "the fourth root of 1 - alpha_bar_t": lambda ab: (1 - ab) ** 0.25,
     "so the noise is subtracted": lambda ab: -((1 - ab).sqrt()),
     "so the noise is missing": lambda ab: 0 * ab,
@@ -181,14 +181,18 @@ FACTORS_OF_EPS: Formulas = {
 
 
 def _about_noised(got: Any, expected: Tensor, x0: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> str | None:
-    if not isinstance(got, Tensor) or got.shape != expected.shape or not (found := weights(got, x0, eps)):
+    if not isinstance(got, Tensor) or got.shape != expected.shape or not got.isfinite().all() or not got.is_floating_point():
         return None
+    if not (found := weights(got, x0, eps)):
+        off = (got.double() - expected).abs().max().item()
+        coarse = got.dtype in (torch.float16, torch.bfloat16)
+        return None if coarse else f"it is off by up to {off:.3g}, and is no sum of x0 and eps with a factor each"
     a, b = alpha_bar_t.double().sqrt().item(), (1 - alpha_bar_t.double()).sqrt().item()
-    if close(found[0], a, 1e-5) and close(found[1], b, 1e-5):
+    if close(found[0], a) and close(found[1], b) and not found[2]:
         return None
-    of_x0 = said_of("the factor of x0", found[0], a, FACTORS_OF_X0, alpha_bar_t, atol=1e-5)
-    of_eps = said_of("the factor of eps", found[1], b, FACTORS_OF_EPS, alpha_bar_t, atol=1e-5)
-    return f"{of_x0}; {of_eps}"
+    of_x0 = said_of("the factor of x0", found[0], a, FACTORS_OF_X0, alpha_bar_t)
+    of_eps = said_of("the factor of eps", found[1], b, FACTORS_OF_EPS, alpha_bar_t)
+    return f"{said_of_constant(found[2])}{of_x0}; {of_eps}"
 
 
 _VARIANCE = "your xt has variance {got_variance} where {expected_variance} was expected"

@@ -26,12 +26,12 @@ def _curves(random: torch.Generator) -> list[tuple]:
     def curve(T: int, end: float) -> Tensor:
         return torch.cos(end * torch.linspace(0, 1, T + 1, dtype=torch.float64)) ** 2
 
-    ends = {200: 1.5, 60: 1.56, 22: 1.38, 1000: 1.57}
+    ends = {200: 1.5, 60: 1.56, 22: 1.38, 300: 1.57}
     levels = [
         (200, 3.0),
         (60, -1.0),
         (22, 0.03),
-        (1000, -4.0),
+        (300, -4.06),
         (200, 1.5),
         (60, 20.0),
         (22, -30.0),
@@ -45,7 +45,7 @@ def _curves(random: torch.Generator) -> list[tuple]:
 
 def _about_t(got: Any, expected: int, alpha_bar: Tensor, level: float) -> str | None:
     if isinstance(got, list | tuple):
-        return f"it returns {len(got)} value{'s' * (len(got) != 1)}; expected one whole number"
+        return f"it returns a {type(got).__name__} of {len(got)}; expected one whole number"
     if not isinstance(got, Tensor | float | int):
         return None
     value = torch.as_tensor(got)
@@ -57,7 +57,7 @@ def _about_t(got: Any, expected: int, alpha_bar: Tensor, level: float) -> str | 
     if value.dtype == torch.bool or t != t // 1:
         return f"it returns {t}; expected a t, a whole number from 0 to {len(alpha_bar) - 1}"
     if t == expected:
-        return f"t is right, but a float, {t}; expected a whole number (int)"
+        return f"t is right, but of type {str(value.dtype).removeprefix('torch.')}; expected a whole number (int)"
     if not 0 <= t < len(alpha_bar):
         return f"it returns t = {t:g}; the table has entries from 0 to {len(alpha_bar) - 1}"
     if t == 0:
@@ -97,25 +97,27 @@ check_at_log_snr = Exercise(
         Mistake(lambda ab, level: int((_log_snr(ab) - level).argmin()), "without abs, argmin finds the lowest log_snr, not the nearest"),
         Mistake(
             lambda ab, level: 0,
-            "it returns 0 every time, where log_snr is infinite: is 1 - alpha_bar in brackets, and is it argmin that you take?",
+            "it returns 0 every time, where log_snr is infinite: is 1 - alpha_bar in brackets, and do you take argmin?",
         ),
         Mistake(
-            lambda ab, level: (_log_snr(ab) - level).abs().min(), "this is the smallest distance; asked for is the t where it is (argmin)"
+            lambda ab, level: (_log_snr(ab) - level).abs().min(),
+            "this is the smallest distance; the exercise asks for the t where it is (argmin)",
         ),
         Mistake(
             lambda ab, level: _log_snr(ab)[(_log_snr(ab) - level).abs().argmin()],
-            "this is the log_snr that is nearest; asked for is the t where it is (argmin)",
+            "this is the log_snr that is nearest; the exercise asks for the t where it is (argmin)",
         ),
         Mistake(
             lambda ab, level: ab[(_log_snr(ab) - level).abs().argmin()],
-            "this is alpha_bar at the nearest t; asked for is that t itself",
+            "this is alpha_bar at the nearest t; the exercise asks for that t itself",
         ),
         Mistake(
-            lambda ab, level: int((_log_snr(ab) - level).abs().argmin()) / (len(ab) - 1), "this is t / T; asked for is t, a whole number"
+            lambda ab, level: int((_log_snr(ab) - level).abs().argmin()) / (len(ab) - 1),
+            "this is t / T; the exercise asks for t, a whole number",
         ),
         Mistake(
             lambda ab, level: len(ab) - 1 - int((_log_snr(ab) - level).abs().argmin()),
-            "this counts from the end, T - t; asked for is t",
+            "this counts from the end, T - t; the exercise asks for t",
         ),
         Mistake(
             lambda ab, level: int((ab.log() - level).abs().argmin()),
@@ -161,7 +163,7 @@ check_at_log_snr = Exercise(
             lambda ab, level: int((ab - 1 / (1 + math.exp(-level))).abs().argmin()),
             "near in alpha_bar is not always nearest in log_snr: compare logarithms",
         ),
-        Mistake(lambda ab, level: int((ab - level).abs().argmin()), "this compares alpha_bar with the level; log_snr is asked for"),
+        Mistake(lambda ab, level: int((ab - level).abs().argmin()), "this compares alpha_bar with the level; the exercise compares log_snr"),
         Mistake(
             lambda ab, level: int((_log_snr(ab).nan_to_num(posinf=0) - level).abs().argmin()),
             "log_snr at t = 0 is infinite, not 0: so far from every level that it does no harm",
@@ -180,10 +182,10 @@ check_pooled_log_snr = Question(
     mistakes=(
         Mistake(math.log(2), "that is half of it: a block of 2x2 has four values, and the variance of their mean is a quarter"),
         Mistake(2.0, "the ratio of variances grows fourfold; 2 is the root of that, and log2 of it; log_snr is its natural logarithm"),
-        Mistake(4.0, "the signal-to-noise ratio grows fourfold; asked for is its natural logarithm"),
-        Mistake(0.25, "that is the factor of the noise's variance; asked for is the change of log_snr"),
-        Mistake(0.5, "that is the factor of the noise's standard deviation; asked for is the change of log_snr"),
-        Mistake(16.0, "the ratio of variances grows fourfold, not squared again; asked for is its natural logarithm"),
+        Mistake(4.0, "the signal-to-noise ratio grows fourfold; the exercise asks for its natural logarithm"),
+        Mistake(0.25, "that is the factor of the noise's variance; the exercise asks for the change of log_snr"),
+        Mistake(0.5, "that is the factor of the noise's standard deviation; the exercise asks for the change of log_snr"),
+        Mistake(16.0, "the ratio of variances grows fourfold, not squared again; the exercise asks for its natural logarithm"),
         Mistake(math.log(16), "the standard deviation is halved, so the variance is a quarter, not a sixteenth"),
         Mistake(0.0, "the image keeps its variance, and the noise does not: what is random partly cancels in a mean"),
         Mistake(-math.log(4), "the size is right, but averaging reduces the noise: does the ratio rise or fall?"),

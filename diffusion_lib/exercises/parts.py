@@ -1,6 +1,5 @@
 """What a wrong answer is made of: the factors of a sum, and the formula that a wrong number comes from."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,29 +9,39 @@ from torch import Tensor
 Formulas = Mapping[str, Callable[..., Tensor]]  # from what to say of a number to the formula that gives it
 
 
-def close(ours: float, theirs: float, atol: float = 1e-11) -> bool:
-    return math.isclose(ours, theirs, rel_tol=1e-4, abs_tol=atol)
+def close(ours: float, theirs: float, atol: float = 1e-5) -> bool:
+    """As answers are compared."""
+    return abs(ours - theirs) <= atol + 1e-4 * abs(theirs)
 
 
 def weights(got: Tensor, *parts: Tensor) -> list[float] | None:
-    """The numbers w with got = w_1 parts_1 + w_2 parts_2 + …; None where there are none. All tensors are of one shape."""
-    columns = torch.stack([part.double().flatten() for part in parts], dim=1)
+    """The numbers w with got = w_1 parts_1 + w_2 parts_2 + … + c, and the number c; None where there are none. All are of one shape."""
     target = got.double().flatten()[:, None]
     if not target.isfinite().all():
         return None
-    found = torch.linalg.lstsq(columns, target).solution
-    if not torch.allclose(columns @ found, target, rtol=1e-4, atol=1e-5):
-        return None
-    return [0.0 if abs(w) < 1e-9 else w for w in found.flatten().tolist()]
+    columns = torch.stack([part.double().flatten() for part in (*parts, torch.ones_like(got))], dim=1)
+    for n in (len(parts), len(parts) + 1):
+        found = torch.linalg.lstsq(columns[:, :n], target).solution
+        if torch.allclose(columns[:, :n] @ found, target, rtol=1e-4, atol=1e-5):
+            values = [0.0 if abs(w) < 1e-7 else w for w in found.flatten().tolist()]
+            return [*values, 0.0][: len(parts) + 1]
+    return None
 
 
-def said_of(what: str, got: float, right: float, formulas: Formulas, *arguments: Tensor, atol: float = 1e-11) -> str:
+def said_of_constant(c: float) -> str:
+    return f"{c:.4g} is added to every value (are there brackets missing?); " if c else ""
+
+
+def said_of(what: str, got: float, right: float, formulas: Formulas, *arguments: Tensor, atol: float = 1e-5) -> str:
     """`what` is right, or comes from one of the formulas (if from one only), or is another number than expected."""
     if close(got, right, atol):
         return f"{what} is right"
     values = {name: float(formula(*(each.double() for each in arguments))) for name, formula in formulas.items()}
     names = [name for name, value in values.items() if close(got, value, atol)]
-    return f"{what} is {got:.4g}, {names[0]}" if len(names) == 1 else f"{what} is {got:.4g}; expected {right:.4g}"
+    if len(names) == 1:
+        return f"{what} is {got:.4g}, {names[0]}"
+    digits = next((n for n in range(4, 17) if f"{got:.{n}g}" != f"{right:.{n}g}"), 4)  # as many as show the difference
+    return f"{what} is {got:.{digits}g}; expected {right:.{digits}g}"
 
 
 def number(value: Any) -> Any:
@@ -40,13 +49,13 @@ def number(value: Any) -> Any:
     return value.flatten()[0] if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
-def about_number(what: str, value: Any, right: Any, formulas: Formulas, *arguments: Tensor) -> str:
+def about_number(what: str, value: Any, right: Any, formulas: Formulas, *arguments: Tensor, atol: float = 1e-5) -> str:
     if value is None:
         return f"{what} is missing (None)"
     if not isinstance(value, Tensor | float | int) or torch.as_tensor(value).ndim:
         shape = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
         return f"{what} is a {type(value).__name__} {shape}".rstrip() + f"; expected a number, {float(right):.4g}"
-    return said_of(what, float(value), float(right), formulas, *arguments)
+    return said_of(what, float(value), float(right), formulas, *arguments, atol=atol)
 
 
 # ------------------------------------------------------------------------------------------------------ inputs of several checks

@@ -98,7 +98,7 @@ def _kind_of(c: str) -> str:
     return "digits" if c.isdigit() else "small letters" if c.islower() else "capitals"
 
 
-_SMALL = "CHARACTERS has no small letters: make capitals first (word.upper())"
+_SMALL = "CHARACTERS has capitals only, and word.upper() returns them"
 _ONE_BY_ONE = "CHARACTERS.index and .find look up one character at a time: go through the word with a loop"
 
 check_spell = Exercise(
@@ -119,6 +119,10 @@ check_spell = Exercise(
         Mistake(lambda word: CHARACTERS.find(word.upper()), _ONE_BY_ONE),
         Mistake(CHARACTERS.find, _ONE_BY_ONE),
         Mistake(lambda word: [CHARACTERS.index(word.upper())], _ONE_BY_ONE),
+        Mistake(lambda word: list(CHARACTERS.index(word.upper())), _ONE_BY_ONE),
+        Mistake(lambda word: [c.index(CHARACTERS) for c in word], "every look-up fails: CHARACTERS.index(c), not c.index(CHARACTERS)"),
+        Mistake(lambda word: [CHARACTERS.index(c) for c in word.upper], "upper is a method: call it, as word.upper()"),
+        Mistake(lambda word: [CHARACTERS.index[c] for c in word.upper()], "index is a method: call it, as CHARACTERS.index(c)"),
         Mistake(
             lambda word: [CHARACTERS[c] for c in word.upper()],
             "CHARACTERS[k] is the character of a number k; CHARACTERS.index(c) is the reverse",
@@ -282,10 +286,10 @@ check_same_images = Question(
         Mistake(3, "each image depends on the seed and on its number alone, so what holds for one of the four holds for all"),
         Mistake(12, "the first call makes only four images, so no more than four can be the same; 12 are only in the larger one"),
         Mistake(16, "the first call makes only four images, so no more than four can be the same"),
-        Mistake(20, "that counts the images of both calls; asked for is how many of the first four are among the sixteen"),
-        Mistake(64, "that counts pairs of images; asked for is how many of the first four are among the sixteen"),
-        Mistake(0.25, "that is the fraction of the sixteen; asked for is how many images"),
-        Mistake(25, "that is a percentage; asked for is how many images"),
+        Mistake(20, "that counts the images of both calls; the exercise asks for how many of the first four are among the sixteen"),
+        Mistake(64, "that counts pairs of images; the exercise asks for how many of the first four are among the sixteen"),
+        Mistake(0.25, "that is the fraction of the sixteen; the exercise asks for how many images"),
+        Mistake(25, "that is a percentage; the exercise asks for how many images"),
     ),
     praise="image k depends on the seed and on k alone",
 )
@@ -305,7 +309,7 @@ check_network_calls = Question(
         Mistake(1000, "the model knows 1000 noise levels, but with steps=50 only 50 of them are visited"),
         Mistake(999, "the model knows 1000 noise levels, but with steps=50 only 50 of them are visited"),
         Mistake(16000, "the model knows 1000 noise levels, but steps=50 visits 50 of them, and one call takes all 16 images"),
-        Mistake(20, "that is how far apart in t the levels are; asked for is how many calls it takes"),
+        Mistake(20, "that is how far apart in t the levels are; the exercise asks for how many calls it takes"),
         Mistake(66, "images and steps are not added: one call takes all 16 images one step further"),
         Mistake(816, "that counts every image and a level too many; one call takes all 16 at once, one step further"),
         Mistake(784, "that is the number of pixels, or of images at 49 levels; one call takes all images and pixels one step further"),

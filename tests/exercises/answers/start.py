@@ -57,6 +57,11 @@ def spell_without_the_last(word):
     return [CHARACTERS.index(word.upper()[k]) for k in range(len(word) - 1)]
 
 
+def spell_drops_the_capitals(word):
+    word.upper()
+    return [CHARACTERS.index(c) for c in word]
+
+
 def spell_keyboard(word):  # the digit 0 after 9
     return [(string.ascii_uppercase + "1234567890").index(c) for c in word.upper()]
 
@@ -90,10 +95,11 @@ SPELL_RIGHT = [
 
 SPELL_WRONG = [
     # no capitals
+    (spell_drops_the_capitals, "word.upper() returns them"),
     (lambda word: [CHARACTERS.index(c) for c in word], "a small letter is not found"),
     (lambda word: list(map(CHARACTERS.index, word)), "a small letter is not found"),
-    (lambda word: [list(CHARACTERS).index(c) for c in word], "make capitals first (word.upper())"),
-    (lambda word: [{c: k for k, c in enumerate(CHARACTERS)}[c] for c in word], "make capitals first (word.upper())"),
+    (lambda word: [list(CHARACTERS).index(c) for c in word], "word.upper() returns them"),
+    (lambda word: [{c: k for k, c in enumerate(CHARACTERS)}[c] for c in word], "word.upper() returns them"),
     (lambda word: [CHARACTERS.find(c) for c in word], "gets -1"),
     (lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], "small letters get lost"),
     (lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS], "it returns 3 numbers for 4 characters"),
@@ -171,6 +177,10 @@ SPELL_WRONG = [
     (CHARACTERS.index, "one character at a time"),
     (lambda word: CHARACTERS.find(word.upper()), "one character at a time"),
     (lambda word: [CHARACTERS.index(word.upper())], "one character at a time"),
+    (lambda word: list(CHARACTERS.index(word.upper())), "one character at a time"),
+    (lambda word: [c.index(CHARACTERS) for c in word.upper()], "not c.index(CHARACTERS)"),
+    (lambda word: [CHARACTERS.index(c) for c in word.upper], "upper is a method"),
+    (lambda word: [CHARACTERS.index[c] for c in word.upper()], "index is a method"),
     (lambda word: [CHARACTERS.index(k) for k in range(len(word))], "it raised TypeError"),
     (spell_known_words, "(word: '314159')"),
     (spelled("HELLO"), "expected a function: give its name, without calling it"),
