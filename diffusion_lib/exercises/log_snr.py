@@ -163,7 +163,9 @@ check_at_log_snr = Exercise(
             lambda ab, level: int((ab - 1 / (1 + math.exp(-level))).abs().argmin()),
             "near in alpha_bar is not always nearest in log_snr: compare logarithms",
         ),
-        Mistake(lambda ab, level: int((ab - level).abs().argmin()), "this compares alpha_bar with the level; the exercise compares log_snr"),
+        Mistake(
+            lambda ab, level: int((ab - level).abs().argmin()), "this compares alpha_bar with the level; the exercise compares log_snr"
+        ),
         Mistake(
             lambda ab, level: int((_log_snr(ab).nan_to_num(posinf=0) - level).abs().argmin()),
             "log_snr at t = 0 is infinite, not 0: so far from every level that it does no harm",

@@ -100,6 +100,7 @@ def _kind_of(c: str) -> str:
 
 _SMALL = "CHARACTERS has capitals only, and word.upper() returns them"
 _ONE_BY_ONE = "CHARACTERS.index and .find look up one character at a time: go through the word with a loop"
+_A_METHOD = "index is a method: call it, as CHARACTERS.index(c)"
 
 check_spell = Exercise(
     reference=_spell,
@@ -119,10 +120,10 @@ check_spell = Exercise(
         Mistake(lambda word: CHARACTERS.find(word.upper()), _ONE_BY_ONE),
         Mistake(CHARACTERS.find, _ONE_BY_ONE),
         Mistake(lambda word: [CHARACTERS.index(word.upper())], _ONE_BY_ONE),
-        Mistake(lambda word: list(CHARACTERS.index(word.upper())), _ONE_BY_ONE),
+        Mistake(lambda word: list(CHARACTERS.index(word.upper())), _ONE_BY_ONE),  # type: ignore[call-overload]
         Mistake(lambda word: [c.index(CHARACTERS) for c in word], "every look-up fails: CHARACTERS.index(c), not c.index(CHARACTERS)"),
         Mistake(lambda word: [CHARACTERS.index(c) for c in word.upper], "upper is a method: call it, as word.upper()"),
-        Mistake(lambda word: [CHARACTERS.index[c] for c in word.upper()], "index is a method: call it, as CHARACTERS.index(c)"),
+        Mistake(lambda word: [CHARACTERS.index[c] for c in word.upper()], _A_METHOD),  # type: ignore[index]
         Mistake(
             lambda word: [CHARACTERS[c] for c in word.upper()],
             "CHARACTERS[k] is the character of a number k; CHARACTERS.index(c) is the reverse",

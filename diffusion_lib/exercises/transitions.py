@@ -271,13 +271,13 @@ def _about_posterior(got: Any, expected: tuple, x0: Tensor, xt: Tensor, s: Tenso
         if torch.as_tensor(got).numel() == 1 != x0.numel():
             said = about_number("the variance", number(got), expected[1], VARIANCES_OF_XS, s, t, atol=ATOL_VARIANCE)
             return f"it returns one number; expected two values, mean and variance ({said})"
-        return f"it returns one tensor; expected two values, mean and variance ({_about_mean(got, *expected, x0, xt, s, t)})"
+        return f"it returns one tensor; expected two values, mean and variance ({_about_mean(got, expected[0], x0, xt, s, t)})"
     mean, variance = got
     said = about_number("the variance", _one_variance(mean, variance), expected[1], VARIANCES_OF_XS, s, t, atol=ATOL_VARIANCE)
-    return f"{_about_mean(mean, *expected, x0, xt, s, t)}; {said}"
+    return f"{_about_mean(mean, expected[0], x0, xt, s, t)}; {said}"
 
 
-def _about_mean(got: Any, mean: Tensor, variance: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> str:
+def _about_mean(got: Any, mean: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> str:
     if not isinstance(got, Tensor):
         return "the mean is missing (None)" if got is None else f"the mean is a {type(got).__name__}; expected a tensor"
     if got.shape != mean.shape:

@@ -1,6 +1,8 @@
 """Answers to the exercises of notebook 01."""
 
 import math
+from itertools import accumulate
+from operator import mul
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,6 +82,13 @@ ALPHA_BAR_RIGHT = [
     lambda beta: torch.cumprod((1 - beta).sqrt(), 0) ** 2,
     lambda beta: dl.Schedule.from_beta(beta[1:]).alpha_bar,
     lambda beta: (1 - beta).view(1, -1).cumprod(1).squeeze(0),
+    lambda beta: accumulate(1 - beta, mul),
+    lambda beta: accumulate((1 - beta).tolist(), mul),
+    lambda beta: [1, *torch.cumprod(1 - beta[1:], 0)],
+    lambda beta: (1, *torch.cumprod(1 - beta[1:], 0).tolist()),
+    lambda beta: np.concatenate([[1], np.cumprod(1 - beta[1:].numpy())]),
+    lambda beta: torch.tril((1 - beta).expand(len(beta), -1)).add(torch.triu(torch.ones(len(beta), len(beta)), 1)).prod(1),
+    lambda beta: (torch.log1p(-beta) @ torch.triu(torch.ones(len(beta), len(beta), dtype=beta.dtype))).exp(),
 ]
 
 ALPHA_BAR_WRONG = [
