@@ -99,7 +99,7 @@ class Exercise:
                 return Verdict(False, "every call gives the same numbers: they should be drawn afresh, so set no seed in the function")
             return Verdict(True, self.praise)
         for mistake in self.mistakes:
-            if _same(seen, [self._seen(_outcome(mistake.answer, deepcopy(call))) for call in calls]):
+            if all(_same(ours, self._seen(_outcome(mistake.answer, deepcopy(call)))) for ours, call in zip(seen, calls, strict=True)):
                 return Verdict(False, mistake.message.format(**_moments("got", seen[0]), **_moments("expected", expected[0])))
         first = next(i for i, pair in enumerate(zip(seen, expected, strict=True)) if not _same(*pair))
         given, call = answers[first], calls[first]
@@ -267,9 +267,9 @@ def _kind(value: Any) -> str:
     if isinstance(value, Tensor | float | int) and not isinstance(value, bool):
         return f"{torch.as_tensor(value).item():.4g}"
     if isinstance(value, bool | str):
-        return repr(value)
+        return repr(value) if isinstance(value, bool) or len(value) <= 40 else f"{value[:40]!r} …"
     if isinstance(value, tuple | list):
-        return f"{len(value)} values" + (f", the first of them {_kind(value[0])}" if value else "")
+        return f"{len(value)} value{'s' * (len(value) != 1)}" + (f", the first of them {_kind(value[0])}" if value else "")
     return _type(value)
 
 

@@ -1,25 +1,17 @@
-"""Exercises of notebook 01."""
+"""Exercises of notebook 01; those about log_snr and about steps between two noise levels are in modules of their own."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-
-PAIRS = ((0.81, 0.36), (0.9, 0.09), (1.0, 0.5))  # alpha_bar at s and at a later t; the last from the clean image
-
-
-def _images(random: torch.Generator) -> Tensor:
-    """(64, 1, 8, 8) of -1 and 1: of variance 1, so that xt should have variance 1 as well."""
-    return (torch.randint(0, 2, (32, 1, 8, 8), generator=random) * 2.0 - 1).repeat(2, 1, 1, 1)
-
-
-def _noise(random: torch.Generator) -> Tensor:
-    """(64, 1, 8, 8) of mean 0 and variance 1, and uncorrelated with `_images`, to the last digit: variances add up exactly."""
-    half = torch.randn(32, 1, 8, 8, generator=random)
-    return torch.cat([half, -half]) / half.square().mean().sqrt()
-
+from diffusion_lib.exercises.checking import Exercise, Mistake
+from diffusion_lib.exercises.formulas import Formulas, close, noise, noised, said_of, said_of_constant, signs, weights
+from diffusion_lib.exercises.log_snr import check_at_log_snr as check_at_log_snr
+from diffusion_lib.exercises.log_snr import check_pooled_log_snr as check_pooled_log_snr
+from diffusion_lib.exercises.transitions import check_forward_transition as check_forward_transition
+from diffusion_lib.exercises.transitions import check_posterior as check_posterior
 
 # ---------------------------------------------------------------------------------------------------------------------- alpha_bar
 
@@ -29,22 +21,83 @@ def _alpha_bar(beta):
     return torch.cumprod(1 - beta, dim=0)
 
 
+def _betas(random: torch.Generator) -> list[tuple]:
+    """Betas of a few steps and of many, the last so large that alpha_bar falls below 1e-12."""
+    drawn = [0.3 * torch.rand(T, generator=random) for T in (10, 3, 1)]
+    steps = [*drawn, torch.linspace(1e-4, 0.06, 300, dtype=torch.float64), torch.linspace(0.05, 0.999, 30)]
+    return [(torch.cat([torch.zeros(1), beta]),) for beta in steps]
+
+
+def _logarithms(table: Any) -> Any:
+    """Of a table of numbers, so that the small ones count as the large ones do; anything else as it is."""
+    if isinstance(table, list | tuple):
+        table = torch.stack([torch.as_tensor(entry) for entry in table])
+    table = torch.as_tensor(table) if isinstance(table, float) else table
+    return table.double().log() if isinstance(table, Tensor) and table.is_floating_point() else table
+
+
+def _about_alpha_bar(got: Any, expected: Tensor, beta: Tensor) -> str | None:
+    got = torch.as_tensor(got)
+    coarse = f" ({got.dtype} keeps few digits)" if got.dtype in (torch.float16, torch.bfloat16) else ""
+    got, expected = got.double(), expected.double()
+
+    def same(ours: Tensor, theirs: Tensor) -> bool:
+        return ours.shape == theirs.shape and torch.allclose(ours, theirs, rtol=1e-4, atol=0)
+
+    if got.ndim == 1 and same(got[1:], expected) and len(got) == len(expected) + 1:
+        return "one entry too many: beta[0] = 0 makes the 1 at entry 0, so none has to be put in front"
+    if got.shape != expected.shape:
+        return (
+            f"it returns shape {tuple(got.shape)}; expected {tuple(expected.shape)}, one entry for each of beta"
+            if got.numel() > 1
+            else None
+        )
+    if not got.isfinite().all():
+        return None
+    if same(got, expected.flip(0)):
+        return "the numbers are right, but in reverse order"
+    if got.min() > 0 and (got == got.min()).sum() > 1 and same(got, expected.clamp(min=got.min().item())):
+        return f"entries below {got.min().item():.3g} are cut off there: alpha_bar has no lower limit"
+    ratio = (got / expected).log().abs().nan_to_num(math.inf)  # nan below 0
+    t = int((ratio > 1e-4).nonzero()[0]) if (ratio > 1e-4).any() else int(ratio.argmax())
+    right = "1: at t = 0 all of the image is left" if t == 0 else f"{expected[t].item():.6g}"
+    return f"entry {t} is {got[t].item():.6g}{coarse}; expected {right}"
+
+
 check_alpha_bar = Exercise(
     reference=_alpha_bar,
-    inputs=lambda random: [(torch.cat([torch.zeros(1), 0.3 * torch.rand(T, generator=random)]),) for T in (10, 3)],
+    inputs=_betas,
+    look=_logarithms,
     mistakes=(
-        Mistake(lambda beta: torch.cumprod(beta, dim=0), "this is the product of the betas; what is left after a step is alpha = 1 - beta"),
+        Mistake(
+            torch.zeros_like,
+            "every entry is 0, as a product of the betas is, or one that starts from 0; entry 0 is 1, and the factors are 1 - beta",
+        ),
+        Mistake(torch.ones_like, "every entry is 1, as 1 less a product of the betas is; alpha_bar is the product of the alphas, 1 - beta"),
         Mistake(lambda beta: 1 - beta, "this is alpha, what one step leaves; alpha_bar is the product of all alphas up to t"),
+        Mistake(lambda beta: beta, "this is beta as it came; alpha_bar is the product of the alphas, 1 - beta"),
+        Mistake(lambda beta: (1 - beta).sqrt(), "this is the root of alpha; alpha_bar is the product of all alphas up to t"),
         Mistake(
             lambda beta: torch.prod(1 - beta), "this is one number, the product up to T; entry t is the product up to t (torch.cumprod)"
         ),
+        Mistake(torch.prod, "this is one number, the product of the betas; expected products of alphas (torch.cumprod)"),
+        Mistake(
+            lambda beta: torch.prod(1 - beta).expand(len(beta)),
+            "every entry is the product up to T; entry t is the product up to t (torch.cumprod)",
+        ),
+        Mistake(lambda beta: torch.cumsum(1 - beta, dim=0), "this adds up the alphas; alpha_bar is their product (torch.cumprod)"),
+        Mistake(lambda beta: torch.cumsum(beta, dim=0), "this adds up the betas; alpha_bar is the product of the alphas, 1 - beta"),
         Mistake(
             lambda beta: 1 - torch.cumsum(beta, dim=0),
-            "this takes the betas away one after the other; each step takes its part of what is left, so the alphas are multiplied",
+            "this subtracts the betas one after the other; each step takes a fraction of what is left, so the alphas are multiplied",
         ),
+        Mistake(lambda beta: torch.cumprod(1 + beta, dim=0), "these are products of 1 + beta; alpha is 1 - beta"),
         Mistake(
             lambda beta: torch.exp(-torch.cumsum(beta, dim=0)),
             "nearly right for small betas, where 1 - beta is nearly exp(-beta); alpha_bar is the product itself",
+        ),
+        Mistake(
+            lambda beta: (1 - beta) ** torch.arange(len(beta)), "this is alpha_t to the power of t; earlier steps have alphas of their own"
         ),
         Mistake(
             lambda beta: torch.cumprod(1 - beta[1:], dim=0),
@@ -58,27 +111,95 @@ check_alpha_bar = Exercise(
             lambda beta: torch.cumprod(1 - beta, dim=0)[[0, *range(len(beta) - 1)]],
             "every entry comes one place too late: entry t has alpha_t in it",
         ),
+        Mistake(
+            lambda beta: torch.cumprod(1 - beta, dim=0)[[*range(1, len(beta)), len(beta) - 1]],
+            "every entry comes one place too early: entry 0 is 1, and entry t has the alphas up to alpha_t in it",
+        ),
+        Mistake(
+            lambda beta: torch.cumprod((1 - beta).flip(0), dim=0).flip(0),
+            "these are products from t to T; alpha_bar_t is the product from 1 to t",
+        ),
+        Mistake(
+            lambda beta: torch.cumprod((1 - beta).flip(0), dim=0),
+            "these are products from the end of the table; alpha_bar_t is the product from 1 to t",
+        ),
         Mistake(lambda beta: 1 - torch.cumprod(1 - beta, dim=0), "this is 1 - alpha_bar, the variance of the noise"),
+        Mistake(
+            lambda beta: (1 - torch.cumprod(1 - beta, dim=0)).sqrt(), "this is the root of 1 - alpha_bar, the factor of the noise in (1.3)"
+        ),
         Mistake(
             lambda beta: torch.cumprod(1 - beta, dim=0).sqrt(), "this is its root, the factor of the image; alpha_bar is the square of that"
         ),
+        Mistake(lambda beta: torch.cumprod(1 - beta, dim=0).square(), "this is its square; alpha_bar is the product without a square"),
+        Mistake(lambda beta: torch.cumprod(1 - beta.sqrt(), dim=0), "beta is a variance, and alpha is 1 - beta without a root"),
+        Mistake(lambda beta: torch.cumprod(1 - beta**2, dim=0), "beta is a variance already; alpha is 1 - beta without a square"),
+        Mistake(lambda beta: torch.cumsum(torch.log1p(-beta), dim=0), "this is the logarithm of alpha_bar; take exp of it"),
+        Mistake(lambda beta: 1 / torch.cumprod(1 - beta, dim=0), "this is 1 / alpha_bar; alpha_bar falls from 1 towards 0"),
     ),
+    diagnose=_about_alpha_bar,
 )
 
 
 # ------------------------------------------------------------------------------------------------------------------------- noised
 
 
-def _noised(x0, alpha_bar_t, eps):
-    # xt = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps                                              Ho et al. 2020, equation 4
-    return alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t).sqrt() * eps
+def _images_and_noise(random: torch.Generator) -> list[tuple]:
+    """Also both ends: alpha_bar = 1, and one so small that only a large x0 shows in xt."""
+    calls = [(signs(random), torch.tensor(0.64), noise(random))]
+    others = [((2, 3, 4, 6), 0.9), ((1, 1, 5, 3), 0.3), ((3, 2, 2, 5), 0.01), ((1, 3, 6, 2), 1.0), ((2, 1, 3, 4), 2.4e-9)]
+    for shape, alpha_bar_t in others:
+        x0, eps = torch.randn(2, *shape, generator=random)
+        calls.append(((30 if alpha_bar_t < 1e-3 else 2) * x0, torch.tensor(alpha_bar_t), 3 * eps))
+    return calls
+
+
+FACTORS_OF_X0: Formulas = {
+    "alpha_bar_t without the root": lambda ab: ab,
+    "which leaves the image as it is: it has to shrink while noise is added": lambda ab: ab**0,
+    "1 - alpha_bar_t, which belongs to eps": lambda ab: 1 - ab,
+    "the root of 1 - alpha_bar_t, which belongs to eps": lambda ab: (1 - ab).sqrt(),
+    "the square of alpha_bar_t, not its root": lambda ab: ab**2,
+    "1 less the root of 1 - alpha_bar_t": lambda ab: 1 - (1 - ab).sqrt(),
+    "1 less the root of alpha_bar_t": lambda ab: 1 - ab.sqrt(),
+    "the fourth root of alpha_bar_t": lambda ab: ab**0.25,
+    "1 / sqrt(alpha_bar_t): the image shrinks, and is not divided": lambda ab: ab**-0.5,
+    "so x0 is subtracted": lambda ab: -ab.sqrt(),
+    "so x0 is missing": lambda ab: 0 * ab,
+}
+FACTORS_OF_EPS: Formulas = {
+    "1 - alpha_bar_t, the variance of the noise; its factor is the root": lambda ab: 1 - ab,
+    "so the noise is added in full; its variance should be 1 - alpha_bar_t": lambda ab: ab**0,
+    "the root of alpha_bar_t, which belongs to x0": lambda ab: ab.sqrt(),
+    "alpha_bar_t, which belongs to x0": lambda ab: ab,
+    "1 less the root of alpha_bar_t, not the root of 1 - alpha_bar_t": lambda ab: 1 - ab.sqrt(),
+    "the root of 1 less the square of alpha_bar_t: leave the square out": lambda ab: (1 - ab**2).sqrt(),
+    "the square of 1 - alpha_bar_t, not its root": lambda ab: (1 - ab) ** 2,
+    "the fourth root of 1 - alpha_bar_t": lambda ab: (1 - ab) ** 0.25,
+    "so the noise is subtracted": lambda ab: -((1 - ab).sqrt()),
+    "so the noise is missing": lambda ab: 0 * ab,
+}
+
+
+def _about_noised(got: Any, expected: Tensor, x0: Tensor, alpha_bar_t: Tensor, eps: Tensor) -> str | None:
+    if not isinstance(got, Tensor) or got.shape != expected.shape or not got.isfinite().all() or not got.is_floating_point():
+        return None
+    if not (found := weights(got, x0, eps)):
+        off = (got.double() - expected).abs().max().item()
+        coarse = got.dtype in (torch.float16, torch.bfloat16)
+        return None if coarse else f"it is off by up to {off:.3g}, and is no sum of x0 and eps with a factor each"
+    a, b = alpha_bar_t.double().sqrt().item(), (1 - alpha_bar_t.double()).sqrt().item()
+    if close(found[0], a) and close(found[1], b) and not found[2]:
+        return None
+    of_x0 = said_of("the factor of x0", found[0], a, FACTORS_OF_X0, alpha_bar_t)
+    of_eps = said_of("the factor of eps", found[1], b, FACTORS_OF_EPS, alpha_bar_t)
+    return f"{said_of_constant(found[2])}{of_x0}; {of_eps}"
 
 
 _VARIANCE = "your xt has variance {got_variance} where {expected_variance} was expected"
 
 check_noised = Exercise(
-    reference=_noised,
-    inputs=lambda random: [(_images(random), torch.tensor(ab), _noise(random)) for ab in (0.64, 0.9, 0.25, 0.01)],
+    reference=noised,
+    inputs=_images_and_noise,
     mistakes=(
         Mistake(
             lambda x0, ab, eps: ab.sqrt() * x0 + (1 - ab) * eps,
@@ -95,214 +216,44 @@ check_noised = Exercise(
             lambda x0, ab, eps: x0 + (1 - ab) * eps,
             f"{_VARIANCE}: the image has to shrink while noise is added, and the factor of eps is a root",
         ),
+        Mistake(lambda x0, ab, eps: x0 + eps, f"{_VARIANCE}: both need a factor, the roots of alpha_bar_t and of 1 - alpha_bar_t"),
         Mistake(
             lambda x0, ab, eps: (1 - ab).sqrt() * x0 + ab.sqrt() * eps,
             "the two factors are swapped: with alpha_bar_t near 1, nearly all of xt should be image",
         ),
-        Mistake(lambda x0, ab, eps: _noised(x0, ab, -eps), "the noise is subtracted; (1.3) adds it, and what is taken out later is eps"),
         Mistake(
-            lambda x0, ab, eps: _noised(x0, ab, eps).clamp(-1, 1),
-            "your xt is cut off at -1 and 1: noise has no such bounds, and (1.10) could not take it out again",
+            lambda x0, ab, eps: (1 - ab) * x0 + ab * eps,
+            "the two factors are swapped, and have no roots: with alpha_bar_t near 1, nearly all of xt should be image",
+        ),
+        Mistake(
+            lambda x0, ab, eps: ab.sqrt() * eps + (1 - ab).sqrt() * x0,
+            "the two factors are swapped: with alpha_bar_t near 1, nearly all of xt should be image",
+        ),
+        Mistake(
+            lambda x0, ab, eps: (1 - ab).sqrt() * x0 + ab.sqrt() * eps,
+            "the two factors are swapped: with alpha_bar_t near 1, nearly all of xt should be image",
+        ),
+        Mistake(
+            lambda x0, ab, eps: (ab * x0 + (1 - ab) * eps).sqrt(),
+            "this is the root of a sum; the roots are of the two factors, not of the whole",
+        ),
+        Mistake(
+            lambda x0, ab, eps: ab.sqrt() * (x0 + eps),
+            "x0 and eps have the same factor, the root of alpha_bar_t; that of eps is the root of 1 - alpha_bar_t",
+        ),
+        Mistake(lambda x0, ab, eps: noised(x0, ab, -eps), "the noise is subtracted; (1.3) adds it, and eps is what is removed later"),
+        Mistake(
+            lambda x0, ab, eps: noised(x0, ab, eps).clamp(-1, 1),
+            "your xt is cut off at -1 and 1: noise has no such bounds, and (1.10) could not remove it again",
+        ),
+        Mistake(lambda x0, ab, eps: noised(x0.clamp(-1, 1), ab, eps), "x0 is cut off at -1 and 1; (1.3) takes it as it is"),
+        Mistake(lambda x0, ab, eps: noised(x0, ab, eps.clamp(-1, 1)), "eps is cut off at -1 and 1; noise has no such bounds"),
+        Mistake(lambda x0, ab, eps: noised((x0 + 1) / 2, ab, eps), "x0 is moved to [0, 1]; (1.3) takes it as it is, in [-1, 1]"),
+        Mistake(
+            lambda x0, ab, eps: noised(x0, ab, eps) / noised(x0, ab, eps).std(),
+            "your xt is divided by its standard deviation; (1.3) has none of that",
         ),
     ),
     praise="its variance is 1 at every t, as that of these images is",
-)
-
-
-# ---------------------------------------------------------------------------------------------------------------- from the middle
-
-
-def _forward_transition(alpha_bar_s, alpha_bar_t):
-    # q(xt | xs) = N(sqrt(alpha_bar_t / alpha_bar_s) xs, (1 - alpha_bar_t / alpha_bar_s) I): (1.3) for a chain that starts at s
-    left = alpha_bar_t / alpha_bar_s
-    return left.sqrt(), 1 - left
-
-
-check_forward_transition = Exercise(
-    reference=_forward_transition,
-    inputs=lambda random: [(torch.tensor(s), torch.tensor(t)) for s, t in PAIRS],
-    look=tuple,
-    mistakes=(
-        Mistake(
-            lambda s, t: (t.sqrt(), 1 - t),
-            "this is the jump from the clean image; the steps up to s have been taken, and only those from s + 1 to t are left",
-        ),
-        Mistake(
-            lambda s, t: ((t / s).sqrt(), s - t),
-            "the factor is right; the variance is not 1 - alpha_bar_t less 1 - alpha_bar_s, since the noise that is there shrinks with xs",
-        ),
-        Mistake(
-            lambda s, t: ((t / s).sqrt(), 1 - t),
-            "the factor is right; 1 - alpha_bar_t is the variance of all noise up to t, and part of it is in xs already",
-        ),
-        Mistake(lambda s, t: ((t / s).sqrt(), (1 - t / s).sqrt()), "the second value is the standard deviation; asked for is the variance"),
-        Mistake(lambda s, t: (t / s, 1 - t / s), "the variance is right; the factor of xs is the root of what you have"),
-        Mistake(lambda s, t: (t / s, (1 - t / s).sqrt()), "the roots are the wrong way round: the factor is a root, the variance is none"),
-        Mistake(
-            lambda s, t: ((t / s).sqrt(), 1 - (t / s).sqrt()),
-            "the factor is right; the variance is 1 less the factor's square, not 1 less it",
-        ),
-        Mistake(
-            lambda s, t: ((s / t).sqrt(), 1 - s / t),
-            "the quotient is upside down: alpha_bar falls with t, so alpha_bar_t / alpha_bar_s is below 1",
-        ),
-        Mistake(
-            lambda s, t: (1 - t / s, (t / s).sqrt()), "these are the right two, in the other order: the factor first, then the variance"
-        ),
-    ),
-    praise="with s = 0 it is (1.3), with s = t - 1 a single step (1.2)",
-)
-
-
-# --------------------------------------------------------------------------------------------------------------------- at log_snr
-
-
-def _log_snr(alpha_bar):
-    # log_snr_t = ln(alpha_bar_t / (1 - alpha_bar_t)), infinite at t = 0
-    return alpha_bar.logit()
-
-
-def _at_log_snr(alpha_bar, level):
-    return int((_log_snr(alpha_bar) - level).abs().argmin())
-
-
-def _curves(random: torch.Generator) -> list[tuple]:
-    curve = torch.cos(1.5 * torch.linspace(0, 1, 201, dtype=torch.float64)) ** 2  # from 1 to 0.005
-    return [(curve, level) for level in (3.0, -1.0, 1.5, -4.0)]  # the nearest t lies now above the level, now below
-
-
-check_at_log_snr = Exercise(
-    reference=_at_log_snr,
-    inputs=_curves,
-    mistakes=(
-        Mistake(
-            lambda ab, level: int((_log_snr(ab[1:]) - level).abs().argmin()),
-            "it returns {got}, and {expected} was expected: if entry 0 is left out, all places move by one",
-        ),
-        Mistake(
-            lambda ab, level: int((_log_snr(ab) > level).nonzero()[-1]),
-            "this is the last t above the level; the nearest may lie on either side: compare distances (abs)",
-        ),
-        Mistake(
-            lambda ab, level: int((_log_snr(ab) < level).nonzero()[0]),
-            "this is the first t below the level; the nearest may lie on either side: compare distances (abs)",
-        ),
-        Mistake(lambda ab, level: int((_log_snr(ab) - level).argmin()), "without abs, argmin finds the lowest log_snr, not the nearest"),
-        Mistake(
-            lambda ab, level: int((ab.log() - level).abs().argmin()),
-            "this compares log(alpha_bar) with the level; the ratio is alpha_bar / (1 - alpha_bar)",
-        ),
-        Mistake(
-            lambda ab, level: int((torch.log10(ab / (1 - ab)) - level).abs().argmin()),
-            "this takes the logarithm to base 10; log_snr is a natural logarithm (torch.log)",
-        ),
-        Mistake(
-            lambda ab, level: int((_log_snr(ab) / 2 - level).abs().argmin()),
-            "this is the ratio of standard deviations; snr is the ratio of variances, alpha_bar / (1 - alpha_bar)",
-        ),
-        Mistake(lambda ab, level: int((-_log_snr(ab) - level).abs().argmin()), "this is noise to signal; the signal is above"),
-        Mistake(
-            lambda ab, level: int((ab / (1 - ab) - level).abs().argmin()),
-            "this compares snr itself with the level; take its logarithm first",
-        ),
-        Mistake(
-            lambda ab, level: int((ab / (1 - ab) - math.exp(level)).abs().argmin()),
-            "near in snr is not always nearest in log_snr: compare logarithms",
-        ),
-    ),
-)
-
-
-# ---------------------------------------------------------------------------------------------------------------------- step back
-
-
-def _posterior(x0, xt, alpha_bar_s, alpha_bar_t):
-    # with beta = 1 - alpha_bar_t / alpha_bar_s, of the stride from s to t:                           Ho et al. 2020, equations 6, 7
-    # mean = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0 + sqrt(1 - beta) (1 - alpha_bar_s) / (1 - alpha_bar_t) xt
-    # variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta
-    return _posterior_with(x0, xt, alpha_bar_s, alpha_bar_t, 1 - alpha_bar_t / alpha_bar_s)
-
-
-def _posterior_with(x0, xt, s, t, beta):
-    mean = s.sqrt() * beta / (1 - t) * x0 + (1 - beta).sqrt() * (1 - s) / (1 - t) * xt
-    return mean, (1 - s) / (1 - t) * beta
-
-
-def _mean_and_variance(answer):
-    """A variance may be one number or have as many dimensions as the image."""
-    mean, variance = answer
-    variance = torch.as_tensor(variance)
-    return mean, variance.flatten()[0] if bool((variance == variance.flatten()[0]).all()) else variance
-
-
-def _xt_and_x0(random: torch.Generator) -> list[tuple]:
-    calls = []
-    for s, t in torch.tensor(PAIRS):
-        x0 = _images(random)
-        calls.append((x0, _noised(x0, t, _noise(random)), s, t))
-    return calls
-
-
-check_posterior = Exercise(
-    reference=_posterior,
-    inputs=_xt_and_x0,
-    look=_mean_and_variance,
-    mistakes=(
-        Mistake(
-            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], 1 - t / s),
-            "the mean is right; the variance is beta, that of a step forward: once x0 is known, less is uncertain (1.8)",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], _posterior(x0, xt, s, t)[1].sqrt()),
-            "the mean is right; the second value is the standard deviation, and asked for is the variance",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], (1 - t) / (1 - s) * (1 - t / s)),
-            "the mean is right; in the variance the fraction is upside down: it should be smaller than beta",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: (_posterior(xt, x0, s, t)[0], _posterior(x0, xt, s, t)[1]),
-            "the variance is right; in the mean, the factors of x0 and xt are swapped",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, 1 - t),
-            "beta is 1 - alpha_bar_t, that of a step from the clean image; it is that of the steps from s to t (exercise 3)",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, s - t),
-            "beta is the difference of the two alpha_bar; it is 1 less their quotient (exercise 3)",
-        ),
-        Mistake(
-            lambda x0, xt, s, t: (s.sqrt() * (1 - t / s) / (1 - t) * x0 + t.sqrt() * (1 - s) / (1 - t) * xt, _posterior(x0, xt, s, t)[1]),
-            "the variance is right; the factor of xt has the root of alpha_t, which is alpha_bar_t / alpha_bar_s here, not alpha_bar_t",
-        ),
-        Mistake(lambda x0, xt, s, t: (s.sqrt() * x0, 1 - s), "this is q(xs | x0), which does not look at xt; the step back knows both"),
-        Mistake(
-            lambda x0, xt, s, t: (xt / (t / s).sqrt(), _posterior(x0, xt, s, t)[1]),
-            "the variance is right; the mean only undoes the shrinking of xt, and does not use what x0 says",
-        ),
-        Mistake(lambda x0, xt, s, t: _posterior(x0, xt, s, t)[::-1], "these are the right two, in the other order: the mean first"),
-        Mistake(lambda x0, xt, s, t: _posterior(x0, xt, s, t)[0], "this is the mean; return the variance, too: return mean, variance"),
-    ),
-    praise="with alpha_bar_s = 1 it returns x0 and variance 0: the last step needs no special case",
-)
-
-
-# ------------------------------------------------------------------------------------------------------------------------- pooled
-
-check_pooled_log_snr = Question(
-    # averaging n values divides the variance of independent noise by n; the image, the same in all of a block, keeps its own
-    answer=math.log(4),
-    tolerance=0.02,
-    mistakes=(
-        Mistake(math.log(2), "that is half of it: a block of 2x2 has four values, and the variance of their mean is a quarter"),
-        Mistake(2.0, "that is the factor of the standard deviation; log_snr counts variances, in natural logarithms"),
-        Mistake(4.0, "that is the factor of the signal-to-noise ratio; asked for is the change of its natural logarithm"),
-        Mistake(0.25, "that is the factor of the noise's variance; asked for is the change of log_snr"),
-        Mistake(math.log(16), "the standard deviation is halved, so the variance is a quarter, not a sixteenth"),
-        Mistake(0.0, "the image keeps its variance, and the noise does not: what is random partly cancels in a mean"),
-        Mistake(-math.log(4), "the right size, but averaging makes noise smaller: does the ratio rise or fall?"),
-        Mistake(math.log10(4), "that is the logarithm to base 10; log_snr is a natural logarithm"),
-    ),
-    praise="at twice the size the same t looks cleaner: a schedule made for small images leaves large ones too much",
+    diagnose=_about_noised,
 )

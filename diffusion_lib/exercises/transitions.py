@@ -1,0 +1,380 @@
+"""Exercises of notebook 01 about steps between two noise levels, forward and back."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from diffusion_lib.exercises.checking import Exercise, Mistake
+from diffusion_lib.exercises.formulas import (
+    PAIRS,
+    Formulas,
+    about_number,
+    close,
+    noise,
+    noised,
+    number,
+    said_of,
+    said_of_constant,
+    signs,
+    weights,
+)
+
+# ---------------------------------------------------------------------------------------------------------------- from the middle
+
+
+def _forward_transition(alpha_bar_s, alpha_bar_t):
+    # q(xt | xs) = N(sqrt(alpha_bar_t / alpha_bar_s) xs, (1 - alpha_bar_t / alpha_bar_s) I): (1.3) for a chain that starts at s
+    left = alpha_bar_t / alpha_bar_s
+    return left.sqrt(), 1 - left
+
+
+def _values(answer: Any) -> Any:
+    """Several numbers, however they are put together."""
+    if isinstance(answer, list | tuple) or (isinstance(answer, Tensor) and answer.ndim == 1):
+        return tuple(map(number, answer))
+    return answer
+
+
+FACTORS_OF_XS: Formulas = {
+    "alpha_bar_t / alpha_bar_s, without the root": lambda s, t: t / s,
+    "the root of alpha_bar_t, which counts the steps up to s again: they are in xs already": lambda s, t: t.sqrt(),
+    "alpha_bar_t, without a root and not divided by alpha_bar_s": lambda s, t: t,
+    "the root of alpha_bar_s / alpha_bar_t: the quotient is upside down": lambda s, t: (s / t).sqrt(),
+    "alpha_bar_s / alpha_bar_t, upside down and without the root": lambda s, t: s / t,
+    "the standard deviation of the noise": lambda s, t: (1 - t / s).sqrt(),
+    "the variance of the noise": lambda s, t: 1 - t / s,
+    "the root of alpha_bar_s, the steps that have been taken; those from s + 1 to t are left": lambda s, t: s.sqrt(),
+    "alpha_bar_s, the steps that have been taken; those from s + 1 to t are left": lambda s, t: s,
+    "so xs does not shrink": lambda s, t: s**0,
+    "the root of alpha_bar_s - alpha_bar_t: the alphas were multiplied, so divide": lambda s, t: (s - t).sqrt(),
+    "alpha_bar_s - alpha_bar_t: the alphas were multiplied, so divide": lambda s, t: s - t,
+    "the root of 1 - (alpha_bar_s - alpha_bar_t): the alphas were multiplied, so divide": lambda s, t: (1 - s + t).sqrt(),
+    "the difference of the roots: the alphas were multiplied, so divide": lambda s, t: s.sqrt() - t.sqrt(),
+    "the root of alpha_bar_s alpha_bar_t; divide them, since the steps up to s are in both": lambda s, t: (s * t).sqrt(),
+    "alpha_bar_s alpha_bar_t; divide them, and take the root": lambda s, t: s * t,
+    "the root of alpha_bar_t over alpha_bar_s: both are under the root": lambda s, t: t.sqrt() / s,
+    "alpha_bar_t over the root of alpha_bar_s: both are under the root": lambda s, t: t / s.sqrt(),
+    "the square of alpha_bar_t / alpha_bar_s; take the root": lambda s, t: (t / s) ** 2,
+}
+VARIANCES_OF_XT: Formulas = {
+    "the standard deviation": lambda s, t: (1 - t / s).sqrt(),
+    "1 - alpha_bar_t, the variance of all noise up to t: part of it is in xs already": lambda s, t: 1 - t,
+    "alpha_bar_s - alpha_bar_t: the noise in xs shrinks along with the image, so the difference counts it wrongly": lambda s, t: s - t,
+    "1 less the factor; it is 1 less the factor's square": lambda s, t: 1 - (t / s).sqrt(),
+    "alpha_bar_t / alpha_bar_s, the factor's square; the variance is 1 less that": lambda s, t: t / s,
+    "the root of 1 - alpha_bar_t": lambda s, t: (1 - t).sqrt(),
+    "1 - alpha_bar_s, the variance of the noise in xs": lambda s, t: 1 - s,
+    "(1 - alpha_bar_t) / (1 - alpha_bar_s)": lambda s, t: (1 - t) / (1 - s),
+    "(1 - alpha_bar_s) / (1 - alpha_bar_t)": lambda s, t: (1 - s) / (1 - t),
+    "1 - alpha_bar_s / alpha_bar_t: the quotient is upside down": lambda s, t: 1 - s / t,
+    "alpha_bar_s / alpha_bar_t - 1: the quotient is upside down": lambda s, t: s / t - 1,
+    "the right size with the wrong sign": lambda s, t: t / s - 1,
+    "the variance of a step back (1.8)": lambda s, t: (1 - s) / (1 - t) * (1 - t / s),
+    "the root of alpha_bar_s - alpha_bar_t": lambda s, t: (s - t).sqrt(),
+    "1 - (alpha_bar_s - alpha_bar_t)": lambda s, t: 1 - s + t,
+    "1 less the square of alpha_bar_t / alpha_bar_s; take 1 less the quotient itself": lambda s, t: 1 - (t / s) ** 2,
+    "the square of the variance": lambda s, t: (1 - t / s) ** 2,
+    "1 less alpha_bar_t over the root of alpha_bar_s: no root here": lambda s, t: 1 - t / s.sqrt(),
+    "1 - alpha_bar_s alpha_bar_t; divide them, since the steps up to s are in both": lambda s, t: 1 - s * t,
+}
+
+
+def _about_transition(got: Any, expected: tuple, alpha_bar_s: Tensor, alpha_bar_t: Tensor) -> str | None:
+    values = _values(got)
+    if isinstance(values, Tensor | float | int):
+        single = float(number(torch.as_tensor(values)))
+        named = [name for name, right in zip(("factor", "variance"), expected, strict=True) if close(single, float(right))]
+        return f"it returns one number, {'the ' + named[0] if len(named) == 1 else f'{single:.4g}'}; expected two: factor, variance"
+    if not isinstance(values, tuple) or len(values) != 2:
+        return None
+    tables = (FACTORS_OF_XS, VARIANCES_OF_XT)
+    return "; ".join(
+        about_number(what, value, right, table, alpha_bar_s, alpha_bar_t)
+        for what, value, right, table in zip(("the factor", "the variance"), values, expected, tables, strict=True)
+    )
+
+
+check_forward_transition = Exercise(
+    reference=_forward_transition,
+    inputs=lambda random: [(torch.tensor(s), torch.tensor(t)) for s, t in PAIRS],
+    look=_values,
+    mistakes=(
+        Mistake(
+            lambda s, t: (t.sqrt(), 1 - t),
+            "this is the jump from the clean image; the steps up to s have been taken, and only those from s + 1 to t are left",
+        ),
+        Mistake(
+            lambda s, t: (s.sqrt(), 1 - s),
+            "this is the jump from the clean image to xs; the exercise asks for the steps from s + 1 to t",
+        ),
+        Mistake(
+            lambda s, t: ((t / s).sqrt(), (1 - t / s).sqrt()),
+            "the second value is the standard deviation; the exercise asks for the variance",
+        ),
+        Mistake(lambda s, t: (t / s, 1 - t / s), "the variance is right; the factor of xs is the root of what you have"),
+        Mistake(
+            lambda s, t: (t / s, (1 - t / s).sqrt()), "the roots are the wrong way round: the factor takes a root, the variance does not"
+        ),
+        Mistake(
+            lambda s, t: ((s / t).sqrt(), 1 - s / t),
+            "the quotient is upside down: alpha_bar falls with t, so alpha_bar_t / alpha_bar_s is below 1",
+        ),
+        Mistake(
+            lambda s, t: (1 - t / s, (t / s).sqrt()), "these are the right two, in the other order: the factor first, then the variance"
+        ),
+        Mistake(
+            lambda s, t: ((1 - t / s).sqrt(), (t / s).sqrt()),
+            "these are the factors of noise and image; expected are the factor of xs and the variance of the noise",
+        ),
+        Mistake(
+            lambda s, t: ((1 - s + t).sqrt(), s - t),
+            "this takes the difference of the two alpha_bar as the variance; the alphas were multiplied, so divide",
+        ),
+    ),
+    praise="with s = 0 it is (1.3), with s = t - 1 a single step (1.2)",
+    diagnose=_about_transition,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------- step back
+
+
+def _posterior(x0, xt, alpha_bar_s, alpha_bar_t):
+    # with beta = 1 - alpha_bar_t / alpha_bar_s, of the stride from s to t:                           Ho et al. 2020, equations 6, 7
+    # mean = sqrt(alpha_bar_s) beta / (1 - alpha_bar_t) x0 + sqrt(1 - beta) (1 - alpha_bar_s) / (1 - alpha_bar_t) xt
+    # variance = (1 - alpha_bar_s) / (1 - alpha_bar_t) beta
+    return _posterior_with(x0, xt, alpha_bar_s, alpha_bar_t, 1 - alpha_bar_t / alpha_bar_s)
+
+
+def _posterior_with(x0, xt, s, t, beta):
+    mean = s.sqrt() * beta / (1 - t) * x0 + (1 - beta).sqrt() * (1 - s) / (1 - t) * xt
+    return mean, (1 - s) / (1 - t) * beta
+
+
+def _one_variance(mean: Any, variance: Any) -> Any:
+    """A variance may be one number, or have as many dimensions as the image."""
+    value = torch.as_tensor(variance) if isinstance(variance, Tensor | float | int | list) else variance
+    if not isinstance(value, Tensor) or not isinstance(mean, Tensor):
+        return value
+    fits = value.ndim in (0, mean.ndim) and all(n in (1, m) for n, m in zip(value.shape, mean.shape, strict=False))
+    return value.flatten()[0] if value.numel() == 1 or (fits and bool((value == value.flatten()[0]).all())) else value
+
+
+ATOL_VARIANCE = 3e-7  # more than float32 loses, and less than the usual floors under a variance
+
+
+def _mean_and_variance(answer: Any) -> Any:
+    """The variance enlarged, so that a small one is not taken for 0; what is no pair stays as it is."""
+    if not isinstance(answer, list | tuple) or len(answer) != 2:
+        return answer
+    variance = _one_variance(*answer)
+    return answer[0], variance / ATOL_VARIANCE * 1e-5 if isinstance(variance, Tensor) else variance
+
+
+def _xt_and_x0(random: torch.Generator) -> list[tuple]:
+    shapes = [(2, 3, 4, 6), (1, 1, 5, 3), (3, 2, 2, 5), (1, 3, 6, 2), (2, 1, 3, 4), (4, 1, 4, 4)]
+    calls = []
+    for k, (s, t) in enumerate(torch.tensor(PAIRS)):
+        x0 = 2 * torch.randn(shapes[k - 1], generator=random) if k else signs(random)
+        eps = torch.randn(x0.shape, generator=random) if k else noise(random)
+        calls.append((x0, noised(x0, t, eps), s, t))
+    return calls
+
+
+def _alpha(s: Tensor, t: Tensor) -> Tensor:
+    return t / s
+
+
+def _stride(s: Tensor, t: Tensor) -> Tensor:
+    return 1 - t / s
+
+
+WEIGHTS_OF_X0: Formulas = {
+    "with alpha_bar_s instead of its root": lambda s, t: s * _stride(s, t) / (1 - t),
+    "without the root of alpha_bar_s": lambda s, t: _stride(s, t) / (1 - t),
+    "with the root of alpha_bar_t instead of alpha_bar_s": lambda s, t: t.sqrt() * _stride(s, t) / (1 - t),
+    "with alpha_bar_t instead of the root of alpha_bar_s": lambda s, t: t * _stride(s, t) / (1 - t),
+    "not divided by 1 - alpha_bar_t": lambda s, t: s.sqrt() * _stride(s, t),
+    "divided by 1 - alpha_bar_s instead of 1 - alpha_bar_t": lambda s, t: s.sqrt() * _stride(s, t) / (1 - s),
+    "divided by the root of 1 - alpha_bar_t": lambda s, t: s.sqrt() * _stride(s, t) / (1 - t).sqrt(),
+    "multiplied by 1 - alpha_bar_t instead of divided": lambda s, t: s.sqrt() * _stride(s, t) * (1 - t),
+    "with 1 - beta instead of beta": lambda s, t: s.sqrt() * _alpha(s, t) / (1 - t),
+    "with the root of 1 - beta instead of beta": lambda s, t: s.sqrt() * _alpha(s, t).sqrt() / (1 - t),
+    "with the root of beta": lambda s, t: s.sqrt() * _stride(s, t).sqrt() / (1 - t),
+    "without beta": lambda s, t: s.sqrt() / (1 - t),
+    "with 1 - alpha_bar_t in the place of beta": lambda s, t: s.sqrt(),
+    "with alpha_bar_s - alpha_bar_t in the place of beta": lambda s, t: s.sqrt() * (s - t) / (1 - t),
+    "with 1 - alpha_bar_s in the place of beta": lambda s, t: s.sqrt() * (1 - s) / (1 - t),
+    "with the root of alpha_bar_t / alpha_bar_s instead of alpha_bar_s": lambda s, t: _alpha(s, t).sqrt() * _stride(s, t) / (1 - t),
+    "with 1 - alpha_bar_t not in brackets": lambda s, t: s.sqrt() * _stride(s, t) - t,
+    "the factor of xt": lambda s, t: _alpha(s, t).sqrt() * (1 - s) / (1 - t),
+    "so x0 is missing": lambda s, t: 0 * t,
+    "so x0 counts in full": lambda s, t: t**0,
+}
+WEIGHTS_OF_XT: Formulas = {
+    "with 1 - beta instead of its root": lambda s, t: _alpha(s, t) * (1 - s) / (1 - t),
+    "without the root of 1 - beta": lambda s, t: (1 - s) / (1 - t),
+    "with the root of alpha_bar_t instead of alpha_bar_t / alpha_bar_s": lambda s, t: t.sqrt() * (1 - s) / (1 - t),
+    "with alpha_bar_t instead of the root of alpha_bar_t / alpha_bar_s": lambda s, t: t * (1 - s) / (1 - t),
+    "with the root of alpha_bar_s instead of alpha_bar_t / alpha_bar_s": lambda s, t: s.sqrt() * (1 - s) / (1 - t),
+    "with the root of beta instead of 1 - beta": lambda s, t: _stride(s, t).sqrt() * (1 - s) / (1 - t),
+    "with beta instead of the root of 1 - beta": lambda s, t: _stride(s, t) * (1 - s) / (1 - t),
+    "with the quotient alpha_bar_t / alpha_bar_s upside down": lambda s, t: (s / t).sqrt() * (1 - s) / (1 - t),
+    "with the fraction (1 - alpha_bar_s) / (1 - alpha_bar_t) upside down": lambda s, t: _alpha(s, t).sqrt() * (1 - t) / (1 - s),
+    "not divided by 1 - alpha_bar_t": lambda s, t: _alpha(s, t).sqrt() * (1 - s),
+    "without 1 - alpha_bar_s": lambda s, t: _alpha(s, t).sqrt() / (1 - t),
+    "without the fraction (1 - alpha_bar_s) / (1 - alpha_bar_t)": lambda s, t: _alpha(s, t).sqrt(),
+    "with the roots of 1 - alpha_bar_s and of 1 - alpha_bar_t": lambda s, t: (_alpha(s, t) * (1 - s) / (1 - t)).sqrt(),
+    "divided by the root of 1 - alpha_bar_t": lambda s, t: _alpha(s, t).sqrt() * (1 - s) / (1 - t).sqrt(),
+    "with the root of 1 - (alpha_bar_s - alpha_bar_t)": lambda s, t: (1 - s + t).sqrt() * (1 - s) / (1 - t),
+    "with 1 - alpha_bar_t not in brackets": lambda s, t: _alpha(s, t).sqrt() * (1 - s) - t,
+    "with 1 less the root of beta instead of the root of 1 - beta": lambda s, t: (1 - _stride(s, t).sqrt()) * (1 - s) / (1 - t),
+    "with the square of 1 - beta": lambda s, t: _alpha(s, t) ** 2 * (1 - s) / (1 - t),
+    "the factor of x0": lambda s, t: s.sqrt() * _stride(s, t) / (1 - t),
+    "which only undoes the shrinking of xt": lambda s, t: (s / t).sqrt(),
+    "so xt is missing": lambda s, t: 0 * t,
+    "so xt counts in full": lambda s, t: t**0,
+}
+VARIANCES_OF_XS: Formulas = {
+    "beta, that of a step forward: once x0 is known, less is uncertain (1.8)": _stride,
+    "the standard deviation": lambda s, t: ((1 - s) / (1 - t) * _stride(s, t)).sqrt(),
+    "its logarithm": lambda s, t: ((1 - s) / (1 - t) * _stride(s, t)).log(),
+    "the root of beta, the standard deviation of a step forward": lambda s, t: _stride(s, t).sqrt(),
+    "(1 - alpha_bar_t) / (1 - alpha_bar_s) beta, with the fraction upside down: it should be smaller than beta": lambda s, t: (
+        (1 - t) / (1 - s) * _stride(s, t)
+    ),
+    "1 - alpha_bar_s, the variance of xs when only x0 is known": lambda s, t: 1 - s,
+    "1 - alpha_bar_t, the variance of xt when only x0 is known": lambda s, t: 1 - t,
+    "the fraction of (1.8) without beta": lambda s, t: (1 - s) / (1 - t),
+    "without the division by 1 - alpha_bar_t": lambda s, t: (1 - s) * _stride(s, t),
+    "without 1 - alpha_bar_s": lambda s, t: _stride(s, t) / (1 - t),
+    "with alpha_bar_s - alpha_bar_t in the place of beta": lambda s, t: (1 - s) / (1 - t) * (s - t),
+    "alpha_bar_s - alpha_bar_t": lambda s, t: s - t,
+    "with 1 - beta instead of beta": lambda s, t: (1 - s) / (1 - t) * _alpha(s, t),
+    "with the root of beta": lambda s, t: (1 - s) / (1 - t) * _stride(s, t).sqrt(),
+    "with the roots of 1 - alpha_bar_s and of 1 - alpha_bar_t": lambda s, t: ((1 - s) / (1 - t)).sqrt() * _stride(s, t),
+    "with beta squared": lambda s, t: (1 - s) / (1 - t) * _stride(s, t) ** 2,
+    "the square of the variance": lambda s, t: ((1 - s) / (1 - t) * _stride(s, t)) ** 2,
+    "1 / variance": lambda s, t: (1 - t) / ((1 - s) * _stride(s, t)),
+    "with the quotient alpha_bar_t / alpha_bar_s upside down": lambda s, t: (1 - s) / (1 - t) * (1 - s / t),
+    "with 1 - alpha_bar_t not in brackets": lambda s, t: (1 - s) - t * _stride(s, t),
+    "so the step has no noise": lambda s, t: 0 * t,
+}
+
+
+def _about_posterior(got: Any, expected: tuple, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> str | None:
+    both = isinstance(got, list | tuple) and len(got) == 2
+    if not both and not isinstance(got, Tensor | float | int):
+        return None
+    if not both:
+        if torch.as_tensor(got).numel() == 1 != x0.numel():
+            said = about_number("the variance", number(got), expected[1], VARIANCES_OF_XS, s, t, atol=ATOL_VARIANCE)
+            return f"it returns one number; expected two values, mean and variance ({said})"
+        return f"it returns one tensor; expected two values, mean and variance ({_about_mean(got, expected[0], x0, xt, s, t)})"
+    mean, variance = got
+    said = about_number("the variance", _one_variance(mean, variance), expected[1], VARIANCES_OF_XS, s, t, atol=ATOL_VARIANCE)
+    return f"{_about_mean(mean, expected[0], x0, xt, s, t)}; {said}"
+
+
+def _about_mean(got: Any, mean: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Tensor) -> str:
+    if not isinstance(got, Tensor):
+        return "the mean is missing (None)" if got is None else f"the mean is a {type(got).__name__}; expected a tensor"
+    if got.shape != mean.shape:
+        return f"the mean has shape {tuple(got.shape)}; expected {tuple(mean.shape)}"
+    if torch.allclose(got.double(), mean.double(), rtol=1e-4):
+        return "the mean is right"
+    if not got.isfinite().all():
+        return "the mean has numbers in it that are not finite"
+    s_, t_ = s.double(), t.double()
+    a, b = (s_.sqrt() * _stride(s_, t_) / (1 - t_)).item(), (_alpha(s_, t_).sqrt() * (1 - s_) / (1 - t_)).item()
+    found = weights(got, x0, xt)
+    if not found or (close(found[0], a) and close(found[1], b) and not found[2]):
+        off = f"the mean is off by up to {(got.double() - mean).abs().max().item():.3g}"
+        coarse = got.dtype in (torch.float16, torch.bfloat16)
+        if coarse:
+            return f"{off}, in {got.dtype}, which keeps few digits"
+        return off if found else f"{off}, and is no sum of x0 and xt with a factor each"
+    of_x0 = said_of("the factor of x0", found[0], a, WEIGHTS_OF_X0, s, t)
+    of_xt = said_of("the factor of xt", found[1], b, WEIGHTS_OF_XT, s, t)
+    return f"in the mean, {said_of_constant(found[2])}{of_x0}, and {of_xt}"
+
+
+check_posterior = Exercise(
+    reference=_posterior,
+    inputs=_xt_and_x0,
+    look=_mean_and_variance,
+    mistakes=(
+        Mistake(
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], 1 - t / s),
+            "the mean is right; the variance is beta, that of a step forward: once x0 is known, less is uncertain (1.8)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], _posterior(x0, xt, s, t)[1].sqrt()),
+            "the mean is right; the second value is the standard deviation, and the exercise asks for the variance",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0], (1 - t) / (1 - s) * (1 - t / s)),
+            "the mean is right; in the variance the fraction is upside down: it should be smaller than beta",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: (_posterior(xt, x0, s, t)[0], _posterior(x0, xt, s, t)[1]),
+            "the variance is right; in the mean, the factors of x0 and xt are swapped",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, 1 - t),
+            "beta is 1 - alpha_bar_t, that of a step from the clean image; it is that of the steps from s to t (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, s - t),
+            "beta is the difference of the two alpha_bar; it is 1 less their quotient (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, t / s),
+            "beta is alpha_bar_t / alpha_bar_s; it is 1 less that (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, (1 - t / s).sqrt()),
+            "beta has a root; it is the variance 1 - alpha_bar_t / alpha_bar_s itself (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, 1 - (t / s).sqrt()),
+            "beta is 1 less the root of alpha_bar_t / alpha_bar_s; it is 1 less the quotient itself (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior_with(x0, xt, s, t, 1 - s / t),
+            "in beta, the quotient alpha_bar_s / alpha_bar_t is upside down (exercise 3)",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: _posterior(x0, xt, t, s),
+            "alpha_bar_s and alpha_bar_t are swapped: t is the noisier of the two",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: (s.sqrt() * (1 - t / s) / (1 - t) * x0 + t.sqrt() * (1 - s) / (1 - t) * xt, _posterior(x0, xt, s, t)[1]),
+            "the variance is right; the factor of xt has the root of alpha_t, which is alpha_bar_t / alpha_bar_s here, not alpha_bar_t",
+        ),
+        Mistake(lambda x0, xt, s, t: (s.sqrt() * x0, 1 - s), "this is q(xs | x0), which does not use xt; the step back knows both"),
+        Mistake(lambda x0, xt, s, t: (t.sqrt() * x0, 1 - t), "this is q(xt | x0), the jump forward; the step back is from xt to xs"),
+        Mistake(
+            lambda x0, xt, s, t: ((t / s).sqrt() * xt, 1 - t / s),
+            "this is a step forward from xt, as long as that from s to t; the step back is from xt to xs",
+        ),
+        Mistake(
+            lambda x0, xt, s, t: (xt / (t / s).sqrt(), _posterior(x0, xt, s, t)[1]),
+            "the variance is right; the mean only undoes the shrinking of xt, and does not use x0",
+        ),
+        Mistake(lambda x0, xt, s, t: _posterior(x0, xt, s, t)[::-1], "these are the right two, in the other order: the mean first"),
+        Mistake(
+            lambda x0, xt, s, t: _posterior(x0, xt, s, t)[0],
+            "this is the mean, and it is right; return the variance, too: return mean, variance",
+        ),
+        Mistake(lambda x0, xt, s, t: _posterior(x0.clamp(-1, 1), xt, s, t), "x0 is cut off at -1 and 1; (1.9) takes it as it is"),
+        Mistake(lambda x0, xt, s, t: _posterior(x0, xt.clamp(-1, 1), s, t), "xt is cut off at -1 and 1; noise has no such bounds"),
+        Mistake(
+            lambda x0, xt, s, t: (_posterior(x0, xt, s, t)[0].clamp(-1, 1), _posterior(x0, xt, s, t)[1]),
+            "the variance is right; the mean is cut off at -1 and 1, and (1.9) has no such bounds",
+        ),
+    ),
+    praise="with alpha_bar_s = 1 it returns x0 and variance 0: the last step needs no special case",
+    diagnose=_about_posterior,
+)
