@@ -50,7 +50,7 @@ def load_folder(
     height, width = size if isinstance(size, tuple) else (size or 32, size or 32)
     images, labels = _read(path, ordered, n, (channels or 3, height, width), flip, skip_broken, notes)
     if channels is None and all(_is_grey(image) for image in images):
-        notes.append("all images are grey, and were loaded as RGB; channels=1 (--channels 1) takes a third of the memory")
+        notes.insert(0, "all images are grey, and were loaded as RGB; channels=1 (--channels 1) takes a third of the memory")
     if notes:
         warnings.warn("; ".join([f"folder:{path}: {notes[0]}", *notes[1:]]), stacklevel=3)  # of load_dataset's caller
     if names == [""]:
@@ -90,13 +90,13 @@ def _read(
         images[len(labels)] = pixels
         labels.append(label)
         several += more
+    if several:
+        notes.append(f"{several:,} of the files hold more than one image (animations, pages): the first was taken")
     listed = "\n  ".join(["", *broken[:SHOWN], *([f"and {len(broken) - SHOWN:,} more"] if len(broken) > SHOWN else [])])
     if broken and not (skip_broken and labels):
         raise ValueError(_remedy(broken, listed, len(ordered), skip_broken))
     if broken:
-        notes.append(f"skipped {len(broken):,} of {len(ordered):,} files:{listed}\n")
-    if several:
-        notes.append(f"{several:,} of the files hold more than one image (animations, pages): the first was taken")
+        notes.append(f"skipped {len(broken):,} of {len(ordered):,} files:{listed}")
     images = images[: len(labels) * (2 if flip else 1)]
     if flip:
         mirror_first_half(images)

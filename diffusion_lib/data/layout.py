@@ -45,15 +45,15 @@ def find_classes(top: Path, pictures: list[Path]) -> Layout:
         return Layout(top, {"": of_class[""]}, [])
     inside = {name: {_first_folder(file, top / name) for file in of_class[name]} for name in names}
     if len(names) == 1 and ("" not in inside[names[0]] or _is_part(names[0]) or _is_container(names[0])):
-        return _look_into(top / names[0], top, pictures)
+        return _look_into(top / names[0], pictures)
     _check_for_parts(top, inside)
     return Layout(top, {name: of_class[name] for name in names}, [*_empty(top, names), *_doubts(top, inside)])
 
 
-def _look_into(folder: Path, top: Path, pictures: list[Path]) -> Layout:
-    """The layout of the only folder in `top`."""
+def _look_into(folder: Path, pictures: list[Path]) -> Layout:
+    """The layout of a folder that is the only one with pictures."""
     layout = find_classes(folder, pictures)
-    note = f"{top} holds images in one folder only, {folder.name!r}, which is not taken for a class: it was loaded as {_written(folder)}"
+    note = f"its images are in one folder only, {folder.name!r}, which is not taken for a class: it was loaded as {_written(folder)}"
     return layout._replace(notes=[note, *layout.notes])
 
 
