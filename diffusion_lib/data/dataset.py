@@ -1,6 +1,5 @@
 """What a dataset is: images in one tensor, a label each. Everywhere in this package images are floats in [-1, 1], shape (B, C, H, W)."""
 
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -75,13 +74,14 @@ def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
 
 def check_memory(n: int, shape: Sequence[int]) -> None:
     """Raises `MemoryError` at once, and not after an hour of loading, if n images of a shape as floats are more than this machine holds."""
-    needed = 4 * n * math.prod(shape)
+    channels, height, width = shape
+    needed = 4 * n * channels * height * width
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no POSIX system
         return
     if needed > there:
-        what = f"{n:,} images of {'x'.join(map(str, shape))} take {needed / 1e9:,.1f} GB"
+        what = f"{n:,} images of {channels}x{height}x{width} take {needed / 1e9:,.1f} GB"
         raise MemoryError(
             f"{what}, and this machine has {there / 1e9:,.1f} GB; expected less: fewer images (n, --images) or a smaller size"
         )

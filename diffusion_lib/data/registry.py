@@ -6,8 +6,8 @@
 
 A loader names those of the options of `load_dataset` that mean something to it, and gets those that were given; the others are refused.
 n, if it is given, is 1 or more: the loader gives so many images, or all if there are fewer. size is a whole number, or a pair of height
-and width. A loader without `train` has no images to test on. A name that ends in ":PATH" stands for all that begin like it; the loader
-gets the rest of the name first.
+and width. A loader without `train` has no images to test on; one that names flip makes the mirror images itself. A name that ends in
+":PATH" stands for all that begin like it; the loader gets the rest of the name first.
 """
 
 import inspect

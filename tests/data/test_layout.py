@@ -43,6 +43,7 @@ def classes(folder):
         (["images/1.png", "masks/1.png"], "images"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:folder")
 def test_rejects_parts_of_a_dataset_with_the_folder_to_load(tmp_path, names, best):
     make(tmp_path, *names)
     with pytest.raises(
