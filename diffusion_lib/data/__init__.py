@@ -4,13 +4,14 @@ from diffusion_lib.data.dataset import (
     ImageDataset,
     LabelledImages,
     check_images_and_labels,
+    describe,
     image_shape_of,
     num_classes_of,
     to_float,
     to_uint8,
 )
 from diffusion_lib.data.download import cache_folder
-from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset
+from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset, size_from_text
 
 __all__ = [
     "DATASETS",
@@ -19,9 +20,11 @@ __all__ = [
     "cache_folder",
     "check_images_and_labels",
     "dataset_names",
+    "describe",
     "image_shape_of",
     "load_dataset",
     "num_classes_of",
+    "size_from_text",
     "to_float",
     "to_uint8",
 ]

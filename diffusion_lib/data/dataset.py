@@ -1,17 +1,18 @@
 """What a dataset is: images in one tensor, a label each. Everywhere in this package images are floats in [-1, 1], shape (B, C, H, W)."""
 
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.checks import NO_LABEL
+from diffusion_lib.checks import NO_LABEL, as_labels, check_finite
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+SHOWN = 12  # classes that are listed
 
 
 class LabelledImages(Protocol):
@@ -43,6 +44,23 @@ def num_classes_of(dataset: LabelledImages) -> int | None:
     return None if highest == NO_LABEL else highest + 1
 
 
+def describe(dataset: LabelledImages) -> str:
+    """How many images of which classes there are, in words: "5 images of 3x32x32 in 2 classes: 3 cat, 2 dog"."""
+    text = f"{len(dataset.images):,} image{'s' * (len(dataset.images) != 1)} of {'x'.join(map(str, dataset.images.shape[1:]))}"
+    numbers = Counter(dataset.labels.tolist())
+    without = numbers.pop(NO_LABEL, 0)
+    num_classes = num_classes_of(dataset)
+    if num_classes is None:
+        return f"{text} without classes"
+    names = getattr(dataset, "class_names", None) or range(num_classes)
+    unlabelled = f"; {without:,} without a class" if without else ""
+    classes = f"{text} in {num_classes} class{'es' * (num_classes != 1)}"
+    if num_classes <= SHOWN:
+        return f"{classes}: {', '.join(f'{numbers[label]:,} {name}' for label, name in enumerate(names))}{unlabelled}"
+    counts = [numbers[label] for label in range(num_classes)]
+    return f"{classes} of {min(counts):,} to {max(counts):,}: {', '.join(map(str, names[: SHOWN - 1]))}, …, {names[-1]}{unlabelled}"
+
+
 def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
     """Raises `ValueError` unless they are float (N, C, H, W) and a LongTensor (N,)."""
     for name, value in (("images", images), ("labels", labels)):
@@ -54,34 +72,67 @@ def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels have shape {tuple(labels.shape)} and dtype {labels.dtype}; expected torch.long ({len(images)},)")
 
 
-def to_float(pixels: Tensor) -> Tensor:
+def check_memory(n: int, shape: Sequence[int]) -> None:
+    """Raises `MemoryError` at once, and not after an hour of loading, if n images of a shape as floats are more than this machine holds."""
+    channels, height, width = shape
+    needed = 4 * n * channels * height * width
+    try:
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no POSIX system
+        return
+    if needed > there:
+        what = f"{n:,} images of {channels}x{height}x{width} take {needed / 1e9:,.1f} GB"
+        raise MemoryError(
+            f"{what}, and this machine has {there / 1e9:,.1f} GB; expected less: fewer images (n, --images) or a smaller size"
+        )
+
+
+def to_float(pixels: Tensor | np.ndarray) -> Tensor:
     """uint8 pixels 0..255 as floats in [-1, 1]."""
+    pixels = _as_tensor("pixels", pixels)
     if pixels.dtype != torch.uint8:
         raise ValueError(f"pixels have dtype {pixels.dtype}; expected torch.uint8 in 0..255")
-    return pixels.float() / 127.5 - 1
+    # one copy, and all else in place: datasets are large
+    return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """The inverse of `to_float`, for showing and storing: floats to uint8 0..255, clipped to [-1, 1] first and never stretched."""
+def to_uint8(images: Tensor | np.ndarray) -> Tensor:
+    """The inverse of `to_float`, for showing and storing: floats to uint8 0..255, clipped to [-1, 1] first and never stretched.
+
+    `ValueError` if a value is NaN or infinite, which no pixel can show.
+    """
+    images = _as_tensor("images", images)
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}; expected floats in [-1, 1]")
-    return ((images.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    check_finite(images)
+    return images.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageDataset:
     """Images with a label each, all in memory. `dataset[i]` is (image, label); i may be an int, a slice or a LongTensor.
 
     images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or of -1 where there are no classes.
+    Arrays are taken for either, and labels of any integer type or by name. class_names: () or None for no classes.
     """
 
     images: Tensor
     labels: Tensor
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self):
-        check_images_and_labels(self.images, self.labels)
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        images, names = _as_tensor("images", self.images), _as_names(self.class_names)
+        if not isinstance(self.images, Tensor) and images.dtype == torch.float64:
+            images = images.to(torch.get_default_dtype())  # numpy's and Python's floats have 64 bits unless they are told otherwise
+        labels = _as_labels(self.labels, len(images) if images.ndim else 0, names)
+        check_images_and_labels(images, labels)
+        if images.shape[3] in (1, 3) and min(images.shape[1:3]) > 4:
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; expected (N, C, H, W), and these look like (N, H, W, C): "
+                "use torch.as_tensor(images).permute(0, 3, 1, 2)"
+            )
+        for field, value in (("images", images), ("labels", labels), ("class_names", names)):
+            object.__setattr__(self, field, value)
 
     @classmethod
     def without_classes(cls, images: Tensor) -> "ImageDataset":
@@ -90,6 +141,9 @@ class ImageDataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}: {describe(self)}"
 
     def __getitem__(self, index: int | slice | Tensor) -> tuple[Tensor, Tensor]:
         return self.images[index], self.labels[index]
@@ -105,6 +159,47 @@ class ImageDataset:
         return len(self.class_names) or None
 
 
-def from_pictures(pictures: "Iterable[Image]") -> Tensor:
-    """Pillow's RGB pictures, all of one size, as images (N, 3, H, W) in [-1, 1]."""
-    return to_float(torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures]))
+def with_mirror_images(dataset: ImageDataset) -> ImageDataset:
+    """The dataset's images, and after them the mirror image (left to right) of each."""
+    images = dataset.images.new_empty(2 * len(dataset), *dataset.image_shape)
+    images[: len(dataset)] = dataset.images
+    mirror_first_half(images)
+    return ImageDataset(images, dataset.labels.repeat(2), dataset.class_names)
+
+
+def mirror_first_half(images: Tensor) -> None:
+    """Overwrites the second half of the images with the mirror images of the first."""
+    first, second = images.chunk(2)
+    for start in range(0, len(first), 64):  # bounds the memory
+        second[start : start + 64] = first[start : start + 64].flip(3)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    """Tensors as they are, arrays and lists of numbers as tensors."""
+    if isinstance(value, Tensor):
+        return value
+    try:
+        if not isinstance(value, np.ndarray | list | tuple):
+            raise TypeError
+        array = np.ascontiguousarray(value)  # torch takes no negative strides
+        return torch.from_numpy(array if array.flags.writeable else array.copy())
+    except (TypeError, ValueError) as error:
+        kind = type(value).__name__ + (f" of {value.dtype}" if isinstance(value, np.ndarray) else "")
+        raise ValueError(f"{name} are a {kind}; expected a tensor, or an array of numbers: see torch.as_tensor") from error
+
+
+def _as_labels(labels: Any, n: int, names: tuple[str, ...]) -> Tensor:
+    """Whole numbers of any type, or names of classes, as a LongTensor."""
+    if isinstance(labels, np.ndarray | list | tuple) and len(labels) == n > 0 and all(isinstance(label, str) for label in labels):
+        return as_labels(list(map(str, labels)), n, names)
+    labels = _as_tensor("labels", labels)
+    whole = not labels.is_floating_point() and not labels.is_complex() and labels.dtype != torch.bool
+    return labels.long() if whole else labels
+
+
+def _as_names(names: Any) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    if isinstance(names, str | Mapping | Set) or not isinstance(names, Iterable):
+        raise ValueError(f"class_names={names!r}; expected a list or tuple of names, in the order of the labels, or () for no classes")
+    return tuple(map(str, names))

@@ -2,73 +2,115 @@
 
 import os
 import warnings
-from collections import defaultdict
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from diffusion_lib.data.dataset import ImageDataset, from_pictures
+from diffusion_lib.data.dataset import ImageDataset, check_memory, mirror_first_half
+from diffusion_lib.data.layout import find_classes
+from diffusion_lib.data.paths import existing_folder
+from diffusion_lib.data.pictures import find_pictures, read_picture, readable_suffixes
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # what they may hold: some of Pillow's other decoders start programs
-MOST_FOLDERS = 10_000
+SHOWN = 5  # of the broken files that are listed
+PATIENCE = 3.0  # seconds of loading until a progress bar appears
 
 
-def load_folder(folder: str | Path, *, n: int | None = None, size: int | None = None, **options) -> ImageDataset:
-    """The images in a folder, RGB, 32x32 or of another size: the shorter side resized, then cropped to the centre; what is transparent
-    is white. Sub-folders that hold images are classes, and take turns; without such, there are no classes."""
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path} is no folder; expected one with images, as in 'folder:my_pictures'")
-    of_class = defaultdict(list)
-    for file in _image_files(path):
-        of_class[file.relative_to(path).parts[0] if file.parent != path else ""].append(file)
-    if not of_class:
-        raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    names = sorted(of_class)
-    if "" in names and len(names) > 1:
-        raise ValueError(f"{path} holds images both beside and inside its sub-folders; expected one or the other (sub-folders are classes)")
-    rounds = zip_longest(*(of_class[name] for name in names))  # one of each class, so that the first n are of all classes
-    chosen = [(file, label) for files in rounds for label, file in enumerate(files) if file is not None][:n]
-    images = from_pictures(_open_square(file, size or 32) for file, _ in chosen)
+def load_folder(
+    folder: str | os.PathLike,
+    *,
+    train: bool = True,
+    n: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    flip: bool = False,
+    skip_broken: bool = False,
+) -> ImageDataset:
+    """The images in a folder, RGB (or grey, channels=1), 32x32 or of another size: resized to cover it, then cropped to the centre; what
+    is transparent is white. Sub-folders that hold images are classes, and take turns; without such, there are no classes.
+
+    Warns of whatever was left out, and why. Files that look like pictures and cannot be read are all listed in one `ValueError`, or
+    skipped with skip_broken.
+    """
+    path = existing_folder(folder)
+    found = find_pictures(path)
+    left_out = found.what_was_left_out()
+    if not found.pictures:
+        said = f". Left out: {left_out}" if left_out else ""
+        raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(readable_suffixes())}{said}")
+    layout = find_classes(path, found.pictures)
+    notes = [*([f"left out {left_out}"] if left_out else []), *layout.notes]
+    if not train:
+        notes.append("a folder has one set of images: those of train=False are the same. Keep the images to test on in another folder")
+
+    names = list(layout.of_class)
+    rounds = zip_longest(*layout.of_class.values())  # one of each class, so that the first n are of all classes
+    ordered = [(file, label) for files in rounds for label, file in enumerate(files) if file is not None]
+    height, width = size if isinstance(size, tuple) else (size or 32, size or 32)
+    images, labels = _read(path, ordered, n, (channels or 3, height, width), flip, skip_broken, notes)
+    if channels is None and all(_is_grey(image) for image in images):
+        notes.insert(0, "all images are grey, and were loaded as RGB; channels=1 (--channels 1) takes a third of the memory")
+    if notes:
+        warnings.warn("; ".join([f"folder:{path}: {notes[0]}", *notes[1:]]), stacklevel=3)  # of load_dataset's caller
     if names == [""]:
         return ImageDataset.without_classes(images)
-    return ImageDataset(images, torch.tensor([label for _, label in chosen]), tuple(names))
+    return ImageDataset(images, torch.tensor(labels), tuple(names))
 
 
-def _image_files(path: Path) -> list[Path]:
-    """The image files in a folder and in those below, through links too, sorted; hidden ones (previews, mostly) left out."""
+def _read(
+    path: Path,
+    ordered: list[tuple[Path, int]],
+    n: int | None,
+    shape: tuple[int, int, int],
+    flip: bool,
+    skip_broken: bool,
+    notes: list[str],
+) -> tuple[Tensor, list[int]]:
+    """The first n pictures as images, and their labels; with flip, as many mirror images follow. Adds to the notes what was skipped."""
+    from tqdm import tqdm
 
-    def refuse(error: OSError) -> None:
-        raise error
+    channels, height, width = shape
+    most = min(n or len(ordered), len(ordered))
+    room = most * (2 if flip else 1)
+    check_memory(room, shape)
+    images, several = torch.empty(room, *shape), 0
+    labels: list[int] = []
+    broken: list[str] = []
+    for file, label in tqdm(ordered, desc=f"loading {path.name}", unit="image", delay=PATIENCE, leave=False):
+        if len(labels) + (0 if skip_broken else len(broken)) == most:
+            break
+        try:
+            pixels, more = read_picture(file, height, width, channels)
+        except MemoryError as error:
+            raise MemoryError(f"{file} takes more memory than there is; expected a smaller picture: scale it down or remove it") from error
+        except Exception as error:  # decoders raise whatever comes to their minds
+            broken.append(f"{file} cannot be read as an image ({error})")
+            continue
+        images[len(labels)] = pixels
+        labels.append(label)
+        several += more
+    if several:
+        notes.append(f"{several:,} of the files hold more than one image (animations, pages): the first was taken")
+    listed = "\n  ".join(["", *broken[:SHOWN], *([f"and {len(broken) - SHOWN:,} more"] if len(broken) > SHOWN else [])])
+    if broken and not (skip_broken and labels):
+        raise ValueError(_remedy(broken, listed, len(ordered), skip_broken))
+    if broken:
+        notes.append(f"skipped {len(broken):,} of {len(ordered):,} files:{listed}")
+    images = images[: len(labels) * (2 if flip else 1)]
+    if flip:
+        mirror_first_half(images)
+        labels *= 2
+    return images.div_(127.5).sub_(1), labels  # as `to_float` does, in place
 
-    found: list[Path] = []
-    for number, (folder, below, files) in enumerate(os.walk(path, onerror=refuse, followlinks=True)):
-        if number == MOST_FOLDERS:  # links from each to each other make of ten folders millions
-            raise ValueError(f"{path} leads to more than {MOST_FOLDERS:,} folders, links followed; expected fewer")
-        above = {os.path.realpath(each) for each in (Path(folder), *Path(folder).parents)}
-        below[:] = sorted(name for name in below if not name.startswith(".") and os.path.realpath(Path(folder, name)) not in above)
-        found += [Path(folder, name) for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(file for file in found if file.is_file())
+
+def _remedy(broken: list[str], listed: str, total: int, skipped: bool) -> str:
+    skip = "" if skipped else ", or skip {} with skip_broken=True (--skip-broken)"
+    if len(broken) == 1:
+        return f"{broken[0]}; expected a whole one: repair, convert or remove it{skip.format('it')}"
+    many = f"{len(broken):,} of {total:,} files are broken; expected whole ones: repair, convert or remove them"
+    return f"{many}{skip.format('them')}:{listed}"
 
 
-def _open_square(file: Path, size: int) -> "Image":
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)  # a small file may unpack to gigabytes
-            with Image.open(file, formats=IMAGE_FORMATS) as opened:
-                if opened.mode.startswith(("I", "F")):
-                    raise ValueError(f"its pixels are of mode {opened.mode}, not of 8 bits a channel")
-                image = ImageOps.exif_transpose(opened)
-                if "A" in image.getbands() or "transparency" in image.info:  # behind which any colour may hide
-                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-                return ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    except Exception as error:  # decoders raise whatever comes to their minds
-        raise ValueError(f"{file} cannot be read as an image ({error}); expected a whole one: repair, convert or remove it") from error
+def _is_grey(image: Tensor) -> bool:
+    return bool((image[0] == image[1]).all() and (image[1] == image[2]).all())

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffusion_lib.data.dataset import ImageDataset, to_float
+from diffusion_lib.data.dataset import ImageDataset, check_memory, to_float
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 FONTS = (
@@ -27,7 +27,7 @@ MASTER = 112  # of a master: four times as large
 CAP_HEIGHT = 68  # height of a capital in a master
 
 
-def load_glyphs(*, train: bool = True, n: int | None = None, seed: int = 0, **options) -> ImageDataset:
+def load_glyphs(*, train: bool = True, n: int | None = None, seed: int = 0) -> ImageDataset:
     """20,000 glyphs to train on, 4,000 others to test, or as many as are asked for."""
     return _glyphs(n or (20_000 if train else 4_000), 2 * seed + (0 if train else 1))
 
@@ -43,6 +43,7 @@ def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
 
     The same seed gives the same images, and the first k of n are the first k of any longer draw.
     """
+    check_memory(n, (1, SIZE, SIZE))
     masters = _masters()
     random = torch.Generator().manual_seed(seed)
     # one row of numbers for each image, so that how many are asked for does not change the first
@@ -58,13 +59,13 @@ def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = torch.stack([cos, sin + shear * cos, -shift[:, 0], -sin, cos - shear * sin, -shift[:, 1]], dim=1).view(n, 2, 3)
 
-    pixels = []
+    pixels = torch.empty(n, 1, SIZE, SIZE, dtype=torch.uint8)
     for start in range(0, n, 1024):  # bounds the memory
         part = slice(start, start + 1024)
         grid = F.affine_grid(rows[part], [len(rows[part]), 1, 2 * SIZE, 2 * SIZE], align_corners=False)
         views = F.grid_sample(masters[font[part], label[part]][:, None], grid, align_corners=False)
-        pixels.append((F.avg_pool2d(views, 2) * 255).round().to(torch.uint8))  # drawn at twice the size: smooth edges
-    return torch.cat(pixels), label
+        pixels[part] = (F.avg_pool2d(views, 2) * 255).round()  # drawn at twice the size: smooth edges
+    return pixels, label
 
 
 @lru_cache(maxsize=1)

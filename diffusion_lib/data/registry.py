@@ -1,19 +1,28 @@
 """The datasets by name. To add one, write its loader and give it a line in `DATASETS`: all else looks here.
 
-    def load_stripes(*, n=None, seed=0, **options) -> ImageDataset: ...
+    def load_stripes(*, n=None, seed=0) -> ImageDataset: ...
 
     DATASETS["stripes"] = load_stripes
 
-Every loader is called with the options of `load_dataset`, train, n, size, seed and root, and takes those that mean something to it.
-n, if it is given, is 1 or more: the loader gives so many images, or all if there are fewer. A name that ends in ":PATH" stands for
-all that begin like it; the loader gets the rest of the name first.
+A loader names those of the options of `load_dataset` that mean something to it, and gets those that were given; the others are refused.
+n, if it is given, is 1 or more: the loader gives so many images, or all if there are fewer. size is a whole number, or a pair of height
+and width. A loader without `train` has no images to test on; one that names flip makes the mirror images itself. A name that ends in
+":PATH" stands for all that begin like it; the loader gets the rest of the name first.
 """
 
+import inspect
+import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from diffusion_lib.data.dataset import ImageDataset
+import numpy as np
+from torch import Tensor
+
+from diffusion_lib.checks import MAX_SIDE, whole
+from diffusion_lib.data.dataset import ImageDataset, with_mirror_images
 from diffusion_lib.data.folder import load_folder
 from diffusion_lib.data.glyphs import load_glyphs
 from diffusion_lib.data.photo import load_photo
@@ -29,6 +38,8 @@ DATASETS: dict[str, Callable[..., ImageDataset]] = {
     "folder:PATH": load_folder,
 }
 
+OPTIONS = ("train", "n", "size", "seed", "root", "channels", "skip_broken")
+
 
 def dataset_names() -> str:
     """The names in words, for the help of a command: "glyphs, photo, … or folder:PATH"."""
@@ -37,20 +48,113 @@ def dataset_names() -> str:
 
 
 def load_dataset(
-    name: str, train: bool = True, *, n: int | None = None, size: int | None = None, seed: int = 0, root: str | Path | None = None
+    name: str | os.PathLike,
+    train: bool = True,
+    *,
+    n: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    seed: int = 0,
+    root: str | Path | None = None,
+    channels: int | None = None,
+    flip: bool = False,
+    skip_broken: bool = False,
 ) -> ImageDataset:
-    """The dataset called `name`, one of `diffusion_lib.data.DATASETS`: "glyphs", "photo", "mnist", …, or "folder:PATH".
+    """The dataset called `name`, one of `diffusion_lib.data.DATASETS`: "glyphs", "photo", "mnist", …, or "folder:PATH". A `Path` is a
+    folder.
 
     train: the training images, or others to test on (photo and folder have but one set). n: how many, None for all (glyphs:
-    20,000 to train on, 4,000 to test). size: height and width for photo (default 64) and folder (default 32: shorter side
-    resized, centre cropped; what is transparent is white). seed: of the glyphs. root: where torchvision's datasets are kept
-    instead of the cache folder, $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
+    20,000 to train on, 4,000 to test). size: height and width, one number or a pair, for photo (default 64) and folder (default 32:
+    resized to cover it, centre cropped; what is transparent is white). channels: 3 (RGB) or 1 (grey), for photo and folder. flip: adds
+    the mirror image of each, after all others: twice as many. skip_broken: of a folder, leaves out files that cannot be read, with a
+    warning, instead of raising. seed: of the glyphs. root: where torchvision's datasets are kept instead of the cache folder,
+    $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
+
+    A folder's sub-folders are its classes. What is not used of a folder is said in a warning; `repr` of the dataset, or
+    `diffusion_lib.data.describe`, says what it holds. `ValueError` for options that the dataset does not take.
     """
-    for option, value in (("n", n), ("size", size)):
-        if value is not None and value < 1:
-            raise ValueError(f"{option}={value}; expected 1 or more, or None for the default")
+    loader, path = _find(name, root)
+    size = None if size is None else _as_size(size)
+    n = None if n is None else whole("n", n, of=", or None for all")
+    seed = whole("seed", seed, 0, 2**62)
+    if channels is not None and whole("channels", channels) not in (1, 3):
+        raise ValueError(f"channels={channels}; expected 3 (RGB) or 1 (grey)")
+    for option, switch in dict(train=train, flip=flip, skip_broken=skip_broken).items():
+        if not isinstance(switch, bool | np.bool_):
+            raise ValueError(f"{option}={switch!r}; expected True or False")
+    if root is not None and (not isinstance(root, str | os.PathLike) or not os.fspath(root)):
+        raise ValueError(f"root={root!r}; expected a folder, or None for the cache folder")
+    options: dict[str, Any] = dict(
+        n=n, size=size, seed=seed or None, root=root, channels=channels and int(channels), skip_broken=bool(skip_broken) or None
+    )
+    given = {option: value for option, value in options.items() if value is not None}
+    known = _options_of(loader)
+    for option, value in given.items():
+        if known is not None and option not in known:
+            raise _not_taken(option, value, name, known)
+    if known is None or "train" in known:
+        given["train"] = bool(train)
+    elif not train:
+        raise ValueError(f"train=False with {name!r}, which has no images to test on; expected train=True")
+    if flip and known is not None and "flip" in known:  # it has room for them
+        return loader(*path, **given, flip=True)
+    dataset = loader(*path, **given)
+    return with_mirror_images(dataset) if flip else dataset
+
+
+def _find(name: str | os.PathLike, root: str | Path | None) -> tuple[Callable[..., ImageDataset], list[str]]:
+    """The loader, and the path to call it with first, if there is one."""
+    if isinstance(name, os.PathLike):
+        return DATASETS["folder:PATH"], [os.fspath(name)]
+    if not isinstance(name, str):
+        raise ValueError(f"name={name!r}; expected a dataset's name, {dataset_names()}, or a Path")
     kind, colon, path = name.partition(":")
     loader = DATASETS.get(f"{kind}:PATH" if colon else name)
-    if loader is None:
-        raise unknown_name("dataset", name, DATASETS)
-    return loader(*([path] if colon else []), train=train, n=n, size=size, seed=seed, root=root)
+    if loader is not None:
+        return loader, [path] if colon else []
+    error = unknown_name("dataset", name, DATASETS)
+    if name == "folder" and root is not None:
+        raise ValueError(f"{error} The path belongs to the name: 'folder:{root}'.")
+    if any(separator in name for separator in "/\\") or os.path.isdir(name):
+        raise ValueError(f"{error} A folder of images is written 'folder:{name}'.")
+    same = [known for known in DATASETS if _letters(known) == _letters(name)]
+    raise ValueError(f"{error} Did you mean {same[0]!r}?") if same and "Did you mean" not in str(error) else error
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _as_size(size: Any) -> int | tuple[int, int]:
+    """A whole number, or a pair of height and width, as Python's ints."""
+    if isinstance(size, list | tuple | np.ndarray | Tensor) and np.ndim(size) == 1:
+        if len(size) != 2:
+            raise ValueError(f"size={size!r}; expected one whole number, or two: (height, width)")
+        height, width = (whole(f"size[{i}]", side, 1, MAX_SIDE) for i, side in enumerate(size))
+        return height, width
+    return whole("size", size, 1, MAX_SIDE, of=", or a pair of them: (height, width)")
+
+
+def size_from_text(text: str) -> int | tuple[int, int]:
+    """ "32" as 32, "32x48" as (32, 48): height and width. `ValueError` for other texts."""
+    sides = re.fullmatch(r"\s*(\d+)\s*(?:[x×,]\s*(\d+)\s*)?", text)
+    if sides is None:
+        raise ValueError(f"size={text!r}; expected a whole number, or HEIGHTxWIDTH, as in 32x48")
+    height, width = sides.groups()
+    return _as_size(int(height) if width is None else (int(height), int(width)))
+
+
+def _options_of(loader: Callable) -> set[str] | None:
+    """The names of the options that a loader takes, None if it takes any."""
+    parameters = inspect.signature(loader).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return {parameter.name for parameter in parameters}
+
+
+def _not_taken(option: str, value: object, name: str | os.PathLike, known: set[str]) -> ValueError:
+    takers = [other for other, loader in DATASETS.items() if option in (_options_of(loader) or ())]
+    ours = ", ".join(each for each in OPTIONS if each in known) or "none"
+    return ValueError(
+        f"{option}={value!r} does not apply to the dataset {str(name)!r}; expected only options that it takes: {ours} "
+        f"({option} applies to {', '.join(takers) or 'none'})"
+    )

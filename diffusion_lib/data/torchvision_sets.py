@@ -12,7 +12,7 @@ from diffusion_lib.data.download import FAILURES, cache_folder, download
 CLASSES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "cifar10": "CIFAR10"}  # of torchvision.datasets
 
 
-def load_torchvision(name: str, *, train: bool = True, n: int | None = None, root: str | Path | None = None, **options) -> ImageDataset:
+def load_torchvision(name: str, *, train: bool = True, n: int | None = None, root: str | Path | None = None) -> ImageDataset:
     """One of `CLASSES`, from its files in `root` or else the cache folder, which are downloaded if they are not there."""
     from torchvision import datasets
 
@@ -35,7 +35,7 @@ def load_torchvision(name: str, *, train: bool = True, n: int | None = None, roo
     if source is None:
         raise FileNotFoundError(f"{name} was downloaded to {folder} and is not there; expected a folder that no other program cleans up")
     pixels = torch.as_tensor(np.asarray(source.data))[:n]
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2).contiguous()  # (N, H, W) or (N, H, W, 3)
+    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)  # (N, H, W) or (N, H, W, 3)
     return ImageDataset(to_float(pixels), torch.as_tensor(source.targets).long()[:n], tuple(source.classes))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diffusion_lib.data import LabelledImages, dataset_names, image_shape_of, load_dataset, num_classes_of
+from diffusion_lib.data import LabelledImages, dataset_names, describe, image_shape_of, load_dataset, num_classes_of, size_from_text
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
 from diffusion_lib.pretrained import from_state
@@ -59,7 +59,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")
     parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
-    parser.add_argument("--size", type=int, help="height and width of photo and folder images")
+    parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
+    parser.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images: 3 for RGB, 1 for grey; default: 3")
+    parser.add_argument("--flip", action="store_true", help="add the mirror image of each image")
+    parser.add_argument("--skip-broken", action="store_true", help="leave out files of a folder that cannot be read")
     parser.add_argument("--schedule", default="cosine", choices=SCHEDULES, **shown)
     parser.add_argument("--T", type=int, default=1000, **shown)
     parser.add_argument("--prediction", default="v", choices=TARGETS, **shown)
@@ -73,6 +76,14 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def image_size(text: str) -> int | tuple[int, int]:
+    """What --size asks for."""
+    try:
+        return size_from_text(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def run(options: argparse.Namespace, config: TrainConfig) -> None:
     """Trains as the options say, and saves the average that the last checkpoint holds."""
     accelerator = launched(config.device, config.precision)
@@ -82,7 +93,10 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
         if is_main:
             processes = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
             print(f"{processes} on {accelerator.device.type}, mixed precision: {accelerator.mixed_precision}", flush=True)
-    dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root)
+    asked = {name: value for name in ("channels", "flip", "skip_broken") if (value := getattr(options, name))}
+    dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root, **asked)
+    if is_main:
+        print(f"{options.dataset}: {describe(dataset)}", flush=True)
     denoiser = make_denoiser(options, config, dataset)
     if options.compile:
         compile_network(denoiser, accelerator, options.device)

@@ -1,7 +1,9 @@
 """Conversion to and from the data range, the in-memory dataset, and objects that can stand in for it."""
 
+import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from helpers import tiny_dataset
@@ -9,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
-from diffusion_lib.data import image_shape_of, num_classes_of
+from diffusion_lib.data import describe, image_shape_of, num_classes_of
 
 
 def test_to_uint8_is_the_inverse_of_to_float():
@@ -38,6 +40,38 @@ def test_rejects_pixels_of_the_wrong_type():
         dl.to_uint8(torch.zeros(3, dtype=torch.uint8))
 
 
+def test_to_float_and_to_uint8_take_arrays():
+    pixels = np.arange(48, dtype=np.uint8).reshape(1, 3, 4, 4)
+    images = dl.to_float(pixels)
+    assert torch.equal(images, dl.to_float(torch.from_numpy(pixels)))
+    assert torch.equal(dl.to_uint8(images.numpy()), torch.from_numpy(pixels))
+    assert torch.equal(dl.to_uint8(images.double().numpy()[..., ::-1]), torch.from_numpy(pixels).flip(3))
+    read_only = np.broadcast_to(np.uint8(255), (1, 1, 2, 2))
+    assert torch.equal(dl.to_float(read_only), torch.ones(1, 1, 2, 2))
+    with pytest.raises(ValueError, match=r"pixels are a str; expected a tensor, or an array of numbers"):
+        dl.to_float("pixels")
+    with pytest.raises(ValueError, match=r"images are a ndarray of object; expected a tensor, or an array of numbers"):
+        dl.to_uint8(np.array([None]))
+
+
+def test_conversions_leave_their_input_unchanged():
+    pixels = torch.arange(48, dtype=torch.uint8).reshape(1, 3, 4, 4)
+    images = dl.to_float(pixels)
+    before = images.clone()
+    dl.to_uint8(images)
+    assert torch.equal(images, before)
+    assert torch.equal(pixels.flatten(), torch.arange(48, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_to_uint8_rejects_values_that_are_not_finite(value):
+    images = torch.zeros(3, 1, 2, 2)
+    images[1, 0, 0, 0] = value
+    for kind in (images, images.half(), images.numpy()):
+        with pytest.raises(ValueError, match=r"images hold values that are not finite .* in 1 of 3, first in number 1"):
+            dl.to_uint8(kind)
+
+
 def test_dataset_returns_images_and_labels():
     dataset = tiny_dataset()
     assert (len(dataset), dataset.image_shape, dataset.num_classes, dataset.class_names) == (24, (1, 8, 8), 3, ("a", "b", "c"))
@@ -62,6 +96,86 @@ def test_dataset_returns_images_and_labels():
 def test_rejects_mismatched_images_and_labels(images, labels, message):
     with pytest.raises(ValueError, match=message):
         dl.ImageDataset(images, labels, ("a",))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0, 1],
+        (0, 1),
+        np.array([0, 1]),
+        np.array([0, 1], np.int32),
+        np.array([0, 1], np.uint8),
+        torch.tensor([0, 1], dtype=torch.int32),
+        ["a", "b"],
+        np.array(["a", "b"]),
+        [np.int64(0), np.int64(1)],
+    ],
+)
+@pytest.mark.parametrize("kind", [np.float32, np.float64, "tensor", "list"])
+def test_dataset_takes_arrays_lists_and_names(labels, kind):
+    images = torch.rand(2, 3, 4, 5)
+    given = images if kind == "tensor" else images.tolist() if kind == "list" else images.numpy().astype(kind)
+    dataset = dl.ImageDataset(given, labels, ["a", "b"])
+    assert torch.equal(dataset.images, images)
+    assert (dataset.images.dtype, dataset.labels.dtype) == (torch.float32, torch.long)
+    assert (dataset.labels.tolist(), dataset.class_names) == ([0, 1], ("a", "b"))
+
+
+def test_dataset_keeps_a_tensors_precision():
+    assert dl.ImageDataset(torch.zeros(1, 1, 2, 2).double(), [0]).images.dtype == torch.float64
+
+
+@pytest.mark.parametrize("names", [None, (), []])
+def test_class_names_may_be_left_out(names):
+    dataset = dl.ImageDataset(torch.zeros(2, 1, 4, 4), [-1, -1], names)
+    assert (dataset.class_names, dataset.num_classes) == ((), None)
+
+
+@pytest.mark.parametrize("names", ["ab", {"a": 0, "b": 1}, {"a", "b"}, 2])
+def test_rejects_class_names_without_an_order(names):
+    with pytest.raises(ValueError, match=r"class_names=.*; expected a list or tuple of names, in the order of the labels"):
+        dl.ImageDataset(torch.zeros(2, 1, 4, 4), [0, 1], names)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), [0, 1], r"shape \(2, 8, 8, 3\); expected \(N, C, H, W\), and these look like \(N, H, W, C\)"),
+        (np.zeros((2, 3, 8, 8), np.uint8), [0, 1], r"dtype torch.uint8; expected floats \(N, C, H, W\): see to_float"),
+        ("pictures", [0, 1], r"images are a str; expected a tensor, or an array of numbers"),
+        (np.zeros((2, 3, 8, 8), np.float32), ["a", "c"], r"unknown class 'c'; expected one of 'a', 'b'"),
+        (np.zeros((2, 3, 8, 8), np.float32), [0.0, 1.0], r"labels have shape \(2,\) and dtype torch.float64; expected torch.long"),
+        (np.zeros((2, 3, 8, 8), np.float32), [True, False], r"labels have shape \(2,\) and dtype torch.bool; expected torch.long"),
+        (np.zeros((2, 3, 8, 8), np.float32), None, r"labels are a NoneType; expected a tensor, or an array of numbers"),
+        (np.float32(3), [0, 1], r"images are a float32; expected a tensor, or an array of numbers"),
+        (np.zeros((), np.float32), [0, 1], r"images have shape \(\d*,?\).*; expected floats \(N, C, H, W\)"),
+    ],
+)
+def test_rejects_arrays_that_are_no_images_or_labels(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        dl.ImageDataset(images, labels, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "text"),
+    [
+        ([0, 1, 1, -1], ("cat", "dog"), "4 images of 3x4x5 in 2 classes: 1 cat, 2 dog; 1 without a class"),
+        ([0], ("cat",), "1 image of 3x4x5 in 1 class: 1 cat"),
+        ([-1, -1], (), "2 images of 3x4x5 without classes"),
+        ([0, 0, 2], tuple("abcdefghijklm"), "3 images of 3x4x5 in 13 classes of 0 to 2: a, b, c, d, e, f, g, h, i, j, k, …, m"),
+        ([], ("cat",), "0 images of 3x4x5 in 1 class: 0 cat"),
+    ],
+)
+def test_describes_how_many_images_of_which_classes(labels, names, text):
+    dataset = dl.ImageDataset(torch.zeros(len(labels), 3, 4, 5), torch.tensor(labels, dtype=torch.long), names)
+    assert describe(dataset) == text
+    assert repr(dataset) == f"ImageDataset: {text}"
+
+
+def test_describes_any_object_with_images_and_labels():
+    dataset = SimpleNamespace(images=torch.zeros(3, 1, 4, 4), labels=torch.tensor([0, 2, 2]))
+    assert describe(dataset) == "3 images of 1x4x4 in 3 classes: 1 0, 0 1, 2 2"
 
 
 def test_dataset_without_classes_has_no_label():

@@ -1,6 +1,8 @@
 """A folder of images: which files are read, how they are cropped to squares, and which are rejected."""
 
 import os
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -19,7 +21,6 @@ def save(path, size=(40, 40), colour=(255, 0, 0), mode="RGB"):
 def test_loads_a_flat_folder_as_a_dataset_without_classes(tmp_path):
     save(tmp_path / "a.png")
     save(tmp_path / "b.PNG", colour=(128, 128, 128), mode="L")
-    (tmp_path / "notes.txt").write_text("no image")
     folder = dl.load_dataset(f"folder:{tmp_path}")
     assert folder.images.shape == (2, 3, 32, 32)
     assert (folder.labels.tolist(), folder.class_names) == ([-1, -1], ())
@@ -69,7 +70,7 @@ def test_folder_linked_twice_appears_in_both_places(tmp_path):
 
 
 def test_rejects_links_that_lead_to_too_many_folders(tmp_path, monkeypatch):
-    monkeypatch.setattr("diffusion_lib.data.folder.MOST_FOLDERS", 100)
+    monkeypatch.setattr("diffusion_lib.data.pictures.MOST_FOLDERS", 100)
     for name in "abcdef":  # each with links to all others: some two thousand ways
         (tmp_path / name).mkdir()
         for other in "abcdef":
@@ -92,6 +93,7 @@ def test_rejects_folder_with_an_unreadable_sub_folder(tmp_path, monkeypatch):
         dl.load_dataset(f"folder:{tmp_path}", size=8)
 
 
+@pytest.mark.filterwarnings("ignore:folder")
 def test_transparent_pixels_become_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
     Image.new("RGBA", (8, 8), (0, 0, 0, 255)).save(tmp_path / "b.png")
@@ -101,6 +103,7 @@ def test_transparent_pixels_become_white(tmp_path):
     assert dl.load_dataset(f"folder:{tmp_path}", size=8).images.amax(dim=(1, 2, 3)).tolist() == [1, -1, 1]
 
 
+@pytest.mark.filterwarnings("ignore:folder")
 def test_crops_images_to_their_centre_without_squeezing_them(tmp_path):
     pixels = np.zeros((20, 60, 3), np.uint8)
     pixels[:, 20:40] = 255
@@ -109,6 +112,7 @@ def test_crops_images_to_their_centre_without_squeezing_them(tmp_path):
     assert (image == 1).all()
 
 
+@pytest.mark.filterwarnings("ignore:folder")
 def test_applies_the_exif_orientation(tmp_path):
     pixels = np.zeros((8, 8, 3), np.uint8)
     pixels[:4] = 255  # the upper half is white, but
@@ -135,9 +139,126 @@ def test_rejects_broken_image(tmp_path, keep):
     Image.fromarray(noise(40, 40, 3).mul(60).to(torch.int8).numpy().view(np.uint8)).save(tmp_path / "whole.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:keep])
     with pytest.raises(
-        ValueError, match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair, convert or remove it"
+        ValueError,
+        match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair, convert or remove it, or skip it with "
+        r"skip_broken=True \(--skip-broken\)$",
     ):
         dl.load_dataset(f"folder:{tmp_path}")
+
+
+def test_lists_all_broken_images_at_once(tmp_path):
+    for k in range(9):
+        save(tmp_path / f"{k}.png")
+    for k in range(7):
+        (tmp_path / f"{k}.png").write_bytes(b"not a picture")
+    with pytest.raises(
+        ValueError, match=r"^7 of 9 files are broken; expected whole ones: .* skip_broken=True \(--skip-broken\):"
+    ) as refused:
+        dl.load_dataset(f"folder:{tmp_path}")
+    lines = str(refused.value).splitlines()
+    assert [re.search(r"/(\d\.png) cannot be read as an image \(", line)[1] for line in lines[1:-1]] == [f"{k}.png" for k in range(5)]
+    assert lines[-1] == "  and 2 more"
+
+
+def test_skip_broken_replaces_broken_images_and_counts_them(tmp_path):
+    for k in range(9):
+        save(tmp_path / "ab"[k % 2] / f"{k}.png", colour=(10 * k, 0, 0))
+    whole = dl.load_dataset(tmp_path)
+    broken = [tmp_path / "a" / "0.png", tmp_path / "b" / "3.png"]
+    for path in broken:
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.warns(UserWarning, match=r"skipped 2 of 9 files:\n.*a/0\.png cannot be read .*\n.*b/3\.png cannot be read") as said:
+        kept = dl.load_dataset(tmp_path, skip_broken=True)
+    assert said[0].filename == __file__
+    assert len(said) == 1
+    order = [k for k in range(9) if k not in (0, 3)]
+    assert torch.equal(kept.images, whole.images[order])
+    assert torch.equal(kept.labels, whole.labels[order])
+    with pytest.warns(UserWarning, match="skipped 2 of 9"):  # the first n are n
+        first = dl.load_dataset(tmp_path, n=4, skip_broken=True, flip=True)
+    assert torch.equal(first.images, torch.cat([kept.images[:4], kept.images[:4].flip(3)]))
+    assert torch.equal(first.labels, kept.labels[:4].repeat(2))
+
+
+def test_skip_broken_rejects_a_folder_without_a_whole_image(tmp_path):
+    for name in "ab":
+        (tmp_path / f"{name}.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match=r"^2 of 2 files are broken; expected whole ones: repair, convert or remove them:\n.*a\.png"):
+        dl.load_dataset(tmp_path, skip_broken=True)
+
+
+def test_too_little_memory_is_not_a_broken_image(tmp_path, monkeypatch):
+    def no_memory(*arguments):
+        raise MemoryError
+
+    save(tmp_path / "a.png")
+    monkeypatch.setattr("diffusion_lib.data.folder.read_picture", no_memory)
+    with pytest.raises(MemoryError, match=r"a\.png takes more memory than there is; expected a smaller picture"):
+        dl.load_dataset(tmp_path, skip_broken=True)
+
+
+def test_rejects_more_images_than_memory_before_reading_any(tmp_path, monkeypatch):
+    save(tmp_path / "a.png")
+    monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name])
+    monkeypatch.setattr("diffusion_lib.data.folder.read_picture", None)
+    with pytest.raises(MemoryError, match=r"1 images of 3x600x700 take 0\.0 GB, and this machine has 0\.0 GB; expected less: fewer images"):
+        dl.load_dataset(tmp_path, size=(600, 700))
+
+
+def test_grey_images_load_with_one_channel(tmp_path):
+    save(tmp_path / "a.png", colour=(128, 128, 128), mode="L")
+    save(tmp_path / "b.png", colour=(255, 0, 0))
+    grey = dl.load_dataset(tmp_path, channels=1)
+    assert grey.image_shape == (1, 32, 32)
+    assert dl.to_uint8(grey.images)[:, 0, 0, 0].tolist() == [128, 76]
+    (tmp_path / "b.png").unlink()
+    with pytest.warns(UserWarning, match=r"all images are grey, and were loaded as RGB; channels=1 \(--channels 1\)"):
+        assert dl.load_dataset(tmp_path).image_shape == (3, 32, 32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert dl.load_dataset(tmp_path, channels=3).image_shape == (3, 32, 32)
+
+
+def test_size_is_height_and_width(tmp_path):
+    pixels = np.zeros((40, 40, 3), np.uint8)
+    pixels[10:30] = (255, 0, 0)  # what an image of half the height shows
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    images = dl.load_dataset(tmp_path, size=(16, 32)).images
+    assert images.shape == (1, 3, 16, 32)
+    assert images[0, 0, 1:-1].min() > 0.9
+
+
+def test_warns_of_files_that_are_left_out_with_reasons(tmp_path):
+    for name in ("a.png", "b.heic", "c.HEIC", "d.svg", "e.txt", "f"):
+        (tmp_path / name).write_bytes(b"not a picture")
+    save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match="left out") as said:
+        dl.load_dataset(tmp_path)
+    assert str(said[0].message) == (
+        f"folder:{tmp_path}: left out 2 .heic, 1 .svg (formats that are not read: convert them to PNG or JPEG), "
+        "1 .txt, 1 without suffix (not pictures)"
+    )
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no images; expected files ending in \.png, .* Left out: 2 \.heic, 1 \.svg \(formats"
+    ):
+        dl.load_dataset(tmp_path)
+
+
+def test_warns_that_there_are_no_other_images_to_test_on(tmp_path):
+    save(tmp_path / "a.png")
+    with pytest.warns(UserWarning, match=r"a folder has one set of images: those of train=False are the same"):
+        dl.load_dataset(tmp_path, train=False)
+
+
+def test_progress_appears_only_when_loading_takes_long(tmp_path, monkeypatch, capsys):
+    for k in range(3):
+        save(tmp_path / f"{k}.png")
+    dl.load_dataset(tmp_path)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("diffusion_lib.data.folder.PATIENCE", 0)
+    dl.load_dataset(tmp_path)
+    assert f"loading {tmp_path.name}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -157,7 +278,8 @@ def test_opens_only_image_files_and_only_with_image_decoders(tmp_path):
     save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")  # a pipe, at which a reader would wait
     (tmp_path / "c.png").mkdir()
-    assert len(dl.load_dataset(f"folder:{tmp_path}")) == 1
+    with pytest.warns(UserWarning, match=r"left out 1 \.png \(not files: pipes, or links that lead nowhere\)"):
+        assert len(dl.load_dataset(f"folder:{tmp_path}")) == 1
     Image.new("RGB", (40, 40)).save(tmp_path / "d.eps")  # PostScript is a program, and Pillow would start an interpreter
     (tmp_path / "d.eps").rename(tmp_path / "d.png")
     with pytest.raises(ValueError, match=r"d\.png cannot be read as an image \(cannot identify image file"):

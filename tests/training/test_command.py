@@ -159,7 +159,7 @@ def test_help_lists_every_option_and_its_default(capsys, monkeypatch):
         "--root": "where torchvision's datasets are kept; default: the cache folder",
         "--images": "how many images to train on; default: all",
         "--dataset-seed": "of the glyphs: another one gives other images; default: 0",
-        "--size": "height and width of photo and folder images",
+        "--size": "height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48",
     }
     for flag, meaning in words.items():
         assert re.search(rf" {flag} {flag[2:].upper().replace('-', '_')} {re.escape(meaning)} (--|$)", f"{said} "), flag
@@ -291,7 +291,8 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     checkpoints.write(folder / "checkpoints", ours)
     run_to_the_end([(300, 1.0, 0)])
     assert dl.Denoiser.from_pretrained(folder).image_shape == tiny_dataset().image_shape
-    assert capsys.readouterr().out == f"saved to {folder}: use diffusion_lib.Denoiser.from_pretrained({str(folder)!r})\n"
+    found = "glyphs: 24 images of 1x8x8 in 3 classes: 8 a, 8 b, 8 c\n"
+    assert capsys.readouterr().out == f"{found}saved to {folder}: use diffusion_lib.Denoiser.from_pretrained({str(folder)!r})\n"
 
 
 @pytest.mark.parametrize(
