@@ -1,6 +1,7 @@
 """What a dataset is: images in one tensor, a label each. Everywhere in this package images are floats in [-1, 1], shape (B, C, H, W)."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -99,12 +100,16 @@ def to_float(pixels: Tensor | np.ndarray) -> Tensor:
 def to_uint8(images: Tensor | np.ndarray) -> Tensor:
     """The inverse of `to_float`, for showing and storing: floats to uint8 0..255, clipped to [-1, 1] first and never stretched.
 
-    `ValueError` if a value is NaN or infinite, which no pixel can show.
+    A warning says so if a value is NaN or infinite, which no pixel can show; of these, NaN is black.
     """
     images = _as_tensor("images", images)
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}; expected floats in [-1, 1]")
-    check_finite(images)
+    try:
+        check_finite(images)
+    except ValueError as error:
+        warnings.warn(f"{error}: NaN is shown as black", stacklevel=2)
+        images = images.nan_to_num(nan=-1.0)
     return images.detach().float().clamp(-1, 1).add_(1).mul_(127.5).round_().to(torch.uint8)
 
 
