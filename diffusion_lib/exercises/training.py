@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question
+from diffusion_lib.exercises.training_loss import check_loss as check_loss
 from diffusion_lib.exercises.training_rate import check_learning_rate as check_learning_rate
 from diffusion_lib.exercises.training_velocity import check_v as check_v
 from diffusion_lib.exercises.training_velocity import check_x0_from_v as check_x0_from_v
-from diffusion_lib.exercises.variations import explained, first_of, mixture, nearly, one_wrong, randn, two_wrong
+from diffusion_lib.exercises.variations import explained, first_of, mixture, randn
 
 # ------------------------------------------------------------------------------------------------------------------ timesteps
 
@@ -24,31 +25,47 @@ def _random_timesteps(T, n):
 def _draws(t: Tensor) -> tuple | str:
     """What tells one rule of drawing from another: shape and kind; of many also range, uneven frequencies and order."""
     if t.is_floating_point() or t.dtype in (torch.uint8, torch.bool):
-        return "floats" if t.is_floating_point() else "bytes"
+        return "floats" if t.is_floating_point() else str(t.dtype)
     if t.ndim != 1 or len(t) < MANY:
         return tuple(t.shape)
-    values = t.unique()
-    if len(values) == 1:
-        return "one for all"
-    return int(t.min()), int(t.max()), len(values), _too_often(t), _in_no_order(t)
+    t = t.long()
+    values = len(t.unique())
+    if values == 1:
+        return len(t), "one for all"
+    return len(t), int(t.min()), int(t.max()), values, *_frequencies(t), _order(t)
 
 
-def _too_often(t: Tensor) -> list[int]:
-    """The values that come more often than equally likely ones would, by 6 standard errors; of few values only."""
+def _too_many(counts: Tensor) -> Tensor:
+    """Of counts that would be equal on average, those that are too large by 6 standard errors."""
+    expected = counts.double().mean()
+    return counts - expected > 6 * expected.sqrt()
+
+
+def _frequencies(t: Tensor) -> tuple[list[int], int, bool]:
+    """The values that come too often, how often in halves of the others, and whether the others come as often as each other.
+
+    Where each value comes seldom these are not known.
+    """
     values, counts = t.unique(return_counts=True)
-    expected = len(t) / len(values)
-    if expected < 1000:
-        return []
-    return values[counts - expected > 6 * math.sqrt(expected)].tolist()
+    often = _too_many(counts)
+    if len(t) / len(values) < 1000 or not often.any():
+        return [], 2, True
+    others = counts[~often]
+    return values[often].tolist(), round(2 * (counts[often].double().mean() / others.double().mean()).item()), not _too_many(others).any()
 
 
-def _in_no_order(t: Tensor) -> bool:
-    """Whether any value may follow any other; where there are too many pairs to see all, whether half of the steps rise."""
-    t = t.long() - t.min()
+def _order(t: Tensor) -> str:
+    """How the values follow each other: "none" where any may follow any other or, of too many pairs, where half of the steps rise."""
+    steps = t[1:] - t[:-1]
+    if (steps >= 0).all():
+        return "rising"
+    t = t - t.min()
     n = int(t.max()) + 1
+    if (steps % n == 1).all():
+        return "counting"
     if n**2 < len(t) / 20:
-        return len((t[:-1] * n + t[1:]).unique()) == len(t.unique()) ** 2
-    return 0.4 < (t[1:] > t[:-1]).double().mean().item() < 0.6
+        return "none" if len((t[:-1] * n + t[1:]).unique()) == len(t.unique()) ** 2 else "some"
+    return "none" if 0.4 < (steps > 0).double().mean().item() < 0.6 else "some"
 
 
 def _drawn_otherwise(got: Any, expected: Any, T: int, n: int) -> str | None:
@@ -61,7 +78,7 @@ def _drawn_otherwise(got: Any, expected: Any, T: int, n: int) -> str | None:
     values, counts = got.unique(return_counts=True)
     if got.min() != 1 or got.max() != T or len(values) != T:
         return f"it draws {len(values)} different timesteps from {got.min().item():g} to {got.max().item():g}; expected are all of 1 to {T}"
-    if _too_often(got):
+    if _too_many(counts).any():
         often, seldom = counts.argmax(), counts.argmin()
         return (
             f"not all are equally likely: {values[often]} comes {counts[often]} times and {values[seldom]} {counts[seldom]} times "
@@ -94,7 +111,7 @@ check_random_timesteps = Exercise(
         Mistake(lambda T, n: torch.randint(1, T + 2, (n,)), "T + 1 is drawn, too: randint leaves its upper end out, so T + 1 is enough"),
         Mistake(lambda T, n: torch.randint(2, T + 1, (n,)), "1 is never drawn; timesteps are 1 to T"),
         Mistake(lambda T, n: torch.randint(2, T + 2, (n,)), "this draws 2 to T + 1, and timesteps are 1 to T"),
-        Mistake(lambda T, n: torch.randint(1, T + 1, (1,)).expand(n), "one timestep is drawn for the whole batch; each image gets its own"),
+        Mistake(lambda T, n: torch.randint(1, T + 1, (1,)).expand(n), "every image gets the same timestep; each should get one of its own"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (1,)), "this is a single timestep; each of the n images gets its own"),
         Mistake(lambda T, n: torch.randint(1, T + 1, ()), "this is a single timestep; each of the n images gets its own"),
         Mistake(
@@ -116,97 +133,21 @@ check_random_timesteps = Exercise(
             lambda T, n: torch.randint(1, T + 2, (n,)).clamp(max=T),
             "not all are equally likely: T + 1 is drawn and becomes T, which is twice as frequent",
         ),
-        Mistake(lambda T, n: torch.linspace(1, T, n).round().long(), "these are not random: they rise from 1 to T"),
-        Mistake(lambda T, n: torch.linspace(1, T, n).long(), "these are not random: they rise from 1 to T"),
-        Mistake(lambda T, n: torch.arange(n) % T + 1, "these are not random: they count from 1 to T, again and again"),
+        Mistake(lambda T, n: torch.linspace(1, T, n).round().long(), "the timesteps rise from 1 to T; each should be drawn on its own"),
+        Mistake(lambda T, n: torch.linspace(1, T, n).long(), "the timesteps rise from 1 to T; each should be drawn on its own"),
+        Mistake(
+            lambda T, n: torch.randint(1, T + 1, (n,)).sort().values, "the timesteps rise from 1 to T; each should be drawn on its own"
+        ),
+        Mistake(lambda T, n: torch.arange(n) % T + 1, "these count from 1 to T, again and again; each should be drawn on its own"),
         Mistake(lambda T, n: torch.arange(1, n + 1), "these are not random: they are 1 to n"),
-        Mistake(lambda T, n: torch.full((n,), T), "these are not random: they are all the same"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (n, 1)), "the shape should be (n,): one number for each image"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (1, n)), "the shape should be (n,): one number for each image"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (n, 1, 1, 1)), "the shape should be (n,): one number for each image"),
         Mistake(lambda T, n: torch.randint(1, T + 1, (n,)).tolist(), _LIST),
+        Mistake(lambda T, n: torch.randint(1, T + 1, n), "randint takes a size, which is a tuple: (n,)"),
+        Mistake(lambda T, n: torch.randint(1, T + 1, size=n), "randint takes a size, which is a tuple: (n,)"),
     ),
     diagnose=_drawn_otherwise,
-)
-
-
-# ----------------------------------------------------------------------------------------------------------------------- loss
-
-PIXELS = 1, 2, 3
-
-
-def _reduced(error, reduced, after=lambda x: x):
-    return lambda eps_hat, eps: after(reduced(error(eps_hat, eps)))
-
-
-_SHAPE = "one number for each image, so the shape is (B,)"
-_LOSS = (
-    [
-        (lambda a, b: (a - b).square(), ""),
-        (lambda a, b: (a - b).abs(), "this is the mean absolute error; (3.6) squares"),
-        (lambda a, b: a - b, "nothing is squared: errors of opposite sign cancel"),
-        (lambda a, b: (a + b).square(), "the two are added; the error is their difference"),
-        (lambda a, b: a.square() - b.square(), "this is the difference of squares; (3.6) has the square of the difference"),
-        (lambda a, b: a * b, "this multiplies the two; (3.6) has the square of their difference"),
-        (lambda a, b: torch.nn.functional.smooth_l1_loss(a, b, reduction="none"), "this is the smooth L1 (Huber) loss; (3.6) squares"),
-        (lambda a, b: a.square(), "eps is not subtracted"),
-        (lambda a, b: (a - b) ** 4, "the error is squared twice"),
-        (lambda a, b: ((a - b) / b).square(), "the error is divided by eps; (3.6) takes it as it is"),
-        (
-            lambda a, b: (a - b - (a - b).mean(PIXELS, keepdim=True)).square(),
-            "this is the variance of the error: its mean is subtracted first",
-        ),
-    ],
-    [
-        (lambda e: e.mean(dim=PIXELS), ""),
-        (lambda e: e.mean(), "this is the mean of the whole batch; asked for is one number for each image"),
-        (
-            lambda e: e.sum(dim=PIXELS),
-            "this is the sum over an image's values, as in (3.6); asked for is their mean, whose size does not depend on that of the image",
-        ),
-        (lambda e: e.sum(), "this is the sum over the whole batch; asked for is the mean for each image"),
-        (lambda e: e.mean().expand(len(e)), "every image gets the mean of the whole batch; asked for is its own"),
-        (lambda e: e.mean(dim=PIXELS, keepdim=True), _SHAPE),
-        (lambda e: e.mean(dim=PIXELS)[:, None], _SHAPE),
-        (lambda e: e.mean(dim=(2, 3)), "this is one number for each channel of each image: the mean runs over channels, too"),
-        (lambda e: e.mean(dim=1), "this is one number for each pixel: the mean runs over height and width, too"),
-        (lambda e: e.mean(dim=-1), "this is the mean over rows only: it should run over channels, height and width"),
-        (lambda e: e.mean(dim=(1, 2)), "the mean should run over channels, height and width: dim=(1, 2, 3)"),
-        (lambda e: e.mean(dim=0), "the mean runs over the batch; it should run over the values of each image"),
-        (lambda e: e.mean(dim=(0, 2, 3)), "this is one number for each channel; asked for is one for each image"),
-        (lambda e: e.mean(dim=(0, 1, 2)), "the mean runs over the batch; it should run over the values of each image"),
-        (lambda e: e, "this is the error of each value; asked for is the mean for each image"),
-        (lambda e: e.mean(dim=(2, 3)).sum(dim=1), "the channels are summed; asked for is the mean over them, too"),
-        (lambda e: e.mean(dim=1).sum(dim=(1, 2)), "height and width are summed; asked for is the mean over them, too"),
-        (lambda e: e.sum(dim=PIXELS) / len(e), "the sum is divided by the number of images; it should be by the number of values in one"),
-        (lambda e: e.sum(dim=PIXELS) / (e[0].numel() - 1), "close: the sum is divided by n - 1; a mean divides by n"),
-        (lambda e: e.amax(dim=PIXELS), "this is the largest error; asked for is the mean"),
-        (lambda e: e.flatten(1).median(dim=1).values, "this is the median; asked for is the mean"),
-        (lambda e: e.mean(dim=PIXELS).squeeze(), "for a batch of one image the shape is (1,): squeeze makes it ()"),
-        (lambda e: e.squeeze().mean(dim=PIXELS), "squeeze drops the batch where it has one image, and the channel where there is one"),
-    ],
-    [
-        (lambda x: x, ""),
-        (lambda x: x.sqrt(), "this takes a root at the end; (3.6) has none"),
-        (lambda x: x / 2, "this is half of the mean squared error"),
-        (lambda x: x.square(), "square first, then average"),
-        (lambda x: x.log(), "this is the logarithm of the error"),
-        (lambda x: -x, "the sign is turned over"),
-    ],
-)
-
-check_loss = Exercise(
-    reference=lambda eps_hat, eps: (eps_hat - eps).square().mean(dim=PIXELS),
-    inputs=lambda random: [randn(random, size, size) for size in ((6, 2, 4, 5), (1, 3, 5, 2), (4, 1, 3, 6), (1, 1, 2, 7))],
-    mistakes=(
-        *one_wrong(_reduced, *_LOSS),
-        Mistake(lambda a, b: (a - b).mean(PIXELS).square(), "square first, then average: errors of opposite sign must not cancel"),
-        Mistake(
-            lambda a, b: (a - b).flatten(1).norm(dim=1),
-            "this is the length of the difference, with a root; asked for is the mean of squares",
-        ),
-    ),
-    diagnose=first_of(nearly(two_wrong(_reduced, *_LOSS)), explained),
 )
 
 
@@ -252,6 +193,7 @@ check_ema_update = Exercise(
             lambda average, weights, d: average - d * (average - weights) * (1 - d),
             "the average moves by d (1 - d) of the difference; it should be by 1 - d",
         ),
+        Mistake(lambda average, weights, d: d * average + weights * 1 - d, "1 - d needs brackets: weights * 1 - d subtracts d"),
         Mistake(lambda average, weights, d: d * average + (1 - d), "1 - d is added; it should be 1 - d times the weights"),
         Mistake(
             lambda average, weights, d: d**0.5 * average + (1 - d) ** 0.5 * weights,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.exercises.checking import Exercise
+from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.variations import first_of, nearly, one_wrong, two_wrong
 
 
@@ -38,6 +38,10 @@ _RATE = (
         (lambda step, steps, warmup: 1.0, "there is no warm-up: step 1 of 100 should have a hundredth of the rate"),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)),
+            "there is no warm-up: before its end the rate should rise on a line from 0",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(step / steps),
             "there is no warm-up: before its end the rate should rise on a line from 0",
         ),
         (
@@ -130,6 +134,14 @@ _RATE = (
             "u begins at warmup / (steps - warmup); it is (step - warmup) / (steps - warmup), from 0",
         ),
         (
+            lambda step, steps, warmup: _half_cosine((step - warmup) / steps - warmup),
+            "steps - warmup needs brackets: u = (step - warmup) / (steps - warmup)",
+        ),
+        (
+            lambda step, steps, warmup: step / warmup * _half_cosine(_u(step, steps, warmup)),
+            "the line goes on rising under the cosine; after the warm-up the cosine is multiplied by lr alone",
+        ),
+        (
             lambda step, steps, warmup: _half_cosine((step - warmup) // (steps - warmup)),
             "// cuts the fraction off, and the rate does not fall until the last step: use /",
         ),
@@ -152,22 +164,21 @@ def _rate_calls(random: torch.Generator) -> list[tuple]:
     """The warm-ups before the falls."""
     rises: Sequence[tuple] = (
         (1000, 100, 3.0, (37, 1, 100)),
-        (60, 24, 0.7, (7, 24)),
+        (60, 25, 0.7, (7, 25)),
         (50, 10, 20.0, (3,)),
     )
     falls: Sequence[tuple] = (
         (1000, 100, 3.0, (330, 101, 550, 1000)),
-        (60, 24, 0.7, (33, 60)),
+        (60, 25, 0.7, (33, 60)),
         (50, 10, 20.0, (11, 45)),
     )
     return [(step, *settings) for *settings, at in (*rises, *falls) for step in at]
 
 
 def _rate_off(got: Any, expected: float, step: int, steps: int, warmup: int, lr: float) -> str | None:
-    got = float(got)
-    if not math.isfinite(got):
+    if getattr(got, "ndim", 0) or not math.isfinite(got := float(got)):
         return None
-    where = "in the warm-up" if step <= warmup else "the warm-up is right; after it" if step < steps else "the last rate should be 0;"
+    where = "in the warm-up" if step <= warmup else "the warm-up is right; after that" if step < steps else "the last rate should be 0:"
     return f"{where} it returns {got:.4g}; expected {expected:.4g}"
 
 
@@ -178,6 +189,12 @@ check_learning_rate = Exercise(
     mistakes=(
         *one_wrong(_scheduled(0), *_RATE),
         *one_wrong(_scheduled(-1), _RATE[0][:1], _RATE[1], _RATE[2][:1]),
+        Mistake(lambda step, steps, warmup, lr: lr * min(1, step / warmup) * _half_cosine(step / steps), _FROM_0),
+        Mistake(
+            lambda step, steps, warmup, lr: lr * _half_cosine(step / steps),
+            "there is no warm-up: the cosine begins at step 0, and should where a line from 0 to lr ends",
+        ),
+        Mistake(lambda step, steps, warmup, lr: lr, "the rate is lr at every step; it should rise on a line, then fall on half a cosine"),
     ),
     diagnose=first_of(
         nearly((*one_wrong(_scheduled(0), *_RATE), *two_wrong(_scheduled(0), _RATE[0], _RATE[1], _RATE[2][:2])), atol=1e-5), _rate_off

@@ -31,11 +31,16 @@ def _mixed(factors, how, after=lambda x: x):
 
 
 _ROOT_OVER_ALL = "the root is over all of 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()"
-_KEPT_AWAY = "a small number keeps alpha_bar_t away from 0 or 1; at the ends of the schedule that changes the result, and here is no need"
+_KEPT_AWAY = "a small number keeps alpha_bar_t or 1 - alpha_bar_t away from 0: that changes the result, and a root needs no such thing"
 
 
-def _kept_from(low, add=0.0):
-    return lambda ab: ((ab + add).clamp(min=low).sqrt(), (1 - ab + add).clamp(min=low).sqrt())
+def _kept(low, add=0.0, signal=True, noise=True):
+    """Roots of alpha_bar_t and 1 - alpha_bar_t, each of them plus `add` and at least `low` where asked."""
+
+    def kept(x, asked):
+        return (x + add).clamp(min=low).sqrt() if asked else x.sqrt()
+
+    return lambda ab: (kept(ab, signal), kept(1 - ab, noise))
 
 
 _FACTORS = [
@@ -50,13 +55,12 @@ _FACTORS = [
     (lambda ab: (ab.sqrt(), (1 + ab).sqrt()), "the second factor is sqrt(1 - alpha_bar_t); here it is sqrt(1 + alpha_bar_t)"),
     (lambda ab: ((1 - ab).sqrt(), ab.sqrt()), "the two factors are swapped"),
     (lambda ab: (1 / ab.sqrt(), (1 - ab).sqrt()), "sqrt(alpha_bar_t) multiplies; here it divides"),
-    (_kept_from(1e-3), _KEPT_AWAY),
-    (_kept_from(1e-4), _KEPT_AWAY),
-    (_kept_from(1e-5), _KEPT_AWAY),
-    (_kept_from(0, 1e-4), _KEPT_AWAY),
-    (_kept_from(0, 1e-5), _KEPT_AWAY),
-    (_kept_from(0, 1e-6), _KEPT_AWAY),
-    (_kept_from(0, 1e-8), _KEPT_AWAY),
+    *(
+        (_kept(low, add, signal, noise), _KEPT_AWAY)
+        for low, add in ((1e-3, 0), (1e-4, 0), (1e-5, 0), (0, 1e-4), (0, 1e-5), (0, 1e-6), (0, 1e-8))
+        for signal, noise in ((True, True), (False, True), (True, False))
+        if noise or add != 1e-8  # that is lost in rounding
+    ),
 ]
 _CLIPPED = [
     (lambda x: x, ""),

@@ -6,13 +6,13 @@ from itertools import permutations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
 from diffusion_lib.exercises.unet_attention import check_attention as check_attention
+from diffusion_lib.exercises.unet_conditioning import check_time_conditioning as check_time_conditioning
 from diffusion_lib.exercises.unet_norm import check_group_norm as check_group_norm
-from diffusion_lib.exercises.variations import explained, first_of, nearly, one_wrong, randn, two_wrong
+from diffusion_lib.exercises.variations import explained, first_of, nearly, one_wrong, two_wrong
 
 # --------------------------------------------------------------------------------------------------------------------- timestep embedding
 
@@ -57,6 +57,10 @@ _HANDS = (
             "the hands turn 2 pi times too fast: omega is in radians per timestep already",
         ),
         (lambda i, hands: 10_000 ** (-i.flip(0) / hands), "the hands are in reverse order: hand 0 is the fastest"),
+        (lambda i, hands: torch.ones_like(i), "all hands turn at 1 radian per timestep (// cuts the fraction off, / keeps it)"),
+        (lambda i, hands: 10_000 ** (-i // hands), "-i // (d / 2) is a whole number: / keeps the fraction"),
+        (lambda i, hands: 10_000 ** (-i / 24), "the exponent is -i / (dim / 2); here it is -i / 24, whatever dim is"),
+        (lambda i, hands: 10_000 ** (-i / 48), "the exponent is -i / (dim / 2); here it is -i / 48, whatever dim is"),
         (lambda i, hands: i / hands, "omega is a power of 10000; here the speeds are i / (d / 2)"),
     ],
     [
@@ -240,109 +244,6 @@ check_unpatch = _ByHand(
 )
 
 
-# ---------------------------------------------------------------------------------------------------------------------- time conditioning
-
-
-def _conditioned(how, activate=F.silu, split=lambda x: x.chunk(2, dim=1), linear=F.linear):
-    def condition(f, emb, weight, bias):
-        return how(f, *split(linear(activate(emb), weight, bias)[:, :, None, None]))
-
-    return condition
-
-
-def _renormed(groups):
-    return lambda f, w, b: (1 + w) * F.group_norm(f, groups or f.shape[1]) + b
-
-
-_NORMED_AGAIN = "f is normalised already: leave out the group norm"
-_NOT_SILU = "the activation is SiLU(a) = a sigmoid(a); here it is "
-_CONDITION = (
-    [
-        (lambda f, w, b: (1 + w) * f + b, ""),
-        (lambda f, w, b: w * f + b, "the factor is 1 + w: where the layer gives w = 0 and b = 0, f should stay as it is"),
-        (lambda f, w, b: (1 + w) * (f + b), "the shift comes after the factor: (1 + w) f + b"),
-        (lambda f, w, b: (1 + b) * f + w, "the halves are swapped: the first is the scale, the second the shift"),
-        (lambda f, w, b: b * f + w, "the halves are swapped, the first is the scale w; and its factor is 1 + w"),
-        (lambda f, w, b: f + (1 + w) * f + b, "f is added once more: 1 + w is all of its factor"),
-        (lambda f, w, b: 1 + w * f + b, "1 + w needs brackets: 1 + w * f adds 1 to the product"),
-        (lambda f, w, b: (1 + w) * f, "the shift b is missing"),
-        (lambda f, w, b: w * f, "the shift b is missing, and the factor of f is 1 + w"),
-        (lambda f, w, b: f + b, "the factor 1 + w is missing"),
-        (lambda f, w, b: f + w + b, "w is added; it is a factor: (1 + w) f + b"),
-        (lambda f, w, b: (1 + w) * f - b, "the shift is subtracted; it should be added"),
-        (lambda f, w, b: (1 - w) * f + b, "the factor is 1 + w; here it is 1 - w"),
-        (lambda f, w, b: (1 + w) * f + 1 + b, "the shift is b; here it is 1 + b"),
-        (lambda f, w, b: (1 + w) * f + w * b, "the shift is b; here it is w b"),
-        (lambda f, w, b: (1 + w) * f + w, "the first half is both scale and shift; the shift is the second half"),
-        (lambda f, w, b: (1 + b) * f + b, "the second half is both scale and shift; the scale is the first half"),
-        (lambda f, w, b: f / (1 + w) + b, "f is divided by 1 + w; it should be multiplied"),
-        (lambda f, w, b: w.exp() * f + b, "the factor is 1 + w; here it is exp(w)"),
-        (lambda f, w, b: w.sigmoid() * f + b, "the factor is 1 + w; here it is sigmoid(w)"),
-        (lambda f, w, b: F.silu((1 + w) * f + b), "no activation comes after the shift here"),
-        (lambda f, w, b: (1 + F.silu(w)) * f + F.silu(b), "SiLU acts on emb only, not on what the linear layer gives"),
-        (_renormed(1), _NORMED_AGAIN),
-        (_renormed(None), _NORMED_AGAIN),
-        (_renormed(4), _NORMED_AGAIN),
-    ],
-    [
-        (F.silu, ""),
-        (lambda emb: emb, "the linear layer gets SiLU(emb); here it gets emb itself"),
-        (torch.relu, _NOT_SILU + "relu"),
-        (torch.sigmoid, _NOT_SILU + "sigmoid(a)"),
-        (torch.tanh, _NOT_SILU + "tanh"),
-        (F.gelu, _NOT_SILU + "gelu"),
-        (lambda emb: F.gelu(emb, approximate="tanh"), _NOT_SILU + "gelu"),
-        (F.elu, _NOT_SILU + "elu"),
-        (lambda emb: F.silu(F.silu(emb)), "SiLU is applied twice"),
-        (lambda emb: F.silu(-emb), "SiLU(a) = a / (1 + exp(-a)); here the sign of a is turned over"),
-        (lambda emb: -F.silu(-emb), "SiLU(a) = a / (1 + exp(-a)); here the exponent is +a"),
-        (
-            lambda emb: emb * emb.exp() / (1 + emb.exp()),
-            "exp(a) overflows for large a, and inf / inf is NaN: write a / (1 + exp(-a)), or F.silu",
-        ),
-    ],
-    [
-        (lambda x: x.chunk(2, dim=1), ""),
-        (lambda x: (x[:, ::2], x[:, 1::2]), "the halves are the first C numbers and the last C, not every other one"),
-        (lambda x: (x[:, 1::2], x[:, ::2]), "the halves are the first C numbers and the last C, not every other one"),
-        (
-            lambda x: x.mean(0, keepdim=True).chunk(2, dim=1),
-            "each image has an emb of its own; here they are averaged over the batch",
-        ),
-        (lambda x: x[:1].chunk(2, dim=1), "each image has an emb of its own; here all get that of the first"),
-        (lambda x: [half.mean(1, keepdim=True) for half in x.chunk(2, dim=1)], "each channel has a scale and a shift of its own"),
-        (lambda x: [half[:, :1] for half in x.chunk(2, dim=1)], "each channel has a scale and a shift of its own"),
-        (
-            lambda x: [half[:, :, 0, 0] for half in x.chunk(2, dim=1)],
-            "w and b are (B, C); [:, :, None, None] makes them fit f (B, C, H, W)",
-        ),
-    ],
-    [
-        (F.linear, ""),
-        (lambda x, weight, bias: F.linear(x, weight), "the layer's bias is left out"),
-        (lambda x, weight, bias: F.linear(x, weight, 2 * bias), "the layer's bias is added twice"),
-        (lambda x, weight, bias: F.linear(x, weight, -bias), "the layer's bias is subtracted; it should be added"),
-        (lambda x, weight, bias: x @ weight + bias, "weight is (2 C, E), and the layer gives x @ weight.T + bias (F.linear)"),
-    ],
-)
-_SIZES = (((2, 4, 3, 5), 6), ((3, 1, 5, 2), 4), ((1, 3, 2, 6), 5), ((4, 8, 6, 7), 3))
-
-
-def _condition_calls(random):
-    calls = [randn(random, size, (size[0], e), (2 * size[1], e), (2 * size[1],)) for size, e in _SIZES]
-    f, emb, weight, bias = calls[-1]
-    return [*calls[:-1], (f, torch.where(emb > 0, 100.0, -100.0), weight, bias)]  # exp(100) is more than float32 can hold
-
-
-check_time_conditioning = Exercise(
-    # (1 + w) f + b, with w and b the two halves of a linear layer of SiLU(emb)                Nichol & Dhariwal 2021, appendix A
-    reference=_conditioned(_CONDITION[0][0][0]),
-    inputs=_condition_calls,
-    mistakes=one_wrong(_conditioned, *_CONDITION),
-    diagnose=first_of(nearly(two_wrong(_conditioned, *_CONDITION)), explained),
-)
-
-
 # ----------------------------------------------------------------------------------------------------------------------------- first loss
 
 check_loss_without_zero_init = Question(
@@ -356,6 +257,20 @@ check_loss_without_zero_init = Question(
         Mistake(1 + math.sqrt(0.5), "add the variances, not the standard deviations"),
         Mistake((1 + math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up"),
         Mistake(2.5, "the mean of eps times eps_hat is 0, since the two are independent"),
+        Mistake(2.0, "eps_hat has variance 0.5, not 1"),
+        Mistake(0.0, "eps_hat is no perfect answer: it is independent of eps"),
+        Mistake(0.25, "variances of independent numbers add up, and 0.5 is the variance already: it is not squared"),
+        Mistake(0.75, "the loss has no factor 1/2; and variances of independent numbers add up, without squares"),
+        Mistake(math.sqrt(1.5), "the loss is the mean squared error: no root"),
+        Mistake((1 - math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up, nor does one take from the other"),
+        Mistake(1 - math.sqrt(0.5), "add the variances, not the standard deviations"),
+        Mistake(math.sqrt(0.5), "that is the standard deviation of eps_hat; the loss is E (eps - eps_hat)^2"),
+        Mistake(2.25, "0.5 is a variance already, and so is 1: their sum is not squared"),
+        Mistake(1.5 * 784, "the loss is the mean, not the sum over an image's pixels"),
+        Mistake(3.0, "the loss is not doubled: it is the mean of the squared difference"),
+        Mistake(-0.5, "a mean of squares is never negative"),
+        Mistake(-1.0, "a mean of squares is never negative"),
+        Mistake(-1.5, "a mean of squares is never negative"),
     ),
     praise="more than 1: to guess at random is worse than to say nothing",
 )

@@ -117,6 +117,7 @@ _NORM = (
         (_by_root(0.0, outside=1e-6), _TINY),
         (_by_root(_DELTA, outside=_DELTA), "delta is added twice, to sigma^2 and to the root; (2.6) adds it to sigma^2 only"),
         (_by_root(_DELTA**2), _TINY),
+        (_by_root(0.0, outside=_DELTA**0.5), "the roots of sigma^2 and delta are added; (2.6) has the root of their sum"),
     ],
 )
 

@@ -1,5 +1,6 @@
 """Families of mistakes, and what can be said of an answer that is none of them."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import combinations, permutations, product
 from typing import Any
@@ -56,14 +57,15 @@ def nearly(mistakes: Sequence[Mistake[Callable]], atol: float = 1e-4) -> Callabl
     """A `diagnose` that knows the mistakes in the one call at hand, up to rounding errors that the check does not allow."""
 
     def diagnose(got: Any, expected: Any, *arguments: Any) -> str | None:
-        if not isinstance(got, Tensor | float | int) or not (got := torch.as_tensor(got).double()).isfinite().all():
+        if not isinstance(got, Tensor | float | int):
             return None
+        ours = torch.as_tensor(got).double()
         for mistake in mistakes:
             try:
                 wrong = torch.as_tensor(mistake.answer(*arguments))
             except Exception:  # this mistake cannot be made with these arguments
                 continue
-            if wrong.shape == got.shape and (got - wrong).abs().max() <= atol:
+            if _apart(ours, wrong) <= atol and not _apart(wrong, expected) <= 10 * atol:
                 return mistake.message
         return None
 
@@ -81,7 +83,8 @@ def mixture(names: Sequence[str]) -> Callable[..., str | None]:
         factors, wanted = (torch.linalg.lstsq(table, x.double().flatten()[:, None]).solution.flatten() for x in (got, expected))
         if not _close(table @ factors, got.flatten()):
             return None
-        return f"yours is {_sum(factors, names)}; it should be {_sum(wanted, names)}"
+        digits = next((n for n in (4, 6, 8) if _sum(factors, names, n) != _sum(wanted, names, n)), None)
+        return f"yours is {_sum(factors, names, digits)}; it should be {_sum(wanted, names, digits)}" if digits else None
 
     return diagnose
 
@@ -115,7 +118,10 @@ def explained(got: Any, expected: Any, *_: Any) -> str | None:
     if _close(ours, right + offset):
         return f"every number is too {'large' if offset > 0 else 'small'} by {offset.abs().item():.4g}"
     if ours.min() < ours.max() and _close(ours, right.clamp(ours.min(), ours.max())):
-        return f"numbers outside [{ours.min().item():.4g}, {ours.max().item():.4g}] are cut off"
+        low, high = f"{ours.min().item():.4g}", f"{ours.max().item():.4g}"
+        if ours.min() <= right.min() + 1e-4:
+            return f"numbers above {high} are cut off"
+        return f"numbers below {low} are cut off" if ours.max() >= right.max() - 1e-4 else f"numbers outside [{low}, {high}] are cut off"
     if _close(ours.flatten().sort().values, right.flatten().sort().values):
         return "the numbers are right, but not in their places"
     return None
@@ -133,14 +139,20 @@ def _explained_shape(got: Tensor, expected: Tensor) -> str | None:
     return None
 
 
+def _apart(ours: Tensor, theirs: Any) -> float:
+    """The largest difference; infinite where the shapes differ."""
+    theirs = torch.as_tensor(theirs)
+    return (ours - theirs).abs().max().item() if ours.shape == theirs.shape else math.inf
+
+
 def _close(ours: Tensor, theirs: Tensor, atol: float = 1e-5) -> bool:
     return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=atol)
 
 
-def _sum(factors: Tensor, names: Sequence[str]) -> str:
+def _sum(factors: Tensor, names: Sequence[str], digits: int) -> str:
     """0.8 eps - 0.6 x0"""
     said = ""
     for factor, name in zip(factors.tolist(), names, strict=True):
-        factor = 0.0 if abs(factor) < 1e-7 else factor
-        said += f"{' - ' if factor < 0 else ' + '}{abs(factor):.4g} {name}" if said else f"{factor:.4g} {name}"
+        factor = 0.0 if abs(factor) < 1e-9 else factor
+        said += f"{' - ' if factor < 0 else ' + '}{abs(factor):.{digits}g} {name}" if said else f"{factor:.{digits}g} {name}"
     return said
