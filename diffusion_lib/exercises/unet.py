@@ -1,253 +1,250 @@
 """Exercises of notebook 02."""
 
 import math
+from collections.abc import Callable
+from itertools import permutations
+from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
-from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-from diffusion_lib.unet import sinusoidal_embedding
+from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
+from diffusion_lib.exercises.unet_attention import check_attention as check_attention
+from diffusion_lib.exercises.unet_conditioning import check_time_conditioning as check_time_conditioning
+from diffusion_lib.exercises.unet_norm import check_group_norm as check_group_norm
+from diffusion_lib.exercises.variations import explained, first_of, nearly, one_wrong, two_wrong
 
-# ---------------------------------------------------------------------------------------------------------- timestep embedding
+# --------------------------------------------------------------------------------------------------------------------- timestep embedding
 
 
-def _hands(exponent, scale=1.0):
-    """The embedding whose hand i turns at scale * 10000^exponent(i, dim / 2) radians per timestep."""
+def _hands(omega, arranged=lambda angle: torch.cat([angle.cos(), angle.sin()], dim=1), time=lambda t: t):
+    """The embedding whose hand i turns at omega(i, dim / 2) radians per timestep."""
 
     def embedding(t, dim):
         i = torch.arange(dim // 2, dtype=torch.float64)
-        angle = t[:, None].double() * scale * 10_000 ** exponent(i, dim // 2)
-        return torch.cat([angle.cos(), angle.sin()], dim=1)
+        return arranged(time(t)[:, None].double() * omega(i, dim // 2))
 
     return embedding
 
 
-check_timestep_embedding = Exercise(
-    reference=sinusoidal_embedding,
-    inputs=lambda random: [(torch.tensor([1, 2, 3, 10]), dim) for dim in (32, 8)],
-    mistakes=(
-        Mistake(
-            lambda t, dim: sinusoidal_embedding(t, dim).roll(dim // 2, dims=1),
-            "the sines come first; nothing is lost by that, but (2.3) and the trained weights have the cosines first",
+def _alternating(first, second):
+    return torch.stack([first, second], dim=2).flatten(1)
+
+
+_HANDS = (
+    [
+        (lambda i, hands: 10_000 ** (-i / hands), ""),
+        (lambda i, hands: 10_000 ** (-i / (2 * hands)), "the hands are too fast: the exponent of hand i is -i / (d / 2), not -i / d"),
+        (lambda i, hands: 10_000 ** (-2 * i / hands), "the hands are too slow: the exponent of hand i is -i / (d / 2)"),
+        (
+            lambda i, hands: 10_000 ** (-i / (hands - 1)),
+            "close: some programs divide by d / 2 - 1, but in (2.3) the exponent is -i / (d / 2), and the last hand is a little faster "
+            "than 1 / 10000",
         ),
-        Mistake(
-            lambda t, dim: sinusoidal_embedding(t, dim).unflatten(1, (2, -1)).transpose(1, 2).flatten(1),
+        (lambda i, hands: 10_000 ** (-(i + 1) / hands), "i counts from 0: the first hand turns at 1 radian per timestep"),
+        (
+            lambda i, hands: 10_000 ** (i / hands),
+            "the hands get faster from one to the next, up to thousands of radians per timestep: the exponent is negative",
+        ),
+        (lambda i, hands: 10_000**-i / hands, "-i / (d / 2) needs brackets: 10000 ** -i / (d / 2) divides the power"),
+        (lambda i, hands: 10_000 ** (-i), "the exponent of hand i is -i / (d / 2); here it is -i"),
+        (lambda i, hands: (-i / hands).exp(), "the base is 10000; here it is e"),
+        (lambda i, hands: 1000 ** (-i / hands), "the base is 10000; here it is 1000"),
+        (lambda i, hands: 100_000 ** (-i / hands), "the base is 10000; here it is 100000"),
+        (lambda i, hands: 2 ** (-i.double()), "omega is 10000^(-i / (d / 2)); here each hand has half the speed of the one before"),
+        (
+            lambda i, hands: 2 * math.pi * 10_000 ** (-i / hands),
+            "the hands turn 2 pi times too fast: omega is in radians per timestep already",
+        ),
+        (lambda i, hands: 10_000 ** (-i.flip(0) / hands), "the hands are in reverse order: hand 0 is the fastest"),
+        (lambda i, hands: torch.ones_like(i), "all hands turn at 1 radian per timestep (// cuts the fraction off, / keeps it)"),
+        (lambda i, hands: 10_000 ** (-i // hands), "-i // (d / 2) is a whole number: / keeps the fraction"),
+        (lambda i, hands: 10_000 ** (-i / 24), "the exponent is -i / (dim / 2); here it is -i / 24, whatever dim is"),
+        (lambda i, hands: 10_000 ** (-i / 48), "the exponent is -i / (dim / 2); here it is -i / 48, whatever dim is"),
+        (lambda i, hands: i / hands, "omega is a power of 10000; here the speeds are i / (d / 2)"),
+    ],
+    [
+        (lambda angle: torch.cat([angle.cos(), angle.sin()], dim=1), ""),
+        (lambda angle: torch.cat([angle.sin(), angle.cos()], dim=1), "the sines come first; (2.3) has the cosines first"),
+        (
+            lambda angle: _alternating(angle.cos(), angle.sin()),
             "cosines and sines alternate; (2.3) has all cosines first, then all sines",
         ),
-        Mistake(
-            lambda t, dim: sinusoidal_embedding(t, dim).unflatten(1, (2, -1)).flip(1).transpose(1, 2).flatten(1),
+        (
+            lambda angle: _alternating(angle.sin(), angle.cos()),
             "sines and cosines alternate, as in the paper; (2.3) has all cosines first, then all sines",
         ),
-        Mistake(_hands(lambda i, hands: -i / (2 * hands)), "the hands are too fast: the exponent of hand i is -i / (d / 2)"),
-        Mistake(_hands(lambda i, hands: -2 * i / hands), "the hands are too slow: the exponent of hand i is -i / (d / 2)"),
-        Mistake(
-            _hands(lambda i, hands: -i / (hands - 1)),
-            "close: others do it so, but here the exponent is -i / (d / 2), and the last hand does not quite reach 1 / 10000",
+        (lambda angle: torch.cat([angle.cos(), -angle.sin()], dim=1), "the sign of the sines is turned over"),
+        (lambda angle: torch.cat([-angle.cos(), angle.sin()], dim=1), "the sign of the cosines is turned over"),
+        (lambda angle: torch.cat([angle.cos(), angle.cos()], dim=1), "both halves are cosines; the second half should be sines"),
+        (lambda angle: torch.cat([angle.sin(), angle.sin()], dim=1), "both halves are sines; the first half should be cosines"),
+        (lambda angle: angle.cos(), "only the cosines are there: the sines follow, dim numbers in all"),
+        (lambda angle: angle.sin(), "only the sines are there: the cosines come first, dim numbers in all"),
+        (
+            lambda angle: torch.cat([angle.cos(), angle.sin()]),
+            "cosines and sines are joined along the batch; they belong side by side in each row: torch.cat(…, dim=1)",
         ),
-        Mistake(_hands(lambda i, hands: -(i + 1) / hands), "i counts from 0: the first hand turns at 1 radian per timestep"),
-        Mistake(
-            _hands(lambda i, hands: i / hands),
-            "the hands get faster from one to the next, to thousands of radians a step; the exponent is negative",
+        (
+            lambda angle: torch.stack([angle.cos(), angle.sin()]),
+            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
         ),
-        Mistake(
-            _hands(lambda i, hands: -i / hands, 2 * math.pi),
-            "the hands turn 2 pi times too fast; omega is in radians per timestep as it stands",
+        (
+            lambda angle: torch.stack([angle.cos(), angle.sin()], dim=1),
+            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
         ),
-    ),
+        (
+            lambda angle: torch.stack([angle.cos(), angle.sin()], dim=2),
+            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
+        ),
+        (lambda angle: angle, "these are the angles themselves; take their cosines and sines"),
+    ],
+    [
+        (lambda t: t, ""),
+        (lambda t: t - 1, "the angle is t omega; here it is (t - 1) omega"),
+        (lambda t: t / 1000, "t is divided by 1000; the angle is t omega, with t from 1 to 1000"),
+        (lambda t: t.to(torch.uint8), "t is cut to 8 bits, which end at 255; timesteps go to 1000 (.float() keeps them)"),
+        (lambda t: t.to(torch.int8), "t is cut to 8 bits, which end at 127; timesteps go to 1000 (.float() keeps them)"),
+        (lambda t: t.to(torch.bfloat16), "t is rounded to bfloat16, which holds whole numbers only up to 256 (.float() keeps them)"),
+        (lambda t: t.clamp(max=255), "t is cut off at 255; timesteps go to 1000"),
+        (lambda t: t.clamp(max=999), "t is cut off at 999; timesteps go to 1000"),
+    ],
+)
+
+check_timestep_embedding = Exercise(
+    reference=_hands(_HANDS[0][0][0]),
+    # angles stay below 100, where float32 still knows their sine
+    inputs=lambda random: [
+        (torch.tensor([1, 2, 3, 10, 7]), 8),
+        (torch.tensor([1, 5, 12]), 32),
+        (torch.tensor([256, 257, 500, 999, 1000, 128]), 4),
+        (torch.tensor([1000]), 6),
+        (torch.tensor([300]), 4),
+        (torch.tensor([4, 9]), 48),
+    ],
+    mistakes=one_wrong(_hands, *_HANDS),
+    diagnose=first_of(nearly((*one_wrong(_hands, *_HANDS), *two_wrong(_hands, *_HANDS)), atol=2e-3), explained),
 )
 
 
-# ---------------------------------------------------------------------------------------------------------------------- patches
+# -------------------------------------------------------------------------------------------------------------------------------- patches
 
 
-def _put_together(order, channels_inside=True):
+class _Calls(TorchFunctionMode):
+    """Notes which of torch's functions are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(getattr(func, "__name__", "").partition(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+class _ByHand(Exercise):
+    """An exercise that one function of torch would solve: that function is not accepted."""
+
+    ready_made = "pixel_shuffle", "fold", "col2im", "conv_transpose2d", "convolution", "conv2d"
+
+    def _verdict(self, attempt: Callable) -> Verdict:
+        with _Calls() as calls:
+            verdict = super()._verdict(attempt)
+        if verdict.passed and (used := next((name for name in self.ready_made if name in calls.names), None)):
+            return Verdict(False, f"the image is right, but torch's {used} put it together: do it with reshape and permute")
+        return verdict
+
+
+def _put_together(order, channels_first=True):
     """Axes (B, C, i, j, u, v), or (B, i, j, C, u, v), in the order given, read as an image."""
 
     def unpatch(h, p):
         batch, channels, height, width = h.shape
-        split = (channels // p**2, p, p) if channels_inside else (p, p, channels // p**2)
+        split = (channels // p**2, p, p) if channels_first else (p, p, channels // p**2)
         return h.reshape(batch, *split, height, width).permute(order).reshape(batch, channels // p**2, height * p, width * p)
 
     return unpatch
 
 
-check_unpatch = Exercise(
+def _taken_apart(x, p):
+    batch, channels, height, width = x.shape
+    x = x.reshape(batch, channels, height // p, p, width // p, p).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(batch, channels * p * p, height // p, width // p)
+
+
+def _in_their_places(h, p):
+    """(B, C, u, i, v, j)"""
+    return h.unflatten(1, (-1, p, p)).permute(0, 1, 4, 2, 5, 3)
+
+
+_RIGHT_ORDER = (0, 1, 4, 2, 5, 3)
+_AXES = "BCijuv"
+_ORDERS = {
+    (0, 1, 2, 3, 4, 5): "the numbers are in the order of memory, not where they belong: before the last reshape, the two axes inside a "
+    "patch have to be moved (permute) next to u and v",
+    (0, 1, 3, 5, 2, 4): "that is patches' own permute; you need the one that undoes it",
+    (0, 1, 4, 3, 5, 2): "i and j are swapped: every patch is turned over along its diagonal",
+    (0, 1, 5, 2, 4, 3): "u and v are swapped: the patches are right, and stand at each other's places",
+    (0, 1, 2, 4, 3, 5): "i and j vary too slowly: row number p u + i means that u comes first, then i",
+    (0, 1, 5, 3, 4, 2): "rows and columns are swapped: u and i belong to the rows, v and j to the columns",
+}
+
+
+def _order_said(order):
+    stand = f"your axes stand as ({', '.join(_AXES[axis] for axis in order)}) before the last reshape; expected (B, C, u, i, v, j)"
+    return _ORDERS.get(order, stand)
+
+
+_CHANNELS_LAST = "the p^2 channels that belong to one colour are neighbours: split them as (C, p, p), not as (p, p, C)"
+
+check_unpatch = _ByHand(
     # x_{c, pu+i, pv+j} = h_{c p^2 + i p + j, u, v}
-    reference=_put_together((0, 1, 4, 2, 5, 3)),
-    inputs=lambda random: [(torch.randn(2, c * p * p, 3, 5, generator=random), p) for c, p in ((3, 2), (1, 2), (2, 4))],
+    reference=_put_together(_RIGHT_ORDER),
+    inputs=lambda random: [
+        (torch.randn(batch, c * p * p, height, width, generator=random), p)
+        for batch, c, height, width, p in (
+            (2, 3, 4, 6, 2),
+            (1, 1, 2, 8, 2),
+            (3, 2, 4, 8, 4),
+            (1, 3, 3, 6, 3),
+            (2, 1, 6, 3, 3),
+            (1, 2, 5, 7, 1),
+        )
+    ],
     mistakes=(
-        Mistake(
-            lambda h, p: h.reshape(len(h), h.shape[1] // p**2, h.shape[2] * p, h.shape[3] * p),
-            "the numbers are in the order of memory, not where they belong: before the last reshape, the two axes inside a patch have "
-            "to be moved (permute) next to u and v",
+        *(
+            Mistake(_put_together(order), _order_said(order))
+            for rest in permutations(range(2, 6))
+            if (order := (0, 1, *rest)) != _RIGHT_ORDER
         ),
-        Mistake(_put_together((0, 1, 3, 5, 2, 4)), "that is patches' own permute; you need the one that undoes it"),
-        Mistake(_put_together((0, 1, 4, 3, 5, 2)), "i and j are swapped: every patch is turned over along its diagonal"),
-        Mistake(_put_together((0, 1, 5, 2, 4, 3)), "u and v are swapped: the patches are right, and stand at each other's places"),
-        Mistake(_put_together((0, 1, 2, 4, 3, 5)), "i and j vary too slowly: row number p u + i means that u comes first, then i"),
+        Mistake(_put_together((0, 3, 4, 1, 5, 2), channels_first=False), _CHANNELS_LAST),
         Mistake(
-            _put_together((0, 3, 4, 1, 5, 2), channels_inside=False),
-            "the p^2 channels that belong to one colour are neighbours: split them as (C, p, p), not as (p, p, C)",
+            _put_together((0, 3, 4, 2, 5, 1), channels_first=False),
+            f"two things: {_CHANNELS_LAST}. And: i and j are swapped",
+        ),
+        Mistake(_taken_apart, "that is patches once more: it takes the image further apart"),
+        Mistake(
+            lambda h, p: _in_their_places(h, p).flatten(2, 3).flatten(3, 4).transpose(2, 3),
+            "height and width are swapped: the result is (B, C, p H, p W)",
+        ),
+        Mistake(_in_their_places, "the axes are in the right order; one more reshape, to (B, C, p H, p W)"),
+        Mistake(
+            lambda h, p: h.unflatten(1, (-1, p * p)).mean(2).repeat_interleave(p, 2).repeat_interleave(p, 3),
+            "each position of a patch has a channel of its own: nothing has to be averaged",
+        ),
+        Mistake(
+            lambda h, p: h[:, :: p * p].repeat_interleave(p, 2).repeat_interleave(p, 3),
+            "each pixel of a patch is the same: every one has a channel of its own",
+        ),
+        Mistake(
+            lambda h, p: h.repeat_interleave(p, 2).repeat_interleave(p, 3),
+            "the channels are as many as before: p^2 of them make one channel of the image",
         ),
     ),
+    diagnose=explained,
 )
 
 
-# ------------------------------------------------------------------------------------------------------------------- group norm
-
-
-def _group_norm(h, groups):
-    # (h - mu) / sqrt(sigma^2 + 1e-5), mu and sigma^2 over each image's group                Wu & He 2018, equations 1, 2, 6 and 7
-    return F.group_norm(h, groups, eps=1e-5)
-
-
-def _features(random):
-    """(4, 8, 2, 2), each channel of each image with a scale of its own, some of them small."""
-    return 3 + 2 * torch.randn(4, 8, 2, 2, generator=random) * torch.rand(4, 8, 1, 1, generator=random)
-
-
-def _normed(h, dims, how=lambda centred, variance: centred / (variance + 1e-5).sqrt(), unbiased=False):
-    return how(h - h.mean(dims, keepdim=True), h.var(dims, unbiased=unbiased, keepdim=True))
-
-
-def _grouped(h, groups, *how, **options):
-    return _normed(h.reshape(len(h), groups, -1), (2,), *how, **options).reshape(h.shape)
-
-
-def _strided(h, groups):
-    return (
-        _grouped(h.unflatten(1, (-1, groups)).transpose(1, 2).flatten(1, 2), groups)
-        .unflatten(1, (groups, -1))
-        .transpose(1, 2)
-        .flatten(1, 2)
-    )
-
-
-_N_MINUS_1 = "close: torch's var and std divide by n - 1 unless told unbiased=False; sigma^2 is the mean of the squares, divided by n"
-
-check_group_norm = Exercise(
-    reference=_group_norm,
-    inputs=lambda random: [(_features(random), groups) for groups in (4, 2)],
-    mistakes=(
-        Mistake(lambda h, groups: _grouped(h, groups, unbiased=True), _N_MINUS_1),
-        Mistake(
-            lambda h, groups: _grouped(h, groups, lambda x, variance: x / variance.sqrt(), unbiased=True),
-            _N_MINUS_1 + ". And delta is missing",
-        ),
-        Mistake(
-            lambda h, groups: _grouped(h, groups, lambda x, variance: x / (variance + 1e-5)),
-            "this divides by the variance; (2.6) divides by its root",
-        ),
-        Mistake(
-            lambda h, groups: _grouped(h, groups, lambda x, variance: x), "the mean is 0, but the variance is not 1 yet: divide by its root"
-        ),
-        Mistake(
-            lambda h, groups: _normed(h, (2, 3)),
-            "each channel is normalised alone; a group takes C / groups channels together",
-        ),
-        Mistake(lambda h, groups: _normed(h, (1, 2, 3)), "all channels of an image are normalised together; there are several groups"),
-        Mistake(
-            lambda h, groups: _normed(h, (0, 2, 3)), "the images of the batch are normalised together; each has its own mean and variance"
-        ),
-        Mistake(_strided, "a group is neighbouring channels: with 8 channels and 4 groups, 0 and 1, then 2 and 3, …"),
-    ),
-    praise="whatever the other images in the batch are",
-)
-
-
-# -------------------------------------------------------------------------------------------------------------- time conditioning
-
-
-def _conditioned(how, activate=F.silu, split=lambda x: x.chunk(2, dim=1)):
-    def condition(f, emb, weight, bias):
-        return how(f, *split(F.linear(activate(emb), weight, bias)[:, :, None, None]))
-
-    return condition
-
-
-def _scaled_and_shifted(f, w, b):
-    return (1 + w) * f + b
-
-
-check_time_conditioning = Exercise(
-    # (1 + w) f + b, with w and b the two halves of a linear layer of SiLU(emb)                Nichol & Dhariwal 2021, appendix A
-    reference=_conditioned(_scaled_and_shifted),
-    inputs=lambda random: [tuple(torch.randn(size, generator=random) for size in ((2, 4, 3, 3), (2, 6), (8, 6), (8,))) for _ in range(2)],
-    mistakes=(
-        Mistake(
-            _conditioned(lambda f, w, b: w * f + b), "the factor is 1 + w: a layer that says nothing (w = 0, b = 0) should leave f as it is"
-        ),
-        Mistake(_conditioned(lambda f, w, b: (1 + w) * (f + b)), "the shift comes after the factor: (1 + w) f + b"),
-        Mistake(_conditioned(lambda f, b, w: (1 + w) * f + b), "the halves are swapped: the first is the scale, the second the shift"),
-        Mistake(_conditioned(lambda f, w, b: f + (1 + w) * f + b), "f is added once more: 1 + w is all of its factor"),
-        Mistake(_conditioned(_scaled_and_shifted, activate=lambda emb: emb), "the linear layer gets SiLU(emb), and yours gets emb itself"),
-        Mistake(
-            _conditioned(lambda f, w, b: w * f + b, activate=lambda emb: emb),
-            "two things: the linear layer gets SiLU(emb), and the factor of f is 1 + w",
-        ),
-        Mistake(
-            _conditioned(lambda f, w, b: (1 + F.silu(w)) * f + F.silu(b), activate=lambda emb: emb),
-            "SiLU comes before the linear layer: it acts on emb",
-        ),
-        Mistake(
-            _conditioned(_scaled_and_shifted, split=lambda x: (x[:, ::2], x[:, 1::2])),
-            "the halves are the first C numbers and the last C, not every other one",
-        ),
-        Mistake(
-            lambda f, emb, weight, bias: _conditioned(_scaled_and_shifted)(f, emb, weight, torch.zeros_like(bias)),
-            "the layer's bias is left out",
-        ),
-    ),
-)
-
-
-# --------------------------------------------------------------------------------------------------------------------- attention
-
-
-def _attended(weights_of):
-    def attend(q, k, v):
-        return weights_of(q @ k.transpose(-1, -2), q.shape[-1]) @ v
-
-    return attend
-
-
-# softmax(q k^T / sqrt(d)) v                                                                         Vaswani et al. 2017, equation 1
-_attention = _attended(lambda scores, d: (scores / math.sqrt(d)).softmax(dim=-1))
-_NO_SOFTMAX = "there is no softmax: weights are positive and sum to 1, scores are neither"
-_AXIS = "the softmax runs over the positions that ask; the weights of each of these sum to 1 over the positions that are looked at"
-
-check_attention = Exercise(
-    reference=_attention,
-    inputs=lambda random: [tuple(torch.randn(2, 3, n, 16, generator=random) for _ in range(3)) for n in (5, 9)],
-    mistakes=(
-        Mistake(
-            _attended(lambda scores, d: scores.softmax(dim=-1)),
-            "the scores are not divided by sqrt(d): they grow with d, and the softmax gives nearly everything to one position",
-        ),
-        Mistake(_attended(lambda scores, d: (scores / d).softmax(dim=-1)), "the scores are divided by d; (2.8) has its root"),
-        Mistake(_attended(lambda scores, d: (scores / math.sqrt(32)).softmax(dim=-1)), "d is q.shape[-1], and here that is not 32"),
-        Mistake(
-            _attended(lambda scores, d: (scores / math.sqrt(scores.shape[-1])).softmax(dim=-1)),
-            "the scores are divided by the root of the number of positions; d is the length of a query, q.shape[-1]",
-        ),
-        Mistake(
-            _attended(lambda scores, d: scores.softmax(dim=-1) / math.sqrt(d)),
-            "the scores are divided by sqrt(d) before the softmax, not after",
-        ),
-        Mistake(_attended(lambda scores, d: (scores / math.sqrt(d)).softmax(dim=-2)), _AXIS),
-        Mistake(_attended(lambda scores, d: scores.softmax(dim=-2)), _AXIS + ". And the scores are not divided by sqrt(d)"),
-        Mistake(
-            _attended(lambda scores, d: (scores / math.sqrt(d)).softmax(dim=1)),
-            "the softmax runs over the heads; it belongs on the last axis",
-        ),
-        Mistake(lambda q, k, v: _attention(k, q, v), "keys and queries are swapped: position i should ask with its query"),
-        Mistake(_attended(lambda scores, d: scores / math.sqrt(d)), _NO_SOFTMAX),
-        Mistake(_attended(lambda scores, d: scores), _NO_SOFTMAX + ". And the scores are not divided by sqrt(d)"),
-    ),
-)
-
-
-# -------------------------------------------------------------------------------------------------------------------- first loss
+# ----------------------------------------------------------------------------------------------------------------------------- first loss
 
 check_loss_without_zero_init = Question(
     # E (eps - eps_hat)^2 = E eps^2 + E eps_hat^2 for independent eps and eps_hat of mean 0
@@ -260,6 +257,20 @@ check_loss_without_zero_init = Question(
         Mistake(1 + math.sqrt(0.5), "add the variances, not the standard deviations"),
         Mistake((1 + math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up"),
         Mistake(2.5, "the mean of eps times eps_hat is 0, since the two are independent"),
+        Mistake(2.0, "eps_hat has variance 0.5, not 1"),
+        Mistake(0.0, "eps_hat is no perfect answer: it is independent of eps"),
+        Mistake(0.25, "variances of independent numbers add up, and 0.5 is the variance already: it is not squared"),
+        Mistake(0.75, "the loss has no factor 1/2; and variances of independent numbers add up, without squares"),
+        Mistake(math.sqrt(1.5), "the loss is the mean squared error: no root"),
+        Mistake((1 - math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up, nor does one take from the other"),
+        Mistake(1 - math.sqrt(0.5), "add the variances, not the standard deviations"),
+        Mistake(math.sqrt(0.5), "that is the standard deviation of eps_hat; the loss is E (eps - eps_hat)^2"),
+        Mistake(2.25, "0.5 is a variance already, and so is 1: their sum is not squared"),
+        Mistake(1.5 * 784, "the loss is the mean, not the sum over an image's pixels"),
+        Mistake(3.0, "the loss is not doubled: it is the mean of the squared difference"),
+        Mistake(-0.5, "a mean of squares is never negative"),
+        Mistake(-1.0, "a mean of squares is never negative"),
+        Mistake(-1.5, "a mean of squares is never negative"),
     ),
     praise="more than 1: to guess at random is worse than to say nothing",
 )

@@ -1,0 +1,202 @@
+"""The learning rate, an exercise of notebook 03."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from diffusion_lib.exercises.checking import Exercise, Mistake
+from diffusion_lib.exercises.variations import first_of, nearly, one_wrong, two_wrong
+
+
+def _half_cosine(u):
+    # (1 + cos(pi u)) / 2, from 1 at u = 0 to 0 at u = 1                                      Loshchilov & Hutter 2017, equation 5
+    return 0.5 * (1 + math.cos(math.pi * u))
+
+
+def _scheduled(last_of_rise: int) -> Callable[..., Callable]:
+    """The answer that consists of a rise and a fall; its rise holds up to warmup + last_of_rise."""
+
+    def made(rise: Callable, fall: Callable, scaled: Callable) -> Callable:
+        def rate(step, steps, warmup, lr):
+            return scaled((rise if step <= warmup + last_of_rise else fall)(step, steps, warmup), lr)
+
+        return rate
+
+    return made
+
+
+def _u(step, steps, warmup):
+    return (step - warmup) / (steps - warmup)
+
+
+_FROM_0 = "the cosine begins at step 0; it should begin where the warm-up ends, at full height"
+_RATE = (
+    [
+        (lambda step, steps, warmup: step / warmup, ""),
+        (lambda step, steps, warmup: 1.0, "there is no warm-up: step 1 of 100 should have a hundredth of the rate"),
+        (
+            lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)),
+            "there is no warm-up: before its end the rate should rise on a line from 0",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(step / steps),
+            "there is no warm-up: before its end the rate should rise on a line from 0",
+        ),
+        (
+            lambda step, steps, warmup: (step - 1) / (warmup - 1),
+            "the line begins at step 1 with 0, and the first step would do nothing; step 1 has lr / warmup",
+        ),
+        (lambda step, steps, warmup: (step - 1) / warmup, "the warm-up is one step late: step 1 has lr / warmup, not 0"),
+        (lambda step, steps, warmup: (step + 1) / warmup, "the warm-up is one step early: step counts from 1, so step 1 has lr / warmup"),
+        (lambda step, steps, warmup: step / (warmup + 1), "the warm-up ends one step late: at step warmup the rate is lr"),
+        (lambda step, steps, warmup: step / steps, "the warm-up takes all of the steps: it divides by steps, and should by warmup"),
+        (
+            lambda step, steps, warmup: step // warmup,
+            "the rate is 0 until the warm-up ends; it should rise on a line (// cuts the fraction off, / keeps it)",
+        ),
+        (
+            lambda step, steps, warmup: step / warmup * _half_cosine(step / steps),
+            "in the warm-up the rate follows the line alone; here it is multiplied by the cosine, too",
+        ),
+        (lambda step, steps, warmup: 1 - _half_cosine(step / warmup), "in the warm-up the rate rises on a cosine; asked for is a line"),
+        (lambda step, steps, warmup: (step / warmup) ** 2, "in the warm-up the rate rises on a parabola; asked for is a line"),
+        (lambda step, steps, warmup: 1 - step / warmup, "in the warm-up the rate falls; it should rise from 0"),
+        (lambda step, steps, warmup: warmup / step, "step / warmup is upside down"),
+    ],
+    [
+        (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)), ""),
+        (lambda step, steps, warmup: _half_cosine(step / steps), _FROM_0),
+        (
+            lambda step, steps, warmup: 2 * _half_cosine(_u(step, steps, warmup)),
+            "after the warm-up the rate is twice what it should be: the cosine runs from 1 to -1, so half of 1 + cos runs from 1 to 0",
+        ),
+        (
+            lambda step, steps, warmup: math.cos(math.pi * _u(step, steps, warmup)),
+            "the cosine runs from 1 to -1, and a rate is not negative: half of 1 + cos runs from 1 to 0",
+        ),
+        (
+            lambda step, steps, warmup: math.cos(0.5 * math.pi * _u(step, steps, warmup)),
+            "this is a quarter of a cosine, steep at its end; asked for is half of one, flat at both ends",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / 2),
+            "the cosine gets half the way only and ends at lr / 2: it is cos(pi u), with u from 0 to 1",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(2 * _u(step, steps, warmup)),
+            "the cosine is at 0 halfway and rises again: it is cos(pi u), with u from 0 to 1",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / math.pi),
+            "pi is missing in the cosine: cos(pi u)",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) * 180 / math.pi),
+            "math.cos takes radians, not degrees: cos(pi u)",
+        ),
+        (
+            lambda step, steps, warmup: 0.5 * (1 + math.sin(math.pi * _u(step, steps, warmup))),
+            "this is a sine; asked for is a cosine",
+        ),
+        (
+            lambda step, steps, warmup: 1 - _half_cosine(_u(step, steps, warmup)),
+            "after the warm-up the rate rises from 0; it should fall to 0",
+        ),
+        (lambda step, steps, warmup: 1 - _u(step, steps, warmup), "the rate falls on a straight line; asked for is half a cosine"),
+        (lambda step, steps, warmup: 1.0, "after the warm-up the rate stays at lr; it should fall to 0"),
+        (lambda step, steps, warmup: 0.0, "after the warm-up the rate is 0; it should fall on half a cosine"),
+        (lambda step, steps, warmup: math.exp(-_u(step, steps, warmup)), "the rate falls exponentially; asked for is half a cosine"),
+        (lambda step, steps, warmup: step / warmup, "the rate goes on rising after the warm-up; it should fall on half a cosine"),
+        (
+            lambda step, steps, warmup: _half_cosine((step - warmup) / (steps + 1 - warmup)),
+            "this is the library's, which is 0 one step after the last; asked for is 0 at the last",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - warmup) / (steps - 1 - warmup)),
+            "the rate is 0 one step before the last; asked for is 0 at the last",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - 1 - warmup) / (steps - warmup)),
+            "the fall is one step late: u is 0 at step warmup",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - 1 - warmup) / (steps - 1 - warmup)),
+            "the fall begins one step late: u is 0 at step warmup",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - warmup) / steps),
+            "the fall does not reach 0: it takes steps - warmup steps, so u = (step - warmup) / (steps - warmup)",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine(step / (steps - warmup)),
+            "u begins at warmup / (steps - warmup); it is (step - warmup) / (steps - warmup), from 0",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - warmup) / steps - warmup),
+            "steps - warmup needs brackets: u = (step - warmup) / (steps - warmup)",
+        ),
+        (
+            lambda step, steps, warmup: step / warmup * _half_cosine(_u(step, steps, warmup)),
+            "the line goes on rising under the cosine; after the warm-up the cosine is multiplied by lr alone",
+        ),
+        (
+            lambda step, steps, warmup: _half_cosine((step - warmup) // (steps - warmup)),
+            "// cuts the fraction off, and the rate does not fall until the last step: use /",
+        ),
+        (lambda step, steps, warmup: 0.1 + 0.9 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 10; asked for is 0"),
+        (lambda step, steps, warmup: 0.01 + 0.99 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 100; asked for is 0"),
+        (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)) ** 2, "the half cosine is squared"),
+    ],
+    [
+        (lambda height, lr: height * lr, ""),
+        (lambda height, lr: height, "lr is forgotten: it is the height of the curve"),
+        (lambda height, lr: height * lr**2, "lr is in it twice"),
+        (lambda height, lr: height * lr / 2, "the whole curve has half its height"),
+        (lambda height, lr: min(height * lr, 1.0), "the rate is cut off at 1; lr may be more"),
+        (lambda height, lr: height + lr, "lr is added; it is the height of the curve, so it multiplies"),
+    ],
+)
+
+
+def _rate_calls(random: torch.Generator) -> list[tuple]:
+    """The warm-ups before the falls."""
+    rises: Sequence[tuple] = (
+        (1000, 100, 3.0, (37, 1, 100)),
+        (60, 25, 0.7, (7, 25)),
+        (50, 10, 20.0, (3,)),
+    )
+    falls: Sequence[tuple] = (
+        (1000, 100, 3.0, (330, 101, 550, 1000)),
+        (60, 25, 0.7, (33, 60)),
+        (50, 10, 20.0, (11, 45)),
+    )
+    return [(step, *settings) for *settings, at in (*rises, *falls) for step in at]
+
+
+def _rate_off(got: Any, expected: float, step: int, steps: int, warmup: int, lr: float) -> str | None:
+    if getattr(got, "ndim", 0) or not math.isfinite(got := float(got)):
+        return None
+    where = "in the warm-up" if step <= warmup else "the warm-up is right; after that" if step < steps else "the last rate should be 0:"
+    return f"{where} it returns {got:.4g}; expected {expected:.4g}"
+
+
+check_learning_rate = Exercise(
+    reference=_scheduled(0)(*(options[0][0] for options in _RATE)),
+    inputs=_rate_calls,
+    look=lambda rate: rate + 0.0,  # a whole number is a rate, too
+    mistakes=(
+        *one_wrong(_scheduled(0), *_RATE),
+        *one_wrong(_scheduled(-1), _RATE[0][:1], _RATE[1], _RATE[2][:1]),
+        Mistake(lambda step, steps, warmup, lr: lr * min(1, step / warmup) * _half_cosine(step / steps), _FROM_0),
+        Mistake(
+            lambda step, steps, warmup, lr: lr * _half_cosine(step / steps),
+            "there is no warm-up: the cosine begins at step 0, and should where a line from 0 to lr ends",
+        ),
+        Mistake(lambda step, steps, warmup, lr: lr, "the rate is lr at every step; it should rise on a line, then fall on half a cosine"),
+    ),
+    diagnose=first_of(
+        nearly((*one_wrong(_scheduled(0), *_RATE), *two_wrong(_scheduled(0), _RATE[0], _RATE[1], _RATE[2][:2])), atol=1e-5), _rate_off
+    ),
+)

@@ -1,0 +1,144 @@
+"""v and back, two exercises of notebook 03."""
+
+import torch
+
+from diffusion_lib.exercises.checking import Exercise
+from diffusion_lib.exercises.variations import explained, first_of, mixture, nearly, one_wrong, randn, two_wrong
+
+# ------------------------------------------------------------------------------------------------------------------- velocity
+
+
+def _two_images(random: torch.Generator) -> list[tuple]:
+    """The ends of alpha_bar in float64, where dividing by its root loses nothing."""
+    first = [
+        (*randn(random, size, size), torch.tensor(alpha_bar))
+        for size, alpha_bar in (((256, 1, 4, 4), 0.64), ((2, 3, 5, 7), 0.9), ((1, 1, 6, 3), 0.04), ((3, 2, 2, 5), 0.5))
+    ]
+    ends = [
+        (*(x.double() for x in randn(random, size, size)), torch.tensor(alpha_bar, dtype=torch.float64))
+        for size, alpha_bar in (((1, 3, 4, 2), 1.0), ((5, 1, 3, 4), 1e-6))
+    ]
+    return first + ends
+
+
+def _mixed(factors, how, after=lambda x: x):
+    """how(one image, the other, sqrt(alpha_bar_t), sqrt(1 - alpha_bar_t))"""
+
+    def mix(a, b, alpha_bar_t):
+        return after(how(a, b, *factors(alpha_bar_t)))
+
+    return mix
+
+
+_ROOT_OVER_ALL = "the root is over all of 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()"
+_KEPT_AWAY = "a small number keeps alpha_bar_t or 1 - alpha_bar_t away from 0: that changes the result, and a root needs no such thing"
+
+
+def _kept(low, add=0.0, signal=True, noise=True):
+    """Roots of alpha_bar_t and 1 - alpha_bar_t, each of them plus `add` and at least `low` where asked."""
+
+    def kept(x, asked):
+        return (x + add).clamp(min=low).sqrt() if asked else x.sqrt()
+
+    return lambda ab: (kept(ab, signal), kept(1 - ab, noise))
+
+
+_FACTORS = [
+    (lambda ab: (ab.sqrt(), (1 - ab).sqrt()), ""),
+    (lambda ab: (ab, 1 - ab), "both factors are roots: sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t)"),
+    (lambda ab: (ab.sqrt(), 1 - ab.sqrt()), _ROOT_OVER_ALL),
+    (lambda ab: (ab.sqrt(), 1 - ab), "the factor 1 - alpha_bar_t needs a root, too"),
+    (lambda ab: (ab, (1 - ab).sqrt()), "the factor alpha_bar_t needs a root, too"),
+    (lambda ab: (ab**2, (1 - ab) ** 2), "both factors are roots; here they are squares"),
+    (lambda ab: (ab.sqrt(), (1 - ab**2).sqrt()), "the root is over 1 - alpha_bar_t; here alpha_bar_t is squared"),
+    (lambda ab: (ab, (1 - ab**2).sqrt()), "alpha_bar_t is the square of a factor already: sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t)"),
+    (lambda ab: (ab.sqrt(), (1 + ab).sqrt()), "the second factor is sqrt(1 - alpha_bar_t); here it is sqrt(1 + alpha_bar_t)"),
+    (lambda ab: ((1 - ab).sqrt(), ab.sqrt()), "the two factors are swapped"),
+    (lambda ab: (1 / ab.sqrt(), (1 - ab).sqrt()), "sqrt(alpha_bar_t) multiplies; here it divides"),
+    *(
+        (_kept(low, add, signal, noise), _KEPT_AWAY)
+        for low, add in ((1e-3, 0), (1e-4, 0), (1e-5, 0), (0, 1e-4), (0, 1e-5), (0, 1e-6), (0, 1e-8))
+        for signal, noise in ((True, True), (False, True), (True, False))
+        if noise or add != 1e-8  # that is lost in rounding
+    ),
+]
+_CLIPPED = [
+    (lambda x: x, ""),
+    (lambda x: x.clamp(-1, 1), "the result is clipped to [-1, 1]; nothing is clipped here"),
+    (lambda x: x.tanh(), "the result goes through tanh; nothing bends it here"),
+    (lambda x: x / x.std(), "the result is divided by its standard deviation; it should stay as it is"),
+]
+_V = (
+    _FACTORS,
+    [
+        (lambda x0, eps, s, n: s * eps - n * x0, ""),
+        (lambda x0, eps, s, n: s * x0 - n * eps, "image and noise are swapped: with hardly any noise (alpha_bar_t near 1) v is eps"),
+        (lambda x0, eps, s, n: s * eps + n * x0, "the image is added; in (3.7) it is subtracted"),
+        (lambda x0, eps, s, n: n * x0 - s * eps, "the sign is turned over"),
+        (lambda x0, eps, s, n: s * x0 + n * eps, "this is xt; v is the other mixture of the two"),
+        (lambda x0, eps, s, n: eps - x0, "the factors are missing: sqrt(alpha_bar_t) of eps, sqrt(1 - alpha_bar_t) of x0"),
+        (lambda x0, eps, s, n: eps - n * x0, "eps has a factor, too: sqrt(alpha_bar_t)"),
+        (lambda x0, eps, s, n: s * eps - x0, "x0 has a factor, too: sqrt(1 - alpha_bar_t)"),
+        (lambda x0, eps, s, n: s * eps, "the image is missing: sqrt(1 - alpha_bar_t) x0 is subtracted"),
+        (lambda x0, eps, s, n: -n * x0, "the noise is missing: sqrt(alpha_bar_t) eps comes first"),
+        (lambda x0, eps, s, n: s * eps - s * x0, "both have the factor sqrt(alpha_bar_t); that of x0 is sqrt(1 - alpha_bar_t)"),
+        (lambda x0, eps, s, n: eps, "this is eps; v is a mixture of eps and x0"),
+        (
+            lambda x0, eps, s, n: (s * (s * x0 + n * eps) - x0) / n,
+            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; (3.7) divides by nothing",
+        ),
+    ],
+    _CLIPPED,
+)
+
+check_v = Exercise(
+    # v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0                                           Salimans & Ho 2022, section 4
+    reference=lambda x0, eps, alpha_bar_t: alpha_bar_t.sqrt() * eps - (1 - alpha_bar_t).sqrt() * x0,
+    inputs=_two_images,
+    mistakes=one_wrong(_mixed, *_V),
+    diagnose=first_of(nearly(two_wrong(_mixed, *_V)), mixture(["x0", "eps"]), explained),
+)
+
+
+# ------------------------------------------------------------------------------------------------------------------ and back
+
+_BACK = (
+    _FACTORS,
+    [
+        (lambda xt, v, s, n: s * xt - n * v, ""),
+        (
+            lambda xt, v, s, n: (xt - n * v) / s,
+            "this is how x0 comes from eps; v is not the noise alone, and nothing has to be divided",
+        ),
+        (lambda xt, v, s, n: s * v + n * xt, "this is eps, the other image that xt and v give: put (1.3) and (3.7) in to see it"),
+        (lambda xt, v, s, n: s * xt + n * v, "the sign of v is wrong: the noise in it has to cancel that in xt"),
+        (lambda xt, v, s, n: n * v - s * xt, "the sign is turned over"),
+        (lambda xt, v, s, n: xt - n * v, "xt has a factor, too: without it the noise does not cancel"),
+        (lambda xt, v, s, n: s * xt - v, "v has a factor, too: without it the noise does not cancel"),
+        (lambda xt, v, s, n: xt - v, "the factors are missing: sqrt(alpha_bar_t) of xt, sqrt(1 - alpha_bar_t) of v"),
+        (lambda xt, v, s, n: s * v - n * xt, "xt and v are swapped: with hardly any noise (alpha_bar_t near 1) x0 is xt"),
+        (lambda xt, v, s, n: (s * v - xt) / n, "this solves for the wrong image; put (1.3) and (3.7) in to see what is left"),
+        (lambda xt, v, s, n: (s * xt - n * v) / s, "the factors of x0 sum to 1 already: nothing has to be divided"),
+        (
+            lambda xt, v, s, n: (s * xt - n * v) / (s**2 - n**2).abs().clamp(min=1e-3),
+            "nothing has to be divided",
+        ),
+        (lambda xt, v, s, n: xt / s, "v is missing: sqrt(1 - alpha_bar_t) v is subtracted"),
+        (lambda xt, v, s, n: s * xt, "v is missing: sqrt(1 - alpha_bar_t) v is subtracted"),
+        (lambda xt, v, s, n: xt, "this is xt; the noise is still in it"),
+        (
+            lambda xt, v, s, n: (s * (s * v + n * xt) - v) / n,
+            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; x0 can be found without dividing",
+        ),
+    ],
+    _CLIPPED,
+)
+
+check_x0_from_v = Exercise(
+    # x0 = sqrt(alpha_bar_t) xt - sqrt(1 - alpha_bar_t) v                                         Salimans & Ho 2022, appendix D
+    reference=lambda xt, v, alpha_bar_t: alpha_bar_t.sqrt() * xt - (1 - alpha_bar_t).sqrt() * v,
+    inputs=_two_images,
+    mistakes=one_wrong(_mixed, *_BACK),
+    praise="xt and v are x0 and eps turned by an angle, and this turns them back",
+    diagnose=first_of(nearly(two_wrong(_mixed, *_BACK)), mixture(["xt", "v"]), explained),
+)
