@@ -264,7 +264,9 @@ def _kind(value: Any) -> str:
         return "None"
     if isinstance(value, Tensor) and value.ndim:
         return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, Tensor | float | int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, Tensor | float):
         return f"{torch.as_tensor(value).item():.4g}"
     if isinstance(value, bool | str):
         return repr(value) if isinstance(value, bool) or len(value) <= 40 else f"{value[:40]!r} …"
