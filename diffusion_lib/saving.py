@@ -135,10 +135,15 @@ def expect_keys(config: dict, keys: set[str]) -> None:
         raise ValueError(f"its config lacks {missing} and has unknown {unknown}; expected {sorted(keys)}")
 
 
+def check_weights(make: Callable[[], nn.Module], tensors: dict[str, Tensor]) -> None:
+    """Raises `RuntimeError` unless the module that `make` makes can have these weights. Takes no memory for it."""
+    with torch.device("meta"), _Unfilled():
+        make().load_state_dict(tensors, assign=True)
+
+
 def built(make: Callable[[], Module], tensors: dict[str, Tensor]) -> Module:
     """The module that `make` makes, with these weights."""
-    with torch.device("meta"), _Unfilled():  # without memory: the sizes that a config asks for are compared with the file's first
-        make().load_state_dict(tensors, assign=True)
+    check_weights(make, tensors)  # first: a config may ask for sizes far beyond the file's
     module = make()
     module.load_state_dict(tensors)
     return module
