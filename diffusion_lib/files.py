@@ -59,3 +59,11 @@ def write_whole(contents: dict[Path, bytes | Callable[[Path], None]]) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{token_hex(4)}.tmp")
+
+
+def as_path(path: str | os.PathLike) -> Path:
+    """The path, where a leading ~ is the user's home folder, as in a shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name of a user that is not there
+        return Path(path)

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
-from diffusion_lib.networks import kind_of
+from diffusion_lib.networks import kind_of, plain_name, plain_state, unwrapped
 from diffusion_lib.saving import class_name
 from diffusion_lib.training.sharding import gather_state, placed_like
 
@@ -52,8 +52,8 @@ class State:
         The state must fit: see `check_fit`. The settings of optimizer and scaler are those of the code.
         """
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
-            places = model.state_dict()
-            model.load_state_dict({key: placed_like(value, places.get(key, value)) for key, value in self.content[name].items()})
+            saved = self.content[name]
+            model.load_state_dict({key: placed_like(saved[plain_name(model, key)], place) for key, place in model.state_dict().items()})
         # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
         moments = {}
         for number, (name, parameter) in enumerate(_by_name(denoiser, optimizer)):
@@ -67,13 +67,13 @@ class State:
 
 def identity(config, denoiser, dataset) -> dict:
     """What makes two runs the same run: numbers, strings and lists, by name."""
-    network, schedule = denoiser.network, denoiser.schedule
+    network, schedule = unwrapped(denoiser.network), denoiser.schedule
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
     known = getattr(network, "config", None)
     run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
-        data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
+        data.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
     shape = image_shape_of(dataset)
     run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
     run |= {
@@ -101,8 +101,8 @@ def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, kee
     return dict(
         step=step,
         run=run,
-        denoiser=gather_state(denoiser.state_dict(), keep),
-        ema=gather_state(ema_denoiser.state_dict(), keep),
+        denoiser=gather_state(plain_state(denoiser), keep),
+        ema=gather_state(plain_state(ema_denoiser), keep),
         moments=gather_state({name: optimizer.state[p] for name, p in _by_name(denoiser, optimizer) if p in optimizer.state}, keep),
         scaler={} if scaler is None else scaler.state_dict(),
     )
@@ -110,7 +110,7 @@ def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, kee
 
 def _by_name(denoiser, optimizer) -> list[tuple[str, Tensor]]:
     """The optimizer's parameters, in its order, with their names."""
-    names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
+    names = {id(parameter): plain_name(denoiser, name) for name, parameter in denoiser.named_parameters()}
     return [(names[id(parameter)], parameter) for group in optimizer.param_groups for parameter in group["params"]]
 
 
@@ -223,7 +223,7 @@ def _read(path: Path) -> dict:
 def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
     this denoiser and of an optimizer of all its parameters."""
-    found, weights = state.content, {name: _form(value) for name, value in denoiser.state_dict().items()}
+    found, weights = state.content, {name: _form(value) for name, value in plain_state(denoiser).items()}
     pairs = [(run, found["run"]), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:
         if (name := difference(ours, theirs)) is not None:
@@ -232,7 +232,8 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
                 f"expected the same run: use another folder than {directory}, or remove it to start afresh"
             )
-    parameters, moments, scaler = dict(denoiser.named_parameters()), found["moments"], found["scaler"]
+    parameters = {plain_name(denoiser, name): parameter for name, parameter in denoiser.named_parameters()}
+    moments, scaler = found["moments"], found["scaler"]
     wrong = [
         ("step", not 1 <= found["step"] <= run["steps"]),
         ("ema", {name: _form(value) for name, value in found["ema"].items()} != weights),
@@ -252,7 +253,7 @@ def _are_moments_of(parameter: Tensor | None, entry: object) -> bool:
     """Whether this is what AdamW keeps of the parameter."""
     if parameter is None or not isinstance(entry, dict) or entry.keys() != MOMENTS:
         return False
-    like = dict(step=torch.zeros(()), exp_avg=parameter, exp_avg_sq=parameter)
+    like = dict(step=torch.zeros((), dtype=torch.float32, device="cpu"), exp_avg=parameter, exp_avg_sq=parameter)
     if not all(_form(value) == _form(like[name]) for name, value in entry.items()):
         return False
     return all(value.isfinite().all() for value in entry.values()) and bool((entry["exp_avg_sq"] >= 0).all())
