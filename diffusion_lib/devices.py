@@ -1,5 +1,7 @@
 """Where the arithmetic is done, and how exactly."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ def choose_device(name: str | int | torch.device = "auto") -> torch.device:
     Raises `ValueError` for a name that torch does not know, and for a device that is not there; `TypeError` for what names none.
     """
     device = device_named(name)
-    if name == "auto" or device.type == "cpu" and not device.index:  # those are there: torch need not be asked
+    if name == "auto" or (device.type == "cpu" and not device.index):  # those are there: torch need not be asked
         return torch.device(device.type)
     count = _count(device)
     if (device.index or 0) >= count:
@@ -46,6 +48,18 @@ def _count(device: torch.device) -> int:
         return torch.get_device_module(device).device_count()  # which starts none of them
     except (RuntimeError, AttributeError):  # torch has no module for it: "meta", on which nothing is computed, among others
         return 0
+
+
+@contextmanager
+def torchs_defaults() -> Iterator[None]:
+    """Within, new tensors are float32 on the CPU unless something else is asked for, whatever the session has set."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:

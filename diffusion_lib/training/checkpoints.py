@@ -32,6 +32,7 @@ from diffusion_lib.saving import class_name
 from diffusion_lib.training.sharding import gather_state, placed_like
 
 KEEP = 2
+NAME = re.compile(r"step-[0-9]{8,18}\.pt")
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, moments=dict, scaler=dict)
 # what may change between the interrupted run and the one that goes on with it
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
@@ -167,11 +168,21 @@ def newest(directory: str | Path) -> State | None:
         except (OSError, MemoryError, ImportError):
             raise
         except Exception as error:  # unpickling raises whatever a damaged file leads it to
-            # the commonest one's text tells how to execute what a stranger may have sent
-            reason = "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
             way_out = f"going on from {before.name}, the one before it" if before else "there is none before it: starting at the first step"
-            warnings.warn(f"{path} is damaged ({reason}); {way_out}", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({_reason(error)}); {way_out}", stacklevel=2)
     return None
+
+
+def one(path: Path) -> State:
+    """The checkpoint in this file. Raises `ValueError` if it is none, or damaged, and `OSError` or `MemoryError` as `newest` does."""
+    if not NAME.fullmatch(path.name):
+        raise ValueError(f"{path} is no checkpoint by its name; expected the path of one that training wrote, such as step-00000500.pt")
+    try:
+        return State(path, _read(path))
+    except (OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({_reason(error)}); expected a checkpoint that training wrote: use another one") from error
 
 
 def check_readable(path: Path) -> None:
@@ -300,6 +311,11 @@ def _short(value) -> str:
     return text if len(text) < 60 else f"{text[:40]}… ({len(value)} entries)" if isinstance(value, list) else f"{text[:40]}…"
 
 
+def _reason(error: Exception) -> str:
+    # the commonest one's text tells how to execute what a stranger may have sent
+    return "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
@@ -313,7 +329,7 @@ def _paths(directory: Path) -> list[Path]:
     """The folder's checkpoints, newest first. Raises `OSError` if it cannot be looked into, so that none is overlooked."""
     try:
         with os.scandir(directory) as entries:
-            found = [Path(entry) for entry in entries if re.fullmatch(r"step-[0-9]{8,18}\.pt", entry.name) and entry.is_file()]
+            found = [Path(entry) for entry in entries if NAME.fullmatch(entry.name) and entry.is_file()]
     except FileNotFoundError:
         return []
     return sorted(found, key=_step, reverse=True)

@@ -3,7 +3,6 @@
 import copy
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from helpers import CONFIG, run, tiny_dataset, tiny_denoiser, tiny_unet, weights
