@@ -40,6 +40,13 @@ MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each paramete
 SCALE = {"scale", "_growth_tracker"}  # what changes in a loss scaler
 
 
+# of what two runs differ in: why, or what to do
+HINTS = dict(
+    dataset=" (glyphs are drawn a little differently by other kinds of processors)",
+    steps=" (the learning rate is planned for all of them: a run that has made its steps can go on to more)",
+)
+
+
 @dataclass
 class State:
     """A checkpoint read back."""
@@ -231,17 +238,26 @@ def _read(path: Path) -> dict:
     return content
 
 
+def may_go_on(state: State, steps: int) -> bool:
+    """Whether the checkpoint is the end of a run of fewer steps than these, which can then be made as well."""
+    planned = state.content["run"].get("steps")
+    return type(planned) is int and state.content["step"] == planned < steps
+
+
 def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
-    this denoiser and of an optimizer of all its parameters."""
-    found, weights = state.content, {name: _form(value) for name, value in plain_state(denoiser).items()}
-    pairs = [(run, found["run"]), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
+    this denoiser and of an optimizer of all its parameters. A finished run may go on to more steps."""
+    found = state.content
+    theirs_run = found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
+    weights = {name: _form(value) for name, value in plain_state(denoiser).items()}
+    pairs = [(run, theirs_run), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:
         if (name := difference(ours, theirs)) is not None:
-            hint = " (glyphs are drawn a little differently by other kinds of processors)" if name == "dataset" else ""
+            hint = HINTS.get(name, "")
             raise ValueError(
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
-                f"expected the same run: use another folder than {directory}, or remove it to start afresh"
+                f"expected the same run: use another folder than {directory}, or remove it to start afresh. To start another run from its "
+                "weights, give train what load_checkpoint loads, or the command --init-from"
             )
     parameters = {plain_name(denoiser, name): parameter for name, parameter in denoiser.named_parameters()}
     moments, scaler = found["moments"], found["scaler"]

@@ -3,6 +3,7 @@
 `loop` calls it once for each of these, and is the place to read what training does.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -75,6 +76,13 @@ class Run:
                 self.state = checkpoints.newest(self.directory)
                 if self.state is not None:
                     checkpoints.check_fit(self.state, self.identity, denoiser, self.directory)
+                    if checkpoints.may_go_on(self.state, config.steps):
+                        warnings.warn(
+                            f"the run in {self.directory} has made its {self.state.content['step']} steps and goes on to {config.steps}: "
+                            "its learning rate rises again and falls to 0 by the new end. A run of so many steps from the first one on "
+                            "would end with other weights",
+                            stacklevel=3,
+                        )
             if accelerator is not None:
                 processes.check_same_step(0 if self.state is None else self.state.content["step"], self.directory)
             self.directory.mkdir(parents=True, exist_ok=True)
