@@ -9,6 +9,7 @@ for TensorBoard. A run that goes on after an interruption goes on with these, to
 import io
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,7 +81,8 @@ class Log:
         for line in lines:
             fields = line.strip().split(",")
             if line.endswith("\n") and len(fields) == len(Row._fields):  # a kill may have left half a line
-                rows.append(Row(int(fields[0]), *map(float, fields[1:])))
+                with suppress(ValueError):
+                    rows.append(Row(int(fields[0]), *map(float, fields[1:])))
         return rows
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.data import LabelledImages, check_images_and_labels, image_shape_of
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device, torchs_defaults
 from diffusion_lib.networks import unwrapped
 from diffusion_lib.seeds import derived_seed
 from diffusion_lib.training import checkpoints, processes
@@ -138,7 +138,7 @@ class Run:
     def computing(self) -> Iterator[None]:
         """Within, the denoiser computes in the run's precision, and what is random in its network depends on seed and step alone."""
         precision = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
-        with torch.enable_grad(), seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
+        with torchs_defaults(), torch.enable_grad(), seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
             yield
 
     @torch.enable_grad()

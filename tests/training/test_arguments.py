@@ -125,6 +125,20 @@ def test_images_that_require_gradients_are_left_alone(tmp_path):
     assert images.grad is None
 
 
+@pytest.mark.parametrize("default", ["float64", "float16", "bfloat16", "meta"])
+def test_trains_to_the_same_weights_whatever_the_defaults_of_the_session(tmp_path, default):
+    denoisers, expected = [tiny_denoiser(), tiny_denoiser(seed=1)], run(tiny_denoiser(), DATA)
+    try:
+        torch.set_default_device("meta") if default == "meta" else torch.set_default_dtype(getattr(torch, default))
+        first = run(denoisers[0], DATA, CONFIG, tmp_path, steps=3)
+        rest = run(denoisers[1], DATA, CONFIG, tmp_path)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+    assert first[2] + rest[2] == expected[2]
+    torch.testing.assert_close(rest[1][-1], expected[1][-1], rtol=0, atol=0)
+
+
 # ------------------------------------------------------------------------------------------------------ within torch's wrappers
 
 
