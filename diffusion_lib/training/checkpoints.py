@@ -66,7 +66,9 @@ class State:
         moments = {}
         for number, (name, parameter) in enumerate(_by_name(denoiser, optimizer)):
             if name in self.content["moments"]:  # a parameter that has had no gradient has none
-                moments[number] = {key: placed_like(value, parameter) for key, value in self.content["moments"][name].items()}
+                entry = self.content["moments"][name]
+                # the number of steps, of another shape, is copied by hand: nothing may keep the file in memory
+                moments[number] = {key: placed_like(value, parameter) for key, value in entry.items()} | dict(step=entry["step"].clone())
         optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(scaler.state_dict() | {name: self.content["scaler"][name] for name in SCALE})
@@ -215,7 +217,8 @@ def _read(path: Path) -> dict:
                 raise ValueError("its parts are larger than the whole")
             if (entry := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {entry} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # mapped, not read: a checkpoint is four times as large as the weights, and what is wanted of it is copied out of it
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise MemoryError(f"{path} could not be read for want of memory; expected room for it") from error
