@@ -12,30 +12,26 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
-from diffusion_lib.networks import kind_of, plain_name, plain_state, unwrapped
-from diffusion_lib.saving import class_name
+from diffusion_lib.networks import plain_name, plain_state
+from diffusion_lib.training.identity import difference, identity
 from diffusion_lib.training.sharding import gather_state, placed_like
+
+__all__ = ["State", "check_fit", "check_readable", "content", "difference", "identity", "may_go_on", "names", "newest", "one", "write"]
 
 KEEP = 2
 NAME = re.compile(r"step-[0-9]{8,18}\.pt")
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, moments=dict, scaler=dict)
-# what may change between the interrupted run and the one that goes on with it
-FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
 SCALE = {"scale", "_growth_tracker"}  # what changes in a loss scaler
 
@@ -73,34 +69,6 @@ class State:
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(scaler.state_dict() | {name: self.content["scaler"][name] for name in SCALE})
         return self.content["step"]
-
-
-def identity(config, denoiser, dataset) -> dict:
-    """What makes two runs the same run: numbers, strings and lists, by name."""
-    network, schedule = unwrapped(denoiser.network), denoiser.schedule
-    run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    known = getattr(network, "config", None)
-    run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
-    data = blake2b(digest_size=8)
-    for tensor in (dataset.images, dataset.labels):
-        data.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-    shape = image_shape_of(dataset)
-    run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
-    run |= {
-        "denoiser": class_name(type(denoiser)),
-        "network.kind": kind_of(network) or type(network).__qualname__,
-        "image_shape": list(shape),
-    }
-    run |= dict(schedule=schedule.name, signal=schedule.signal.tolist(), noise=schedule.noise.tolist())
-    return run | dict(prediction=denoiser.prediction)
-
-
-def difference(ours: dict, theirs: dict) -> str | None:
-    """The name of something in which two runs differ, by their `identity`; None if they are the same run."""
-    for name in sorted(ours.keys() | theirs.keys()):
-        if (name in ours) != (name in theirs) or not _same(ours.get(name), theirs.get(name)):
-            return name
-    return None
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
@@ -294,28 +262,6 @@ def _form(value: object) -> object:
     if not isinstance(value, Tensor) or value.is_nested or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return None
     return tuple(value.shape) if value.dtype == torch.float32 else (tuple(value.shape), str(value.dtype))
-
-
-def _same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
-    if isinstance(ours, float) and isinstance(theirs, float):  # alpha_bar: kinds of processors differ by 1e-14
-        return math.isclose(ours, theirs, rel_tol=1e-12) or (math.isnan(ours) and math.isnan(theirs))
-    return ours == theirs
-
-
-def _plain(value: object) -> object:
-    """What can be compared with the value, made of numbers, strings, None, lists and dicts alone: `weights_only=True` reads no other."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, Mapping):
-        return {name if isinstance(name, str) else repr(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # where an object lies in memory is another place in each run
 
 
 def _is_plain(value: object) -> bool:

@@ -90,7 +90,8 @@ class TensorBoard:
     """The same numbers and pictures for TensorBoard, in a folder. Raises `ValueError` where the package tensorboard is not installed."""
 
     def __init__(self, folder: Path):
-        self.folder, self.writer = folder / "tensorboard", None
+        self.folder = folder / "tensorboard"
+        self.writer: Any = None
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
@@ -138,7 +139,7 @@ def recorded(
     def write_down():
         if waiting and logs:
             numbers = torch.stack([torch.stack([step.loss.float(), step.grad_norm.float()]) for step, _ in waiting]).tolist()
-            rows = [Row(step.step, *pair, step.lr, at) for (step, at), pair in zip(waiting, numbers, strict=True)]
+            rows = [Row(step.step, loss, norm, step.lr, at) for (step, at), (loss, norm) in zip(waiting, numbers, strict=True)]
             for log in logs:
                 log.add(rows)
         waiting.clear()
