@@ -29,7 +29,7 @@ from diffusion_lib.checks import (
 )
 from diffusion_lib.devices import to_device
 from diffusion_lib.errors import check_name
-from diffusion_lib.networks import config_of, from_config
+from diffusion_lib.networks import config_of, from_config, plain_state, unwrapped
 from diffusion_lib.process import TARGETS, at, noised, randn_like, solve, target_of
 from diffusion_lib.saving import Saveable, expect_keys
 from diffusion_lib.schedules import Schedule
@@ -90,7 +90,7 @@ class Denoiser(Saveable):
     @property
     def num_classes(self) -> int | None:
         """How many classes y can name; None for a network without."""
-        return getattr(self.network, "num_classes", None)
+        return getattr(unwrapped(self.network), "num_classes", None)
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
@@ -127,15 +127,15 @@ class Denoiser(Saveable):
         config: dict[str, Any] = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
         if self.class_names:
             config["class_names"] = list(self.class_names)
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors = {f"network.{name}": value for name, value in plain_state(unwrapped(self.network)).items()}
         tables = {"schedule.signal": self.schedule.signal, "schedule.noise": self.schedule.noise}
         return config | dict(network=config_of(self.network)), tensors | tables
 
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Denoiser":
         """The denoiser of `to_files`, in eval mode."""
-        class_names = config.pop("class_names", ())
-        expect_keys(config, {"prediction", "image_shape", "schedule", "network"})
+        config = dict(class_names=()) | config
+        expect_keys(config, {"prediction", "image_shape", "class_names", "schedule", "network"})
         if strange := [name for name in tensors if not name.startswith(("network.", "schedule."))]:
             raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and the schedule's tables")
         schedule = Schedule(tensors["schedule.signal"], tensors["schedule.noise"], str(config["schedule"]))
@@ -143,7 +143,7 @@ class Denoiser(Saveable):
         network: Any = from_config(config["network"], weights)
         if config["image_shape"] is not None and hasattr(network, "check_image_shape"):
             network.check_image_shape(config["image_shape"])
-        return cls(network, schedule, config["prediction"], config["image_shape"], class_names).eval()
+        return cls(network, schedule, config["prediction"], config["image_shape"], config["class_names"]).eval()
 
     def _check(self, x: Tensor, t: int | Tensor, y: Tensor | None) -> None:
         """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""

@@ -1,21 +1,68 @@
 """Where the arithmetic is done, and how exactly."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 from torch import Tensor
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`; "auto" is CUDA if there is one, else Apple's MPS, else the CPU."""
-    if name != "auto":
-        try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another that torch knows") from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+def choose_device(name: str | int | torch.device = "auto") -> torch.device:
+    """The device called `name`; "auto" is CUDA if there is one, else Apple's MPS, else the CPU. A number is torch's, of a GPU.
+
+    Raises `ValueError` for a name that torch does not know, and for a device that is not there; `TypeError` for what names none.
+    """
+    device = device_named(name)
+    if name == "auto" or (device.type == "cpu" and not device.index):  # those are there: torch need not be asked
+        return torch.device(device.type)
+    count = _count(device)
+    if (device.index or 0) >= count:
+        here = f" (of {device.type} there {'is' if count == 1 else 'are'} {count})" if count else ""
+        raise ValueError(
+            f"device={str(name)!r} is not there{here}; expected 'auto', the fastest that is, or 'cpu', which always is: "
+            "--device auto on the command line"
+        )
+    return device
+
+
+def device_named(name: Any) -> torch.device:
+    """The device called `name`, whether it is there or not: see `choose_device`."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if isinstance(name, bool) or not isinstance(name, str | int | torch.device):
+        raise TypeError(f"device={name!r} is of type {type(name).__name__}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps', …")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device={name!r}; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or another that torch knows") from error
+
+
+def _count(device: torch.device) -> int:
+    """How many devices of this kind are there to compute on."""
+    try:
+        return torch.get_device_module(device).device_count()  # which starts none of them
+    except (RuntimeError, AttributeError):  # torch has no module for it: "meta", on which nothing is computed, among others
+        return 0
+
+
+@contextmanager
+def torchs_defaults() -> Iterator[None]:
+    """Within, new tensors are float32 on the CPU unless something else is asked for, whatever the session has set."""
+    before = torch.get_default_dtype()
+    if before == torch.float32 and torch.get_default_device().type == "cpu":  # to set them slows each of torch's functions down
+        yield
+        return
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -41,7 +88,7 @@ def choose_precision(name: str = "auto", device: str = "auto") -> torch.dtype | 
     float16 on a GPU (with loss scaling, in `train`), else float32."""
     if name != "auto":
         return PRECISIONS[name]
-    kind = choose_device(device).type
+    kind = device_named(device).type
     if kind == "cuda":
         # including_emulation=False: a T4 says yes otherwise, and is slow
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16

@@ -24,11 +24,11 @@ def write_whole(contents: dict[Path, bytes | Callable[[Path], None]]) -> None:
     try:
         for path, content in contents.items():
             with unfinished[path].open("xb") as file:  # x: follows no link that somebody may have put there
-                if callable(content):
-                    content(unfinished[path])
-                else:
+                if not callable(content):
                     file.write(content)
-                    file.flush()
+            if callable(content):
+                content(unfinished[path])
+            with unfinished[path].open("rb+") as file:  # which may be another one by now: safetensors writes beside it, too
                 os.fsync(file.fileno())
         if len(contents) > 1 and last.exists():
             path, place = last, _beside(last)
@@ -59,3 +59,11 @@ def write_whole(contents: dict[Path, bytes | Callable[[Path], None]]) -> None:
 
 def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.{token_hex(4)}.tmp")
+
+
+def as_path(path: str | os.PathLike) -> Path:
+    """The path, where a leading ~ is the user's home folder, as in a shell."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~name of a user that is not there
+        return Path(path)

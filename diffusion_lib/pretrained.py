@@ -9,11 +9,10 @@ import torch
 
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.errors import unknown_name
+from diffusion_lib.files import as_path
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.saving import blame, check_tensors, class_name
+from diffusion_lib.saving import CONFIG, SHIPPED, blame, check_tensors, class_name, nearby_hint, shipped_hint
 from diffusion_lib.training import checkpoints
-
-WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load_pretrained(name: str) -> Denoiser:
@@ -35,14 +34,31 @@ def load_classifier(name: str) -> Classifier:
 def load_checkpoint(directory: str | Path, cls: type[Denoiser] = Denoiser) -> Denoiser:
     """The average in the newest checkpoint of a training run, in eval mode, on the CPU: what the run would save if it ended there.
 
-    directory: the run's, or its checkpoints'. cls: the denoiser's class. Raises `FileNotFoundError` if there is none that can be read,
-    and `ValueError` for a run of another class, a network of a kind that `diffusion_lib.networks.NETWORKS` does not list, and weights
-    that `save_pretrained` would not have written.
+    directory: the run's, or its checkpoints', or one checkpoint. cls: the denoiser's class. Raises `FileNotFoundError` if there is none
+    that can be read, and `ValueError` for a run of another class, a network of a kind that `diffusion_lib.networks.NETWORKS` does not
+    list, and weights that `save_pretrained` would not have written.
     """
-    for place in (Path(directory) / "checkpoints", Path(directory)):
-        if (state := checkpoints.newest(place)) is not None:
+    place = as_path(directory)
+    if place.is_file():
+        return from_state(checkpoints.one(place), cls)
+    for folder in (place / "checkpoints", place):
+        if (state := checkpoints.newest(folder)) is not None:
             return from_state(state, cls)
-    raise FileNotFoundError(f"{directory} holds no checkpoint that can be read; expected the folder of a training run")
+    hint = "" if place.is_dir() else shipped_hint(str(directory)) or nearby_hint(place)
+    if (place / CONFIG).is_file():
+        hint = f": {cls.__name__}.from_pretrained loads the model that is there"
+    raise FileNotFoundError(f"{directory} holds no checkpoint that can be read; expected the folder of a training run{hint}")
+
+
+def load_model(source: str | Path) -> Denoiser:
+    """A denoiser, whatever names it: one that ships, a folder or hub id for `from_pretrained`, or a run that is not finished, for
+    `load_checkpoint`. A name of one that ships stands for that: write "./glyphs" for a folder of that name."""
+    place = as_path(source)
+    if isinstance(source, str) and (SHIPPED / "denoiser" / source).is_dir() and source == place.name:
+        return load_pretrained(source)
+    if place.exists() and not (place / CONFIG).is_file():
+        return load_checkpoint(source)
+    return Denoiser.from_pretrained(source)
 
 
 def from_state(state: checkpoints.State, cls: type[Denoiser] = Denoiser) -> Denoiser:
@@ -54,12 +70,16 @@ def from_state(state: checkpoints.State, cls: type[Denoiser] = Denoiser) -> Deno
         check_tensors(ema, state.path.stat().st_size)
         network = {name.removeprefix("network."): value for name, value in run.items() if name.startswith("network.")}
         config = dict(prediction=run["prediction"], image_shape=run["image_shape"], schedule=run["schedule"], network=network)
-        tables = {f"schedule.{name}": torch.tensor(run[name], dtype=torch.float64) for name in ("signal", "noise")}
+        config["class_names"] = run["class_names"]
+        tables = {f"schedule.{name}": torch.tensor(run[name], dtype=torch.float64, device="cpu") for name in ("signal", "noise")}
         return cls.from_files(config, ema | tables)
 
 
 def _folder(kind: str, name: str) -> Path:
-    known = sorted(path.name for path in (WEIGHTS / kind).iterdir() if path.is_dir())
+    known = sorted(path.name for path in (SHIPPED / kind).iterdir() if path.is_dir())
     if name not in known:
-        raise unknown_name(f"pretrained {kind}", name, known)
-    return WEIGHTS / kind / name
+        error = unknown_name(f"pretrained {kind}", name, known)
+        if isinstance(name, Path) or "/" in str(name) or Path(str(name)).is_dir():
+            raise ValueError(f"{error} For a model of your own, {kind.title()}.from_pretrained loads its folder")
+        raise error
+    return SHIPPED / kind / name

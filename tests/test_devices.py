@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import tiny_denoiser
 
-from diffusion_lib.devices import choose_device, choose_precision, like, to_device
+import diffusion_lib as dl
+from diffusion_lib.devices import choose_device, choose_precision, like, to_device, torchs_defaults
 
 
 def test_device_and_precision_can_be_chosen():
@@ -64,9 +66,51 @@ def test_device_and_precision_default_to_auto():
     assert choose_precision() == choose_precision("auto", "auto")
 
 
-def test_rejects_unknown_device():
-    with pytest.raises(ValueError, match=r"device='gpu'; expected 'auto', 'cpu', 'cuda'"):
-        choose_device("gpu")
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:", "cuda:-1", "CPU", -1])
+def test_rejects_unknown_device(name):
+    with pytest.raises(ValueError, match=r"device=.+; expected 'auto', 'cpu', 'cuda'"):
+        choose_device(name)
+    if isinstance(name, str):
+        with pytest.raises(ValueError, match=r"device=.+; expected 'auto', 'cpu', 'cuda'"):
+            dl.TrainConfig(device=name)
+
+
+@pytest.mark.parametrize("name", [None, True, 1.5, b"cpu", ["cpu"]])
+def test_rejects_what_names_no_device(name):
+    with pytest.raises(TypeError, match=r"is of type \w+; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'"):
+        choose_device(name)
+
+
+@pytest.mark.parametrize("name", ["cuda:99", torch.device("cuda", 99), "mps:9", "xpu:9", "cpu:1", "meta", "xla", "hpu", 99])
+def test_rejects_device_that_is_not_there(name, dataset):
+    with pytest.raises(ValueError, match=r"is not there.*; expected 'auto', the fastest that is, or 'cpu', .+: --device auto"):
+        choose_device(name)
+    if not isinstance(name, int):
+        config = dl.TrainConfig(steps=1, warmup_steps=0, device=name)
+        with pytest.raises(ValueError, match=r"is not there"):
+            dl.train(tiny_denoiser(), dataset, config)
+
+
+def test_number_of_devices_decides_which_are_there(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device("cuda:1") == torch.device("cuda", 1)
+    assert choose_device("cuda") == torch.device("cuda")
+    with pytest.raises(ValueError, match=r"device='cuda:2' is not there \(of cuda there are 2\)"):
+        choose_device("cuda:2")
+
+
+def test_within_torchs_defaults_tensors_are_float32_on_the_cpu():
+    try:
+        torch.set_default_device("meta")
+        torch.set_default_dtype(torch.float64)
+        with torchs_defaults():
+            x = torch.zeros(2)
+        assert (x.device.type, x.dtype) == ("cpu", torch.float32)
+        after = torch.zeros(2)
+        assert (after.device.type, after.dtype) == ("meta", torch.float64)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
 
 
 def test_tensor_already_on_the_device_is_not_copied():

@@ -5,9 +5,11 @@ import io
 import json
 import os
 import re
+import socket
 import stat
 import struct
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +20,7 @@ import diffusion_lib as dl
 from diffusion_lib.measure.classifier import Classifier
 from diffusion_lib.measure.distances import accuracy, features, frechet_distance
 from diffusion_lib.measure.train_classifier import main as train_classifier
+from diffusion_lib.pretrained import load_model
 
 X = noise(3, 1, 8, 8, dtype=torch.float32)
 
@@ -126,6 +129,49 @@ def test_rejects_saving_weights_that_could_not_be_loaded(tmp_path):
 def test_denoiser_without_image_shape_can_be_saved(tmp_path):
     dl.Denoiser(tiny_denoiser().network, dl.linear_schedule(20)).save_pretrained(tmp_path)
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape is None
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda denoiser: denoiser.to("meta"), "torch.float32 on 'meta'"),
+        (lambda denoiser: setattr(denoiser.network.stem.bias, "data", denoiser.network.stem.bias.data.to(torch.complex64)), "complex64"),
+    ],
+    ids=["meta", "complex"],
+)
+def test_rejects_saving_weights_of_kinds_that_could_not_be_loaded(tmp_path, change, kind):
+    denoiser = tiny_denoiser()
+    change(denoiser)
+    with pytest.raises(ValueError, match=rf"network\.\S+ is .*{kind}.*; expected numbers of float64, float32, bfloat16, float16, int64"):
+        denoiser.save_pretrained(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("kind", ["float64", "float16", "bfloat16"])
+def test_models_of_every_float_type_load_as_float32(tmp_path, kind):
+    denoiser = tiny_denoiser().to(getattr(torch, kind))
+    denoiser.save_pretrained(tmp_path)
+    again = dl.Denoiser.from_pretrained(tmp_path)
+    expected = {name: value.float() for name, value in weights(denoiser).items()}
+    torch.testing.assert_close(weights(again), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("default", ["float64", "float16", "bfloat16", "meta"])
+def test_a_session_with_other_defaults_loads_the_same_model(saved, tmp_path, dataset, default):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path / "run", steps=3)
+    expected = [dl.Denoiser.from_pretrained(saved), dl.load_checkpoint(tmp_path / "run"), dl.load_pretrained("glyphs-10")]
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_device("meta") if default == "meta" else torch.set_default_dtype(getattr(torch, default))
+        found = [dl.Denoiser.from_pretrained(saved), dl.load_checkpoint(tmp_path / "run"), dl.load_pretrained("glyphs-10")]
+        found[0].save_pretrained(tmp_path / "again")
+        found.append(dl.Denoiser.from_pretrained(tmp_path / "again"))
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(before)
+    for ours, theirs in zip(found, [*expected, expected[0]], strict=True):
+        torch.testing.assert_close(weights(ours), weights(theirs), rtol=0, atol=0)
+        assert torch.equal(ours.schedule.signal, theirs.schedule.signal)
 
 
 def test_rejects_saving_network_without_known_config(tmp_path):
@@ -290,6 +336,92 @@ def test_saved_model_takes_precedence_over_checkpoints(tmp_path, dataset):
     torch.testing.assert_close(weights(dl.Denoiser.from_pretrained(tmp_path)), weights(tiny_denoiser(seed=5)), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("place", [".", "checkpoints", "checkpoints/step-00000006.pt"])
+def test_rejects_unfinished_run_and_names_its_newest_checkpoint_and_the_call_that_loads_it(tmp_path, dataset, place):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=7)
+    with pytest.raises(FileNotFoundError, match=r"here step-00000006\.pt: diffusion_lib\.load_checkpoint\('") as caught:
+        dl.Denoiser.from_pretrained(tmp_path / place)
+    call = str(caught.value).rpartition(": ")[2]
+    loaded = eval(call, dict(diffusion_lib=dl))  # what it says can be typed as it stands
+    torch.testing.assert_close(weights(loaded), weights(dl.load_checkpoint(tmp_path)), rtol=0, atol=0)
+
+
+def test_any_one_checkpoint_can_be_loaded_by_its_path(tmp_path, dataset):
+    _, averages, _ = run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=7)
+    for step in (3, 6):
+        torch.testing.assert_close(weights(dl.load_checkpoint(tmp_path / f"step-0000000{step}.pt")), averages[step - 1], rtol=0, atol=0)
+    truncate(tmp_path / "step-00000003.pt")
+    with pytest.raises(
+        ValueError, match=r"step-00000003\.pt is damaged \(.+\); expected a checkpoint that training wrote: use another one"
+    ):
+        dl.load_checkpoint(tmp_path / "step-00000003.pt")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"notes\.txt is no checkpoint by its name; expected the path of one that training wrote"):
+        dl.load_checkpoint(tmp_path / "notes.txt")
+
+
+def test_folder_of_a_finished_model_is_no_run_and_the_message_says_what_it_is(saved):
+    with pytest.raises(FileNotFoundError, match=r"expected the folder of a training run: Denoiser\.from_pretrained loads the model"):
+        dl.load_checkpoint(saved)
+
+
+def test_load_model_takes_whatever_names_a_denoiser(tmp_path, saved, dataset, monkeypatch):
+    run(tiny_denoiser(seed=3), dataset, CONFIG, tmp_path / "run" / "checkpoints", steps=3)
+    expected = {saved: dl.Denoiser.from_pretrained(saved), tmp_path / "run": dl.load_checkpoint(tmp_path / "run")}
+    for source, one in expected.items():
+        for each in (source, str(source)):
+            torch.testing.assert_close(weights(load_model(each)), weights(one), rtol=0, atol=0)
+    one = tmp_path / "run" / "checkpoints" / "step-00000003.pt"
+    torch.testing.assert_close(weights(load_model(one)), weights(expected[tmp_path / "run"]), rtol=0, atol=0)
+    monkeypatch.chdir(tmp_path)
+    tiny_denoiser().save_pretrained("glyphs-10")
+    assert load_model("glyphs-10").image_shape == (1, 28, 28)  # the one that ships
+    assert load_model("./glyphs-10").image_shape == (1, 8, 8)
+
+
+def test_models_are_saved_and_found_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    tiny_denoiser().save_pretrained("~/model")
+    assert (tmp_path / "model" / "config.json").is_file()
+    assert dl.Denoiser.from_pretrained("~/model").image_shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("model/config.json", ": model is one"),
+        ("runs/mien", r" \(runs is here, so it is taken for a path\); .*\. Did you mean 'runs/mine'\?"),
+        ("modell", r"\. Did you mean 'modell?'\?"),
+        ("glyphs", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that ships"),
+        ("glyhps", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that ships"),
+    ],
+)
+def test_message_for_a_missing_folder_names_the_nearest_thing_that_is_there(saved, tmp_path, monkeypatch, name, hint):
+    monkeypatch.chdir(tmp_path)
+    tiny_denoiser().save_pretrained("runs/mine")
+    with pytest.raises(FileNotFoundError, match=f"^{name} is no folder.*{hint}"):
+        dl.Denoiser.from_pretrained(name)
+    with pytest.raises(
+        FileNotFoundError, match=r"runs/config\.json is not there; expected a folder that save_pretrained wrote, such as runs/mine"
+    ):
+        dl.Denoiser.from_pretrained("runs")
+
+
+@pytest.mark.parametrize("source", [None, 3, b"model", ["glyphs"]])
+def test_rejects_what_is_no_path(source):
+    with pytest.raises(TypeError, match=r"is of type \w+; expected the path of a folder, or a hub id 'owner/name'"):
+        dl.Denoiser.from_pretrained(source)
+
+
+def test_name_of_a_shipped_model_that_is_a_path_points_to_from_pretrained(tmp_path):
+    for name in ("runs/mine", tmp_path):
+        with pytest.raises(
+            ValueError, match=r"unknown pretrained denoiser .+ For a model of your own, Denoiser\.from_pretrained loads its"
+        ):
+            dl.load_pretrained(name)
+
+
 @pytest.mark.parametrize("folder", [".", "checkpoints"])
 def test_rejects_unfinished_run_as_model_and_suggests_a_remedy(tmp_path, dataset, folder):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
@@ -419,6 +551,49 @@ def test_loads_model_from_hub_and_reports_a_missing_one(saved, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "answer.pt").exists()
     assert "'someone/other-model' is no folder here" in done.stdout
+
+
+PATHS = [
+    "runs/mine",
+    "./x",
+    "../x",
+    "x/",
+    "~/x",
+    "/x",
+    "C:\\x",
+    "C:/x",
+    "a\\b",
+    "a/b/c",
+    "x",
+    "weights.pt",
+    "x/model.safetensors",
+    ".x/y",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", [*PATHS, Path("x/y")])
+def test_what_looks_like_a_path_is_never_sent_to_the_hub(tmp_path, monkeypatch, name):
+    import huggingface_hub
+
+    def asked(*arguments, **options):
+        pytest.fail("the hub was asked")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", asked)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"is no folder.*; expected one that save_pretrained wrote, or a hub id 'owner/name'"):
+        dl.Denoiser.from_pretrained(name)
+
+
+def test_unreachable_hub_is_asked_once_and_reported_without_warnings(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))  # a port at which nobody answers
+        done = from_hub(f"http://127.0.0.1:{probe.getsockname()[1]}", tmp_path)
+    assert "FileNotFoundError: 'someone/glyph-model' is no folder here, and config.json of a hub repository" in done.stderr
+    assert "refused" in done.stderr.splitlines()[-1]  # why, not only that it is in no cache
+    assert "Retry" not in done.stderr
 
 
 @pytest.mark.parametrize(("how", "reason"), [("half", "peer closed connection|IncompleteRead|not enough|Consistency"), ("no HTTP", "")])

@@ -62,6 +62,12 @@ def describe(dataset: LabelledImages) -> str:
     return f"{classes} of {min(counts):,} to {max(counts):,}: {', '.join(map(str, names[: SHOWN - 1]))}, …, {names[-1]}{unlabelled}"
 
 
+def class_names_of(dataset: LabelledImages, num_classes: int | None) -> tuple[str, ...]:
+    """What the dataset calls its classes, none if it names not just as many as a network of `num_classes` knows."""
+    names = tuple(getattr(dataset, "class_names", None) or ())
+    return names if len(names) == num_classes else ()
+
+
 def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
     """Raises `ValueError` unless they are float (N, C, H, W) and a LongTensor (N,)."""
     for name, value in (("images", images), ("labels", labels)):

@@ -16,10 +16,12 @@ import torch
 from diffusion_lib.data import LabelledImages, dataset_names, describe, image_shape_of, load_dataset, num_classes_of, size_from_text
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
-from diffusion_lib.pretrained import from_state
+from diffusion_lib.files import as_path
+from diffusion_lib.pretrained import from_state, load_model
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.training import TrainConfig, TrainStep, checkpoints, train
+from diffusion_lib.training.logs import TensorBoard, recorded
 from diffusion_lib.training.processes import launched
 from diffusion_lib.unet import UNet
 
@@ -33,6 +35,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains a U-Net on a dataset and saves the averaged weights with `save_pretrained`."""
     parser = make_parser()
     options = parser.parse_args(arguments)
+    try:
+        choose_device(options.device)
+    except ValueError as error:
+        if options.traceback:
+            raise
+        parser.exit(1, f"{parser.prog}: {error}\n")
     try:
         config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
     except ValueError as error:
@@ -53,8 +61,18 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
     shown: dict[str, Any] = dict(help="default: %(default)s")
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
+        "--out", type=as_path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
     )
+    parser.add_argument(
+        "--init-from",
+        metavar="MODEL",
+        help="start from these weights, in a new run: a folder of a model or of a run, the name of a model that ships, or a hub id; "
+        "network, schedule and prediction are then the model's",
+    )
+    parser.add_argument(
+        "--sample-every", type=int, default=0, metavar="STEPS", help="write pictures to OUT/samples every so many steps; default: none"
+    )
+    parser.add_argument("--tensorboard", action="store_true", help="write losses and pictures to OUT/tensorboard, too, for TensorBoard")
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")
@@ -93,27 +111,56 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
         if is_main:
             processes = f"{accelerator.num_processes} process{'es' * (accelerator.num_processes > 1)}"
             print(f"{processes} on {accelerator.device.type}, mixed precision: {accelerator.mixed_precision}", flush=True)
+    if options.sample_every < 0:
+        raise ValueError(f"--sample-every {options.sample_every}; expected a number of steps, or 0 for no pictures")
+    board = TensorBoard(options.out) if options.tensorboard and is_main else None
     asked = {name: value for name in ("channels", "flip", "skip_broken") if (value := getattr(options, name))}
     dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root, **asked)
     if is_main:
         print(f"{options.dataset}: {describe(dataset)}", flush=True)
     denoiser = make_denoiser(options, config, dataset)
     if options.compile:
+        if is_main:
+            print("compiling the network: the first step takes a minute or more", flush=True)
         compile_network(denoiser, accelerator, options.device)
     identity = checkpoints.identity(config, denoiser, dataset)
-    show_progress(train(denoiser, dataset, config, options.out / "checkpoints", accelerator), config.steps, is_main)
+    steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
+    steps = recorded(steps, options.out, config, sample_every=options.sample_every, board=board, writes=is_main)
+    taken = show_progress(steps, config.steps, is_main)
     if is_main:
+        if not taken:
+            print(f"the run in {options.out} has made its {config.steps} steps: with a larger --steps it goes on")
         save(options.out, identity)
     if accelerator is not None:
         accelerator.end_training()
 
 
 def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: LabelledImages) -> Denoiser:
-    """The denoiser to train; its first weights are the seed's."""
+    """The denoiser to train; its first weights are the seed's, or those that it is to start from."""
+    if options.init_from is not None:
+        return initial(options)
     torch.manual_seed(config.seed)
     num_classes = None if options.unconditional else num_classes_of(dataset)
     network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     return Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
+
+
+def initial(options: argparse.Namespace) -> Denoiser:
+    """The model to start from. Raises `ValueError` for options that ask for another one, and a folder that is the run's own."""
+    if as_path(options.init_from).resolve() == options.out.resolve():
+        raise ValueError(f"--init-from and --out are both {options.out}; expected another folder for the new run")
+    denoiser = load_model(options.init_from)
+    network = getattr(denoiser.network, "config", {})
+    models = dict(schedule=denoiser.schedule.name, T=denoiser.schedule.T, prediction=denoiser.prediction)
+    models |= {name: network.get(name) for name in ("base_channels", "norm_groups")} | dict(unconditional=denoiser.num_classes is None)
+    for name, value in models.items():
+        asked = getattr(options, name)
+        if asked not in (value, make_parser().get_default(name)):
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} {asked} with --init-from, whose model has {value}; expected the model's: leave out {option}")
+    if begun := max(checkpoints.names(options.out / "checkpoints"), default=None):
+        print(f"going on after {begun}: --init-from had its say at the first step", flush=True)
+    return denoiser
 
 
 def compile_network(denoiser: Denoiser, accelerator: "Accelerator | None", device: str) -> None:
@@ -124,13 +171,14 @@ def compile_network(denoiser: Denoiser, accelerator: "Accelerator | None", devic
     denoiser.network.compile(mode="reduce-overhead" if alone_on_gpu else "default", dynamic=False)
 
 
-def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> None:
-    """Walks through the run, with a bar that shows a running mean of the loss."""
+def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> int:
+    """Walks through the run, with a bar that shows a running mean of the loss. Returns how many steps it has taken."""
     from tqdm import tqdm
 
     progress = tqdm(total=total, unit="step", smoothing=0.05, disable=not visible)
-    average, seen, losses, look_at = 0.0, 0, [], 0.0
+    average, seen, losses, look_at, taken = 0.0, 0, [], 0.0, 0
     for step in steps:
+        taken += 1
         losses.append(step.loss)
         if time.monotonic() < look_at and step.step < total:
             continue
@@ -145,6 +193,7 @@ def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> None
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
     progress.close()
+    return taken
 
 
 def save(out: Path, identity: dict) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from diffusion_lib.checks import NO_LABEL
 from diffusion_lib.denoiser import Denoiser, random_timesteps
 from diffusion_lib.devices import to_device
+from diffusion_lib.networks import unwrapped
 from diffusion_lib.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ class Batch(NamedTuple):
 def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: TrainConfig, step: int) -> Batch:
     """The batch of update number `step`. Each process draws all of it, and uses its own part: so they need not tell each other."""
     index = batch_indices(len(images), config.batch_size, step, config.seed)
-    random = torch.Generator().manual_seed(step_seed(config.seed, step))
+    random = torch.Generator().manual_seed(step_seed(config.seed, step))  # devices and dtypes are named: a session may have set others
     y = drop_labels(labels[index], config.cond_drop_prob, random) if denoiser.num_classes is not None else None
     t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
-    eps = torch.randn(config.batch_size, *images.shape[1:], generator=random)
+    eps = torch.randn(config.batch_size, *images.shape[1:], generator=random, device="cpu", dtype=torch.float32)
     return Batch(images[to_device(index, images.device)], y, t, eps)
 
 
@@ -69,12 +70,12 @@ def batch_indices(n: int, batch_size: int, step: int, seed: int) -> Tensor:
 @lru_cache(maxsize=2)
 def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
     # seeds below 0, so that no epoch's order is made of the same random numbers as a step's noise
-    return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(-1 - seed * 1_000_003 - epoch), device="cpu")
 
 
 def drop_labels(labels: Tensor, probability: float, generator: torch.Generator) -> Tensor:
     """The labels, each replaced by `NO_LABEL` with this probability: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
-    dropped = torch.rand(len(labels), generator=generator) < probability
+    dropped = torch.rand(len(labels), generator=generator, device=generator.device, dtype=torch.float32) < probability
     return labels.masked_fill(dropped.to(labels.device), NO_LABEL)
 
 
@@ -82,7 +83,7 @@ def drop_labels(labels: Tensor, probability: float, generator: torch.Generator) 
 def seeded_dropout(network: nn.Module, seed: int) -> Iterator[None]:
     """Dropout, and whatever else is random in a network, draws from torch's global random state: within, that state is `seed`'s;
     afterwards it is the caller's again."""
-    draws = getattr(network, "draws_noise", True)  # one that does not say so may draw: functional dropout shows in no module
+    draws = getattr(unwrapped(network), "draws_noise", True)  # one that does not say so may draw: functional dropout shows in no module
     every = range(torch.cuda.device_count()) if draws else ()  # what manual_seed seeds; named, or torch warns if there are several
     mps = torch.mps.get_rng_state() if draws and torch.backends.mps.is_available() else None  # which fork_rng knows nothing of
     try:

@@ -12,31 +12,35 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from hashlib import blake2b
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from diffusion_lib.data import image_shape_of
 from diffusion_lib.files import write_whole
-from diffusion_lib.networks import kind_of
-from diffusion_lib.saving import class_name
+from diffusion_lib.networks import plain_name, plain_state
+from diffusion_lib.training.identity import difference, identity
 from diffusion_lib.training.sharding import gather_state, placed_like
 
+__all__ = ["State", "check_fit", "check_readable", "content", "difference", "identity", "may_go_on", "names", "newest", "one", "write"]
+
 KEEP = 2
+NAME = re.compile(r"step-[0-9]{8,18}\.pt")
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, moments=dict, scaler=dict)
-# what may change between the interrupted run and the one that goes on with it
-FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
 SCALE = {"scale", "_growth_tracker"}  # what changes in a loss scaler
+
+
+# of what two runs differ in: why, or what to do
+HINTS = dict(
+    dataset=" (glyphs are drawn a little differently by other kinds of processors)",
+    steps=" (the learning rate is planned for all of them: a run that has made its steps can go on to more)",
+)
 
 
 @dataclass
@@ -52,45 +56,19 @@ class State:
         The state must fit: see `check_fit`. The settings of optimizer and scaler are those of the code.
         """
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
-            places = model.state_dict()
-            model.load_state_dict({key: placed_like(value, places.get(key, value)) for key, value in self.content[name].items()})
+            saved = self.content[name]
+            model.load_state_dict({key: placed_like(saved[plain_name(model, key)], place) for key, place in model.state_dict().items()})
         # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
         moments = {}
         for number, (name, parameter) in enumerate(_by_name(denoiser, optimizer)):
             if name in self.content["moments"]:  # a parameter that has had no gradient has none
-                moments[number] = {key: placed_like(value, parameter) for key, value in self.content["moments"][name].items()}
+                entry = self.content["moments"][name]
+                # the number of steps, of another shape, is copied by hand: nothing may keep the file in memory
+                moments[number] = {key: placed_like(value, parameter) for key, value in entry.items()} | dict(step=entry["step"].clone())
         optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
             scaler.load_state_dict(scaler.state_dict() | {name: self.content["scaler"][name] for name in SCALE})
         return self.content["step"]
-
-
-def identity(config, denoiser, dataset) -> dict:
-    """What makes two runs the same run: numbers, strings and lists, by name."""
-    network, schedule = denoiser.network, denoiser.schedule
-    run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    known = getattr(network, "config", None)
-    run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
-    data = blake2b(digest_size=8)
-    for tensor in (dataset.images, dataset.labels):
-        data.update(tensor.cpu().contiguous().view(torch.uint8).numpy())
-    shape = image_shape_of(dataset)
-    run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
-    run |= {
-        "denoiser": class_name(type(denoiser)),
-        "network.kind": kind_of(network) or type(network).__qualname__,
-        "image_shape": list(shape),
-    }
-    run |= dict(schedule=schedule.name, signal=schedule.signal.tolist(), noise=schedule.noise.tolist())
-    return run | dict(prediction=denoiser.prediction)
-
-
-def difference(ours: dict, theirs: dict) -> str | None:
-    """The name of something in which two runs differ, by their `identity`; None if they are the same run."""
-    for name in sorted(ours.keys() | theirs.keys()):
-        if (name in ours) != (name in theirs) or not _same(ours.get(name), theirs.get(name)):
-            return name
-    return None
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
@@ -101,8 +79,8 @@ def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, kee
     return dict(
         step=step,
         run=run,
-        denoiser=gather_state(denoiser.state_dict(), keep),
-        ema=gather_state(ema_denoiser.state_dict(), keep),
+        denoiser=gather_state(plain_state(denoiser), keep),
+        ema=gather_state(plain_state(ema_denoiser), keep),
         moments=gather_state({name: optimizer.state[p] for name, p in _by_name(denoiser, optimizer) if p in optimizer.state}, keep),
         scaler={} if scaler is None else scaler.state_dict(),
     )
@@ -110,7 +88,7 @@ def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, kee
 
 def _by_name(denoiser, optimizer) -> list[tuple[str, Tensor]]:
     """The optimizer's parameters, in its order, with their names."""
-    names = {id(parameter): name for name, parameter in denoiser.named_parameters()}
+    names = {id(parameter): plain_name(denoiser, name) for name, parameter in denoiser.named_parameters()}
     return [(names[id(parameter)], parameter) for group in optimizer.param_groups for parameter in group["params"]]
 
 
@@ -167,11 +145,21 @@ def newest(directory: str | Path) -> State | None:
         except (OSError, MemoryError, ImportError):
             raise
         except Exception as error:  # unpickling raises whatever a damaged file leads it to
-            # the commonest one's text tells how to execute what a stranger may have sent
-            reason = "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
             way_out = f"going on from {before.name}, the one before it" if before else "there is none before it: starting at the first step"
-            warnings.warn(f"{path} is damaged ({reason}); {way_out}", stacklevel=2)
+            warnings.warn(f"{path} is damaged ({_reason(error)}); {way_out}", stacklevel=2)
     return None
+
+
+def one(path: Path) -> State:
+    """The checkpoint in this file. Raises `ValueError` if it is none, or damaged, and `OSError` or `MemoryError` as `newest` does."""
+    if not NAME.fullmatch(path.name):
+        raise ValueError(f"{path} is no checkpoint by its name; expected the path of one that training wrote, such as step-00000500.pt")
+    try:
+        return State(path, _read(path))
+    except (OSError, MemoryError, ImportError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} is damaged ({_reason(error)}); expected a checkpoint that training wrote: use another one") from error
 
 
 def check_readable(path: Path) -> None:
@@ -197,7 +185,8 @@ def _read(path: Path) -> dict:
                 raise ValueError("its parts are larger than the whole")
             if (entry := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {entry} is wrong")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # mapped, not read: a checkpoint is four times as large as the weights, and what is wanted of it is copied out of it
+        content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise MemoryError(f"{path} could not be read for want of memory; expected room for it") from error
@@ -220,19 +209,29 @@ def _read(path: Path) -> dict:
     return content
 
 
+def may_go_on(state: State, steps: int) -> bool:
+    """Whether the checkpoint is the end of a run of fewer steps than these, which can then be made as well."""
+    planned = state.content["run"].get("steps")
+    return type(planned) is int and state.content["step"] == planned < steps
+
+
 def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
-    this denoiser and of an optimizer of all its parameters."""
-    found, weights = state.content, {name: _form(value) for name, value in denoiser.state_dict().items()}
-    pairs = [(run, found["run"]), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
+    this denoiser and of an optimizer of all its parameters. A finished run may go on to more steps."""
+    found = state.content
+    theirs_run = found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
+    weights = {name: _form(value) for name, value in plain_state(denoiser).items()}
+    pairs = [(run, theirs_run), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:
         if (name := difference(ours, theirs)) is not None:
-            hint = " (glyphs are drawn a little differently by other kinds of processors)" if name == "dataset" else ""
+            hint = HINTS.get(name, "")
             raise ValueError(
                 f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
-                f"expected the same run: use another folder than {directory}, or remove it to start afresh"
+                f"expected the same run: use another folder than {directory}, or remove it to start afresh. To start another run from its "
+                "weights, give train what load_checkpoint loads, or the command --init-from"
             )
-    parameters, moments, scaler = dict(denoiser.named_parameters()), found["moments"], found["scaler"]
+    parameters = {plain_name(denoiser, name): parameter for name, parameter in denoiser.named_parameters()}
+    moments, scaler = found["moments"], found["scaler"]
     wrong = [
         ("step", not 1 <= found["step"] <= run["steps"]),
         ("ema", {name: _form(value) for name, value in found["ema"].items()} != weights),
@@ -252,7 +251,7 @@ def _are_moments_of(parameter: Tensor | None, entry: object) -> bool:
     """Whether this is what AdamW keeps of the parameter."""
     if parameter is None or not isinstance(entry, dict) or entry.keys() != MOMENTS:
         return False
-    like = dict(step=torch.zeros(()), exp_avg=parameter, exp_avg_sq=parameter)
+    like = dict(step=torch.zeros((), dtype=torch.float32, device="cpu"), exp_avg=parameter, exp_avg_sq=parameter)
     if not all(_form(value) == _form(like[name]) for name, value in entry.items()):
         return False
     return all(value.isfinite().all() for value in entry.values()) and bool((entry["exp_avg_sq"] >= 0).all())
@@ -265,28 +264,6 @@ def _form(value: object) -> object:
     return tuple(value.shape) if value.dtype == torch.float32 else (tuple(value.shape), str(value.dtype))
 
 
-def _same(ours: object, theirs: object) -> bool:
-    if isinstance(ours, list | tuple) and isinstance(theirs, list | tuple):
-        return len(ours) == len(theirs) and all(map(_same, ours, theirs))
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
-    if isinstance(ours, float) and isinstance(theirs, float):  # alpha_bar: kinds of processors differ by 1e-14
-        return math.isclose(ours, theirs, rel_tol=1e-12) or (math.isnan(ours) and math.isnan(theirs))
-    return ours == theirs
-
-
-def _plain(value: object) -> object:
-    """What can be compared with the value, made of numbers, strings, None, lists and dicts alone: `weights_only=True` reads no other."""
-    value = value.item() if isinstance(value, np.generic) else value
-    if isinstance(value, Mapping):
-        return {name if isinstance(name, str) else repr(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if value is None or type(value) in (bool, int, float, str):
-        return value
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # where an object lies in memory is another place in each run
-
-
 def _is_plain(value: object) -> bool:
     """Whether it is made of numbers, strings, None, lists and dicts alone."""
     if isinstance(value, dict):
@@ -297,6 +274,11 @@ def _is_plain(value: object) -> bool:
 def _short(value) -> str:
     text = repr(value)
     return text if len(text) < 60 else f"{text[:40]}… ({len(value)} entries)" if isinstance(value, list) else f"{text[:40]}…"
+
+
+def _reason(error: Exception) -> str:
+    # the commonest one's text tells how to execute what a stranger may have sent
+    return "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
@@ -312,7 +294,7 @@ def _paths(directory: Path) -> list[Path]:
     """The folder's checkpoints, newest first. Raises `OSError` if it cannot be looked into, so that none is overlooked."""
     try:
         with os.scandir(directory) as entries:
-            found = [Path(entry) for entry in entries if re.fullmatch(r"step-[0-9]{8,18}\.pt", entry.name) and entry.is_file()]
+            found = [Path(entry) for entry in entries if NAME.fullmatch(entry.name) and entry.is_file()]
     except FileNotFoundError:
         return []
     return sorted(found, key=_step, reverse=True)

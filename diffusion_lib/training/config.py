@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from diffusion_lib.devices import PRECISIONS
+from diffusion_lib.devices import PRECISIONS, device_named
 from diffusion_lib.errors import unknown_name
 
 
@@ -55,6 +55,7 @@ class TrainConfig:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
         if self.precision not in ("auto", *PRECISIONS):
             raise unknown_name("precision", self.precision, ("auto", *PRECISIONS))
+        device_named(self.device)  # whether it is there is seen by `train`: a config may be made elsewhere
 
 
 def _as_plain(kind: type, name: str, value: Any) -> int | float | str:

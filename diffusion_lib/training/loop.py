@@ -56,7 +56,7 @@ def train(
     loss or gradient was not finite. `run.Run` has the details.
     """
     run = Run(denoiser, dataset, config, checkpoint_dir, accelerator)  # raises here, at the call, for what cannot be trained
-    return _steps(denoiser, config, run)
+    return _steps(run.denoiser, config, run)
 
 
 def _steps(denoiser: Denoiser, config: TrainConfig, run: Run) -> Iterator[TrainStep]:

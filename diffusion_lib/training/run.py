@@ -3,6 +3,7 @@
 `loop` calls it once for each of these, and is the place to read what training does.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.checks import NO_LABEL
-from diffusion_lib.data import LabelledImages, check_images_and_labels, image_shape_of
+from diffusion_lib.data import LabelledImages, check_images_and_labels, class_names_of, image_shape_of
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device
+from diffusion_lib.devices import PRECISIONS, choose_device, choose_precision, is_sharded, to_device, torchs_defaults
+from diffusion_lib.networks import unwrapped
 from diffusion_lib.seeds import derived_seed
 from diffusion_lib.training import checkpoints, processes
+from diffusion_lib.training.arguments import check_arguments, trainable
 from diffusion_lib.training.batches import Batch, draw_batch, parts_of_batch, seeded_dropout
 from diffusion_lib.training.config import TrainConfig
 from diffusion_lib.training.memory import keep_freed_memory
@@ -56,6 +59,8 @@ class Run:
         checkpoint_dir: str | Path | None = None,
         accelerator: "Accelerator | None" = None,
     ):
+        directory = check_arguments(denoiser, dataset, config, checkpoint_dir, accelerator)
+        denoiser = trainable(denoiser)
         check_fit(denoiser, dataset, config)
         self.denoiser, self.dataset, self.config, self.accelerator = denoiser, dataset, config, accelerator
         if accelerator is None:
@@ -63,7 +68,7 @@ class Run:
         else:
             processes.check_accelerator(accelerator, config)
             self.device, self.dtype = accelerator.device, PRECISIONS[processes.precision_of(accelerator)]
-        self.directory = None if checkpoint_dir is None else Path(checkpoint_dir)
+        self.directory = directory
         self.state, self.seen, self.read_back = None, set(), False
         if self.directory is not None:
             self.identity, self.seen = checkpoints.identity(config, denoiser, dataset), checkpoints.names(self.directory)
@@ -71,15 +76,22 @@ class Run:
                 self.state = checkpoints.newest(self.directory)
                 if self.state is not None:
                     checkpoints.check_fit(self.state, self.identity, denoiser, self.directory)
+                    if checkpoints.may_go_on(self.state, config.steps):
+                        warnings.warn(
+                            f"the run in {self.directory} has made its {self.state.content['step']} steps and goes on to {config.steps}: "
+                            "its learning rate rises again and falls to 0 by the new end. A run of so many steps from the first one on "
+                            "would end with other weights",
+                            stacklevel=3,
+                        )
             if accelerator is not None:
                 processes.check_same_step(0 if self.state is None else self.state.content["step"], self.directory)
             self.directory.mkdir(parents=True, exist_ok=True)
-        denoiser.image_shape = image_shape_of(dataset)
+        denoiser.image_shape, denoiser.class_names = image_shape_of(dataset), class_names_of(dataset, denoiser.num_classes)
 
     def place(self) -> None:
         """Denoiser and images on the device, and in every process the first one's weights."""
         self.denoiser.to(self.device).train()
-        self.images, self.labels = self.dataset.images.to(self.device), self.dataset.labels.cpu()
+        self.images, self.labels = self.dataset.images.detach().to(self.device), self.dataset.labels.cpu()
         if self.accelerator is not None:
             processes.take_weights_of_first(self.denoiser)
 
@@ -114,7 +126,7 @@ class Run:
         """What update number `step` learns from, in as many parts as gradients are accumulated over."""
         batch = draw_batch(self.images, self.labels, self.denoiser, self.config, step)
         self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
-        self.loss = torch.zeros((), device=self.device)
+        self.loss = torch.zeros((), device=self.device, dtype=torch.float32)
         for part in self.parts:
             self.dropout_seed = derived_seed(self.config.seed, step, part.start, DROPOUT)
             # gradients are averaged over the processes once, after the last part
@@ -126,9 +138,10 @@ class Run:
     def computing(self) -> Iterator[None]:
         """Within, the denoiser computes in the run's precision, and what is random in its network depends on seed and step alone."""
         precision = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
-        with seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
+        with torchs_defaults(), torch.enable_grad(), seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
             yield
 
+    @torch.enable_grad()
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of this part's mean loss to the others'."""
         loss = loss / len(self.parts)
@@ -214,8 +227,6 @@ class Skips:
 
 def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) -> None:
     """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way."""
-    if not (hasattr(dataset, "images") and hasattr(dataset, "labels")):
-        raise ValueError(f"the dataset is a {type(dataset).__name__}; expected an ImageDataset, or whatever has .images and .labels")
     images, labels = dataset.images, dataset.labels
     check_images_and_labels(images, labels)
     shape = image_shape_of(dataset)
@@ -224,18 +235,22 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
     if images.numel() == 0:
         raise ValueError(f"the dataset's images have shape {tuple(images.shape)}; expected one or more, of one pixel or more")
     if images.dtype != torch.float32:
-        raise ValueError(f"the dataset's images are {images.dtype}; expected torch.float32")
+        raise ValueError(f"the dataset's images are {images.dtype}; expected torch.float32: use images.float()")
     if denoiser.image_shape is not None and denoiser.image_shape != shape:
         raise ValueError(f"the dataset's images are {shape}; expected {denoiser.image_shape}, those of this denoiser")
     if config.warmup_steps >= config.steps and config.warmup_steps > 0:
         raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
     low, high = images.aminmax()
     if not (low >= -1 and high <= 1):
-        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]: see diffusion_lib.to_float")
+        bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
+        finite = f"; {len(bad)} of {len(images)} hold NaN or infinity, the first is number {bad[0]}: leave them out" if bad else ""
+        hint = finite or ": see diffusion_lib.to_float"
+        raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]{hint}")
     if denoiser.num_classes is not None:
         for label in (labels.min(), labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:
                 raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
-    check_input = getattr(denoiser.network, "check_input", None)
+    check_input = getattr(unwrapped(denoiser.network), "check_input", None)
     if check_input is not None:
-        check_input(images[:1], torch.ones(1, dtype=torch.long), None if denoiser.num_classes is None else labels[:1])
+        t = torch.ones(1, dtype=torch.long, device=images.device)
+        check_input(images[:1], t, None if denoiser.num_classes is None else labels[:1])

@@ -68,9 +68,7 @@ def test_to_uint8_warns_of_values_that_are_not_finite(value):
     images = torch.zeros(3, 1, 2, 2)
     images[1, 0, 0, 0] = value
     for kind in (images, images.half(), images.numpy()):
-        with pytest.warns(
-            UserWarning, match=r"values that are not finite .* in 1 of 3, first in number 1.*NaN is shown as black"
-        ):
+        with pytest.warns(UserWarning, match=r"values that are not finite .* in 1 of 3, first in number 1.*NaN is shown as black"):
             dl.to_uint8(kind)
 
 

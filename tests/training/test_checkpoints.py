@@ -66,6 +66,31 @@ def test_finished_run_takes_no_more_steps(dataset, tmp_path):
     assert list(dl.train(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)) == []
 
 
+def test_finished_run_goes_on_to_more_steps_and_can_be_interrupted(dataset, tmp_path):
+    for folder in ("whole", "interrupted"):
+        run(tiny_denoiser(), dataset, CONFIG, tmp_path / folder)
+    more = replace(CONFIG, steps=20)
+    message = r"has made its 12 steps and goes on to 20: its learning rate rises again and falls to 0"
+    with pytest.warns(UserWarning, match=message) as warned:
+        whole = run(tiny_denoiser(seed=1), dataset, more, tmp_path / "whole")
+    assert [Path(each.filename).name for each in warned] == ["helpers.py"]  # where train was called
+    with pytest.warns(UserWarning, match=message):
+        run(tiny_denoiser(seed=1), dataset, more, tmp_path / "interrupted", steps=5)
+    again = run(tiny_denoiser(seed=2), dataset, more, tmp_path / "interrupted")
+    assert len(whole[2]) == 8
+    assert again[2] == whole[2][3:]
+    torch.testing.assert_close(again[0], whole[0][3:], rtol=0, atol=0)
+
+
+def test_rejects_more_steps_for_a_run_that_is_not_finished_and_says_what_to_do(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=9)
+    message = (
+        r"steps=12, this one has 20 \(the learning rate is planned for all of them: .+\).+ load_checkpoint loads, or the command --init"
+    )
+    with pytest.raises(ValueError, match=message):
+        dl.train(tiny_denoiser(), dataset, replace(CONFIG, steps=20), tmp_path)
+
+
 def test_removes_old_checkpoints_and_writes_one_at_the_last_step(dataset, tmp_path):
     run(tiny_denoiser(), dataset, replace(CONFIG, checkpoint_every=5), tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000010.pt", "step-00000012.pt"]

@@ -60,6 +60,92 @@ def test_command_saves_a_run_finished_on_another_processor(tmp_path):
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape == (1, 28, 28)
 
 
+def test_finished_run_goes_on_to_more_steps(tmp_path, capsys):
+    main(["--out", str(tmp_path), *TINY])
+    first = weights(dl.Denoiser.from_pretrained(tmp_path))
+    main(["--out", str(tmp_path), *TINY])
+    assert f"the run in {tmp_path} has made its 4 steps: with a larger --steps it goes on\n" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match=r"has made its 4 steps and goes on to 7: its learning rate rises again"):
+        main(["--out", str(tmp_path), *TINY, "--steps", "7"])
+    assert not torch.equal(weights(dl.Denoiser.from_pretrained(tmp_path))["network.stem.weight"], first["network.stem.weight"])
+    assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().split()] == ["step", *"1234567"]
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), *TINY])  # and not back
+    assert "of a run with steps=7, this one has 4 (the learning rate is planned for all of them" in capsys.readouterr().err
+
+
+def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
+    main(["--out", str(tmp_path / "a"), *TINY, "--prediction", "x0", "--schedule", "linear"])
+    model = dl.Denoiser.from_pretrained(tmp_path / "a")
+    still = ["--lr", "1e-12", "--weight-decay", "0", "--images", "16"]  # what it starts from is what it ends with
+    plain = [word for word in TINY if word not in ("--base-channels", "8", "--T", "20", "--batch-size")] + ["--batch-size", "8"]
+    main(["--out", str(tmp_path / "b"), *plain, *still, "--init-from", str(tmp_path / "a")])
+    again = dl.Denoiser.from_pretrained(tmp_path / "b")
+    assert (again.prediction, again.schedule.name, again.network.config) == ("x0", "linear", model.network.config)
+    torch.testing.assert_close(weights(again), weights(model), rtol=0, atol=1e-6)
+    assert "going on after" not in capsys.readouterr().out
+    main(["--out", str(tmp_path / "b"), *plain, *still, "--init-from", str(tmp_path / "a")])
+    assert "going on after step-00000004.pt: --init-from had its say at the first step" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--init-from", "glyhps"],
+            r"glyhps is no folder; expected .+: diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that",
+        ),
+        (
+            ["--init-from", "glyphs", "--prediction", "x0"],
+            r"--prediction x0 with --init-from, whose model has v; expected the model's: leave",
+        ),
+        (["--init-from", "glyphs", "--base-channels", "64"], r"--base-channels 64 with --init-from, whose model has 48; expected the"),
+        (["--init-from", "glyphs", "--unconditional"], r"--unconditional True with --init-from, whose model has False; expected"),
+        (["--init-from", "{out}"], r"--init-from and --out are both .+; expected another folder for the new run"),
+        (["--sample-every", "-1"], r"--sample-every -1; expected a number of steps, or 0 for no pictures"),
+    ],
+)
+def test_rejects_options_that_do_not_go_together(tmp_path, capsys, options, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path), "--images", "8", *(option.format(out=tmp_path) for option in options)])
+    assert ended.value.code == 1
+    assert re.match(rf"python -m diffusion_lib.training: {message}", capsys.readouterr().err)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "mps:9", "xpu:9", "meta"])
+def test_device_that_is_not_there_is_reported_in_one_line(tmp_path, capsys, device):
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path / "model"), "--device", device])
+    assert ended.value.code == 1
+    said = (
+        rf"python -m diffusion_lib.training: device='{device}' is not there.*; expected 'auto', .+ 'cpu', .+: --device auto on the command"
+    )
+    assert re.fullmatch(said + " line\n", capsys.readouterr().err)
+    assert not (tmp_path / "model").exists()
+
+
+def test_out_may_begin_with_a_tilde(begun, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(Begun):
+        main(["--out=~/model"])
+    assert begun["train"][3] == tmp_path / "model" / "checkpoints"
+
+
+def test_command_draws_pictures(tmp_path):
+    main(["--out", str(tmp_path), *TINY, "--sample-every", "3"])
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["step-000003.png", "step-000004.png"]
+
+
+def test_command_tells_at_once_that_tensorboard_is_missing(begun, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--tensorboard"])
+    assert "--tensorboard needs the package tensorboard" in capsys.readouterr().err
+    assert "dataset" not in begun
+
+
 class Begun(Exception):  # noqa: N818 - not an error
     """Raised where training would begin."""
 
