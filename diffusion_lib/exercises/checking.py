@@ -160,6 +160,11 @@ def _outcome(function: Callable, arguments: Sequence) -> Any:
         return error
 
 
+def close(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two tensors agree in shape and, to float32 rounding, in every number."""
+    return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), rtol=CLOSE["rtol"], atol=CLOSE["atol"])
+
+
 def _plain(value: Any) -> Any:
     """An answer in the forms that are compared: numpy's arrays as tensors, ranges and iterators as lists."""
     if isinstance(value, np.ndarray | np.generic):
@@ -214,8 +219,8 @@ def _same(ours: Any, theirs: Any) -> bool:
         return isinstance(ours, dict) and ours.keys() == theirs.keys() and all(_same(ours[key], value) for key, value in theirs.items())
     if not isinstance(theirs, Tensor | float | int):
         # objects that know no equality but identity: of those, `look` says what counts
-        alike = type(theirs).__eq__ is object.__eq__ or bool(ours == theirs)
-        return type(ours) is type(theirs) and alike
+        knows_equality = any("__eq__" in vars(each) for each in type(theirs).__mro__ if each is not object)
+        return type(ours) is type(theirs) and (not knows_equality or bool(ours == theirs))
     try:
         ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
         if _number_kind(ours) != _number_kind(theirs):

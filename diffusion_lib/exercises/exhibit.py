@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, Verdict
+from diffusion_lib.exercises.checking import Exercise, Mistake, Verdict
 
 AS_IT_STANDS = "this is the exhibit as it stands"
 
@@ -47,11 +47,6 @@ class Open(Exercise):
             return self.accepts(answer, *arguments)
         except Exception:  # not an answer that could be asked about
             return False
-
-
-def close(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors of one shape hold the same numbers, to the precision of the checks."""
-    return torch.allclose(ours.double(), theirs.double(), rtol=CLOSE["rtol"], atol=CLOSE["atol"])
 
 
 def apart(ours: float | Tensor, theirs: float | Tensor) -> tuple[str, str]:

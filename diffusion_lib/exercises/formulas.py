@@ -9,7 +9,7 @@ from torch import Tensor
 Formulas = Mapping[str, Callable[..., Tensor]]  # from what to say of a number to the formula that gives it
 
 
-def close(ours: float, theirs: float, atol: float = 1e-5) -> bool:
+def near(ours: float, theirs: float, atol: float = 1e-5) -> bool:
     """As answers are compared."""
     return abs(ours - theirs) <= atol + 1e-4 * abs(theirs)
 
@@ -34,10 +34,10 @@ def said_of_constant(c: float) -> str:
 
 def said_of(what: str, got: float, right: float, formulas: Formulas, *arguments: Tensor, atol: float = 1e-5) -> str:
     """`what` is right, or comes from one of the formulas (if from one only), or is another number than expected."""
-    if close(got, right, atol):
+    if near(got, right, atol):
         return f"{what} is right"
     values = {name: float(formula(*(each.double() for each in arguments))) for name, formula in formulas.items()}
-    names = [name for name, value in values.items() if close(got, value, atol)]
+    names = [name for name, value in values.items() if near(got, value, atol)]
     if len(names) == 1:
         return f"{what} is {got:.4g}, {names[0]}"
     digits = next((n for n in range(4, 17) if f"{got:.{n}g}" != f"{right:.{n}g}"), 4)  # as many as show the difference

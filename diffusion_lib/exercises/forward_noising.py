@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.formulas import Formulas, close, noise, noised, said_of, said_of_constant, signs, weights
+from diffusion_lib.exercises.formulas import Formulas, near, noise, noised, said_of, said_of_constant, signs, weights
 from diffusion_lib.exercises.log_snr import check_at_log_snr as check_at_log_snr
 from diffusion_lib.exercises.log_snr import check_pooled_log_snr as check_pooled_log_snr
 from diffusion_lib.exercises.transitions import check_forward_transition as check_forward_transition
@@ -188,7 +188,7 @@ def _about_noised(got: Any, expected: Tensor, x0: Tensor, alpha_bar_t: Tensor, e
         coarse = got.dtype in (torch.float16, torch.bfloat16)
         return None if coarse else f"it is off by up to {off:.3g}, and is no sum of x0 and eps with a factor each"
     a, b = alpha_bar_t.double().sqrt().item(), (1 - alpha_bar_t.double()).sqrt().item()
-    if close(found[0], a) and close(found[1], b) and not found[2]:
+    if near(found[0], a) and near(found[1], b) and not found[2]:
         return None
     of_x0 = said_of("the factor of x0", found[0], a, FACTORS_OF_X0, alpha_bar_t)
     of_eps = said_of("the factor of eps", found[1], b, FACTORS_OF_EPS, alpha_bar_t)

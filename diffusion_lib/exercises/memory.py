@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-from diffusion_lib.exercises.parts import close, floats
+from diffusion_lib.exercises.checking import Exercise, Mistake, Question, close
+from diffusion_lib.exercises.parts import floats
 from diffusion_lib.exercises.weights import WEIGHTS, posterior_weights, squared
 
 # ------------------------------------------------------------------------------------------------------------------- nearest

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, close, comparable
+from diffusion_lib.exercises.checking import Exercise, Mistake, close
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, comparable
 from diffusion_lib.exercises.intervals import about_interval, is_interval, wald, wilson
 
 # ---------------------------------------------------------------------------------------------------------------------- pixels

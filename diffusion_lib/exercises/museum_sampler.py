@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, close, comparable
+from diffusion_lib.exercises.checking import Exercise, Mistake, close
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, comparable
 
 # ----------------------------------------------------------------------------------------------------------------------- clip
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.exercises.checking import Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, close, comparable
+from diffusion_lib.exercises.checking import Exercise, Mistake, close
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, Open, apart, comparable
 from diffusion_lib.schedules import (
     MAX_BETA,
     Schedule,

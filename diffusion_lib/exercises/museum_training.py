@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake
-from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, close, comparable
+from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, close
+from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, comparable
 
 # -------------------------------------------------------------------------------------------------------------------- gradient
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Mistake
+from diffusion_lib.exercises.checking import Mistake, close
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,6 @@ class Variants:
                 if close(torch.as_tensor(answer(*arguments)), got):
                     return "; and ".join(part.message for part in parts)
         return None
-
-
-def close(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors agree in shape and, to float32 rounding, in every number."""
-    return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), rtol=1e-4, atol=1e-5)
 
 
 def floats(got: Any, expected: Tensor) -> Tensor | None:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import Exercise, Mistake, Question
-from diffusion_lib.exercises.parts import close, factors, floats, wrong_factors
+from diffusion_lib.exercises.checking import Exercise, Mistake, Question, close
+from diffusion_lib.exercises.parts import factors, floats, wrong_factors
 from diffusion_lib.exercises.steps import ALONG_SIGMA, DDIM, NO_ROOM, SIGMA, STEP, ddim, sigma, step, x0_hat
 
 # of some steps the shape of the images, and alpha_bar at s and at t > s: the first three from amid a chain, then two last steps and a first

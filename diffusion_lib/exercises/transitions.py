@@ -10,7 +10,7 @@ from diffusion_lib.exercises.formulas import (
     PAIRS,
     Formulas,
     about_number,
-    close,
+    near,
     noise,
     noised,
     number,
@@ -84,7 +84,7 @@ def _about_transition(got: Any, expected: tuple, alpha_bar_s: Tensor, alpha_bar_
     values = _values(got)
     if isinstance(values, Tensor | float | int):
         single = float(number(torch.as_tensor(values)))
-        named = [name for name, right in zip(("factor", "variance"), expected, strict=True) if close(single, float(right))]
+        named = [name for name, right in zip(("factor", "variance"), expected, strict=True) if near(single, float(right))]
         return f"it returns one number, {'the ' + named[0] if len(named) == 1 else f'{single:.4g}'}; expected two: factor, variance"
     if not isinstance(values, tuple) or len(values) != 2:
         return None
@@ -289,7 +289,7 @@ def _about_mean(got: Any, mean: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Te
     s_, t_ = s.double(), t.double()
     a, b = (s_.sqrt() * _stride(s_, t_) / (1 - t_)).item(), (_alpha(s_, t_).sqrt() * (1 - s_) / (1 - t_)).item()
     found = weights(got, x0, xt)
-    if not found or (close(found[0], a) and close(found[1], b) and not found[2]):
+    if not found or (near(found[0], a) and near(found[1], b) and not found[2]):
         off = f"the mean is off by up to {(got.double() - mean).abs().max().item():.3g}"
         coarse = got.dtype in (torch.float16, torch.bfloat16)
         if coarse:

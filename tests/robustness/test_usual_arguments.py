@@ -274,3 +274,18 @@ def test_usual_arguments_give_no_warnings(denoiser):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dl.sample(denoiser, np.int64(2), steps=torch.tensor(2), y=np.array([1, 2]))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_training_stores_the_names_of_the_datasets_classes(tmp_path, finished):
+    dataset = dl.ImageDataset(X.repeat(2, 1, 1, 1).clamp(-1, 1), torch.tensor([0, 1, 1, 0]), ("cat", "dog"))
+    for conditional in (True, False):
+        denoiser = dl.Denoiser(dl.UNet(1, 8, num_classes=2 if conditional else None), SCHEDULE, "v")
+        config = dl.TrainConfig(steps=2, warmup_steps=0, batch_size=2, checkpoint_every=1)
+        folder = tmp_path / str(conditional)
+        for step in dl.train(denoiser, dataset, config, folder / "checkpoints"):
+            if not finished:
+                break
+        step.ema.save_pretrained(folder / "model")
+        for loaded in (dl.Denoiser.from_pretrained(folder / "model"), dl.load_checkpoint(folder)):
+            assert loaded.class_names == (("cat", "dog") if conditional else ())
