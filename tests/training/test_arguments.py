@@ -37,7 +37,7 @@ def test_rejects_another_kind_of_dataset_and_says_how_to_make_one(data, message)
 
 def test_images_and_labels_of_pairs_make_a_dataset_as_the_message_says():
     images, labels = zip(*PAIRS, strict=True)
-    made = dl.ImageDataset(torch.stack(images), torch.tensor(labels), "abc")
+    made = dl.ImageDataset(torch.stack(images), torch.tensor(labels), ("a", "b", "c"))
     assert torch.equal(made.images, DATA.images)
     assert torch.equal(made.labels, DATA.labels)
 
