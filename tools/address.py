@@ -18,24 +18,44 @@ ROOT = Path(__file__).resolve().parent.parent
 GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
 SETTER = "python tools/notebooks.py set-repository"
 
-# the first code cell of every notebook, to the letter; pip leaves Colab's own torch as it is, since the package's range admits it
+# the first code cell of every notebook, to the letter. It has no magics, so a notebook that was saved as a script can run it, too. pip
+# leaves Colab's and Kaggle's own torch as it is, since the package's range admits it
 SETUP = """\
 try:
     import diffusion_lib as dl
-except ModuleNotFoundError:  # never after `make lab`; elsewhere, a wheel or a clone is taken
+
+    dl.widgets  # noqa: B018 - if what the widgets need is missing, that shows here
+except ModuleNotFoundError as missing:  # never after `make lab`; elsewhere, this installs it
+    import subprocess
+    import sys
+    from importlib import invalidate_caches, metadata, util
     from pathlib import Path
 
     near, wheel = [Path.cwd(), *Path.cwd().parents], "diffusion_lib-*.whl"
     found = sorted([*near[0].glob(wheel), *Path("/kaggle/input").rglob(wheel)], reverse=True)
     found += [p for p in near if (p / "pyproject.toml").exists() and (p / "diffusion_lib").exists()]
     LAST_RESORT
-    %pip install --quiet "{found[0]}"
+    print(f"installing {found[0]}; this can take minutes")
+    loaded = [name for name in ("ipywidgets", "numpy", "torch") if name in sys.modules]
+    before = [metadata.version(name) for name in loaded]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", str(found[0])]
+    done = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(
+            f"pip could not install {found[0]} (its last words are below). It may need a network: "
+            "on Kaggle, switch Internet on in the notebook's settings. Then run this cell again, "
+            f"or see docs/install.md for other ways.\\n{done.stderr[-2000:]}"
+        ) from None
+    invalidate_caches()
+    if [metadata.version(name) for name in loaded] != before or not util.find_spec("diffusion_lib"):
+        raise RuntimeError("installed: now restart the kernel and run this cell again") from None
     import diffusion_lib as dl"""
 WITHOUT_ADDRESS = """\
 if not found:
         raise ModuleNotFoundError(
-            "diffusion_lib is not installed in this kernel: put its wheel beside this notebook "
-            "(docs/install.md says how to get one) and run this cell again"
+            f"{missing} in {sys.prefix}: put diffusion_lib's wheel beside this notebook (Kaggle: "
+            "upload it under Add Input and switch Internet on in the settings), then run this cell "
+            "again. docs/install.md says how to get a wheel"
         ) from None"""
 SETUP_PATTERN = re.compile(
     r"(?:(?<=\A)|(?<=\A ipython3\n))(?:import importlib|try:\n).*?\n *import diffusion_lib as dl(?=\n```|\Z)", re.DOTALL

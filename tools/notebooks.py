@@ -6,6 +6,7 @@ undo a reader's changes to it, whenever the text is the older or the newer file,
     python tools/notebooks.py build [01 03 …]
     python tools/notebooks.py to-text [01 03 …]        after editing a notebook in JupyterLab
     python tools/notebooks.py check
+    python tools/notebooks.py set-metadata             kernel and language, in both; the outputs stay as they are
     python tools/notebooks.py set-repository https://github.com/OWNER/NAME
 
 `set-repository` writes the repository's address wherever it is named, see tools/address.py; without an address, it writes the
@@ -14,6 +15,7 @@ setup cells and links again for the one that is set.
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -28,7 +30,16 @@ MAX_BYTES, MAX_WIDGET_BYTES = 1_500_000, 500_000
 WIDGET_STATE, WIDGET_VIEW = "application/vnd.jupyter.widget-state+json", "application/vnd.jupyter.widget-view+json"
 KERNEL = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
 # what tools need to write a notebook as a script, less what depends on the version of Python that ran it
-LANGUAGE = {"language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}}
+LANGUAGE = {
+    "language_info": {
+        "codemirror_mode": {"name": "ipython", "version": 3},
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+        "name": "python",
+        "nbconvert_exporter": "python",
+        "pygments_lexer": "ipython3",
+    }
+}
 
 
 def texts(names: list[str]) -> list[Path]:
@@ -55,10 +66,38 @@ def build(names: list[str]) -> None:
 def to_text(names: list[str]) -> None:
     """Writes the texts of notebooks that were edited as notebooks."""
     for path in texts(names):
-        header = {"text_representation": {"extension": ".md", "format_name": "myst"}}
         notebook = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
-        notebook.metadata = nbformat.from_dict(KERNEL | LANGUAGE | {"jupytext": header})
-        jupytext.write(notebook, path, fmt="md:myst")
+        path.write_text(as_text(notebook.cells), encoding="utf-8")
+
+
+def as_text(cells: list[nbformat.NotebookNode]) -> str:
+    """The text pair of a notebook with these cells."""
+    header = {"notebook_metadata_filter": "language_info", "text_representation": {"extension": ".md", "format_name": "myst"}}
+    metadata = nbformat.from_dict({"jupytext": header} | KERNEL | LANGUAGE)
+    text = jupytext.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata), fmt="md:myst")
+    return re.sub(r"(?m)^    (format|jupytext)_version: .*\n", "", text, count=2)  # those of whoever wrote it last
+
+
+def set_metadata() -> None:
+    """Writes the kernel's and the language's metadata into notebooks and texts; all else stays as it is, to the letter."""
+    for path in [*texts([]), *sorted(NOTEBOOKS.glob("*.ipynb"))]:
+        before = path.read_text(encoding="utf-8")
+        after = in_text(before) if path.suffix == ".md" else in_notebook(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            print(f"changed {path.relative_to(ROOT)}")
+
+
+def in_text(text: str) -> str:
+    """A text pair with the front matter as it is to be."""
+    return as_text([]).rstrip() + text[text.index("\n---\n") + len("\n---") :]
+
+
+def in_notebook(text: str) -> str:
+    """A notebook's JSON with the metadata as they are to be."""
+    notebook = json.loads(text)
+    notebook["metadata"] = KERNEL | LANGUAGE | {name: value for name, value in notebook["metadata"].items() if name == "widgets"}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 
 def read_text(path: Path) -> nbformat.NotebookNode:
@@ -108,8 +147,11 @@ def check_one(name: str) -> list[str]:
     code = [cell for cell in stored.cells if cell.cell_type == "code"]
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         problems.append(f"{name}: not run from top to bottom in one go; run: make build-notebooks NAMES={name[:2]}")
-    if stored.metadata.get("language_info") != LANGUAGE["language_info"]:
-        problems.append(f"{name}: its language_info is not that of tools/notebooks.py; run: make build-notebooks NAMES={name[:2]}")
+    for path, change in ((target, in_notebook), (TEXTS / f"{name}.md", in_text)):
+        if (content := path.read_text(encoding="utf-8")) != change(content):
+            problems.append(
+                f"{path.relative_to(ROOT)}: other metadata than tools/notebooks.py writes; run: python tools/notebooks.py set-metadata"
+            )
     if any(output.output_type == "error" for cell in code for output in cell.outputs):
         problems.append(f"{name}: a stored output is an error")
     if target.stat().st_size > MAX_BYTES:
@@ -134,12 +176,15 @@ def main() -> None:
     commands.add_parser("build").add_argument("names", nargs="*")
     commands.add_parser("to-text").add_argument("names", nargs="*")
     commands.add_parser("check")
+    commands.add_parser("set-metadata")
     commands.add_parser("set-repository").add_argument("address", nargs="?")
     options = parser.parse_args()
     if options.command == "build":
         build(options.names)
     elif options.command == "to-text":
         to_text(options.names)
+    elif options.command == "set-metadata":
+        set_metadata()
     elif options.command == "set-repository":
         set_repository(options.address)
     elif problems := check():

@@ -1,56 +1,86 @@
-"""The first code cell of every notebook: if the package is missing, it installs a wheel or the project, or explains what to do."""
+"""The first code cell of every notebook, in a kernel or a script: if the package is missing, it installs a wheel or the project, or
+explains what to do."""
 
 import json
 import subprocess
 import sys
+import sysconfig
+import venv
+import zipfile
 from pathlib import Path
 
 import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat.v4 import new_code_cell, new_notebook
 from test_packaging import load_address
 
 address = load_address(Path(__file__).parents[2])
 ADDRESS = "https://github.com/some-owner/some-name"
-# IPython with a pip that only notes what it is asked for, after which the package (a stand-in) can be imported
+# Python, as of a script, or IPython, with a pip that only notes what it is asked for, after which the package (a stand-in) can be imported
 RUN = """
-import json, sys, types
-from IPython.core.interactiveshell import InteractiveShell
+import contextlib, io, json, subprocess, sys, types
+from importlib import machinery, metadata
 
-source, missing, modules = json.load(sys.stdin)
-asked, stand_in = [], types.ModuleType("diffusion_lib")
+source, shell, missing, pip_error, upgraded, hidden = json.load(sys.stdin)
+asked, installed = [], dict(torch="2.9.0")
+sys.modules["torch"] = types.ModuleType("torch")
+metadata.version = installed.__getitem__
+stand_in = types.ModuleType("diffusion_lib")
+stand_in.__spec__ = machinery.ModuleSpec("diffusion_lib", None)
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if missing and name == "diffusion_lib":
+        if name == "diffusion_lib" and not asked:
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-def pip(line):
-    asked.append(line)
-    sys.modules["diffusion_lib"] = stand_in
+def widgets(name):  # as the package does it: what they need is imported at the first use
+    if missing == "anywidget" and not asked:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-if not missing:
+def run(command, **options):
+    asked.append(command[1:])
+    if upgraded:
+        installed["torch"] = "2.9.1"
+    if not pip_error:
+        sys.modules["diffusion_lib"] = None if hidden else stand_in  # None: it is not found
+    return subprocess.CompletedProcess(command, int(bool(pip_error)), "", pip_error)
+
+subprocess.run = run
+stand_in.__getattr__ = widgets
+if missing != "diffusion_lib":
     sys.modules["diffusion_lib"] = stand_in
 sys.meta_path.insert(0, Missing())
-sys.modules.update({name: types.ModuleType(name) for name in modules})
-shell = InteractiveShell.instance()
-shell.register_magic_function(pip, "line", "pip")
-error = shell.run_cell(source).error_in_exec
-imported = shell.user_ns.get("dl") is stand_in
-print("\\n" + json.dumps(dict(asked=asked, imported=imported, error=error and f"{type(error).__name__}: {error}")))
+error, names, printed = None, {}, io.StringIO()
+with contextlib.redirect_stdout(printed):
+    if shell:
+        from IPython.core.interactiveshell import InteractiveShell
+        ip = InteractiveShell.instance()
+        error, names = ip.run_cell(source).error_in_exec, ip.user_ns
+    else:
+        try:
+            exec(compile(source, "notebook.py", "exec"), names)
+        except Exception as raised:
+            error = raised
+print("\\n" + json.dumps(dict(asked=asked, imported=names.get("dl") is stand_in, error=error and f"{type(error).__name__}: {error}")))
 """
 
 
-def run(folder, repository=None, missing="diffusion_lib", modules=()):
-    """What the cell of a project with that address does in a kernel that starts in `folder`."""
+def run(folder, repository=None, shell=True, missing="diffusion_lib", pip_error="", upgraded=False, hidden=False):
+    """What the cell of a project with that address does in a kernel, or a script, that starts in `folder`.
+
+    missing: the module that cannot be imported. pip_error: what pip says when it fails. upgraded: pip replaces a library that is loaded.
+    hidden: what pip installs is not found before a restart.
+    """
     source = address.setup_cell(repository).replace("/kaggle/input", str(folder / "kaggle" / "input"))
-    command = [sys.executable, "-c", RUN]
-    answer = json.dumps([source, missing, modules])
-    done = subprocess.run(command, cwd=folder, input=answer, capture_output=True, text=True, timeout=120, check=False)
+    answer = json.dumps([source, shell, missing, pip_error, upgraded, hidden])
+    done = subprocess.run([sys.executable, "-c", RUN], cwd=folder, input=answer, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def installs(source):
-    return dict(asked=[f'install --quiet "{source}"'], imported=True, error=None)
+    return dict(asked=[["-m", "pip", "install", "--quiet", str(source)]], imported=True, error=None)
 
 
 @pytest.fixture
@@ -69,11 +99,13 @@ def test_installed_package_is_only_imported(clone, repository):
     assert run(clone, repository, missing=None) == dict(asked=[], imported=True, error=None)
 
 
-def test_missing_package_without_address_prints_instructions(tmp_path):
-    result = run(tmp_path, modules=["google.colab"])
-    assert (result["asked"], result["imported"]) == ([], False)
+@pytest.mark.parametrize("missing", ["diffusion_lib", "anywidget"])
+def test_missing_package_without_address_prints_instructions(tmp_path, missing):
+    result = run(tmp_path, missing=missing)
+    assert result["asked"] == []
     assert result["error"].startswith(
-        "ModuleNotFoundError: diffusion_lib is not installed in this kernel: put its wheel beside this notebook"
+        f"ModuleNotFoundError: No module named '{missing}' in {sys.prefix}: put diffusion_lib's wheel beside this notebook (Kaggle: "
+        "upload it under Add Input and switch Internet on in the settings)"
     )
     assert (Path(address.ROOT) / "docs" / "install.md").is_file()
     assert "docs/install.md" in result["error"]
@@ -98,10 +130,85 @@ def test_installs_the_project_around_the_notebook(clone, repository):
     assert run(clone / "notebooks", repository) == installs(clone)
 
 
-def test_installs_missing_dependencies_of_the_project(clone):
+def test_installs_what_the_widgets_need(clone):
     assert run(clone, missing="anywidget") == installs(clone)
 
 
-@pytest.mark.parametrize("modules", [["google.colab"], []])
-def test_installs_from_the_address_on_colab_and_elsewhere(tmp_path, modules):
-    assert run(tmp_path, ADDRESS, modules=modules) == installs(f"git+{ADDRESS}")
+def test_installs_from_the_address_where_there_is_nothing_nearer(tmp_path):
+    assert run(tmp_path, ADDRESS) == installs(f"git+{ADDRESS}")
+
+
+def test_script_of_a_notebook_installs_too(clone):
+    assert run(clone, shell=False) == installs(clone)
+
+
+def test_failed_installation_shows_the_reason_and_the_remedy(clone):
+    result = run(clone, pip_error="ERROR: No matching distribution found for anywidget>=0.9.13\n")
+    assert not result["imported"]
+    assert result["error"].startswith(f"RuntimeError: pip could not install {clone}")
+    assert "on Kaggle, switch Internet on in the notebook's settings" in result["error"]
+    assert "No matching distribution found for anywidget" in result["error"]
+
+
+@pytest.mark.parametrize("reason", ["upgraded", "hidden"])
+def test_asks_for_a_restart_where_one_is_needed(clone, reason):
+    result = run(clone, **{reason: True})
+    assert result == dict(asked=[["-m", "pip", "install", "--quiet", str(clone)]], imported=False, error=result["error"])
+    assert result["error"] == "RuntimeError: installed: now restart the kernel and run this cell again"
+
+
+# ----------------------------------------------------------------------------------------- a real environment, a real pip and kernel
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """The interpreter of an environment that has what ours has, but for the package."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False, symlinks=True)
+    ours = Path(sysconfig.get_path("purelib"))
+    theirs = folder / ours.relative_to(sys.prefix)
+    for path in ours.iterdir():
+        if "diffusion_lib" not in path.name:
+            (theirs / path.name).symlink_to(path)
+    return folder / "bin" / "python"
+
+
+def write_wheel(folder):
+    """A wheel of a package that has the name of ours, and no more."""
+    info = "diffusion_lib-0.0.1.dist-info"
+    files = {
+        "diffusion_lib/__init__.py": "widgets = None\n",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: diffusion_lib\nVersion: 0.0.1\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    with zipfile.ZipFile(folder / "diffusion_lib-0.0.1-py3-none-any.whl", "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+        wheel.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*files, f"{info}/RECORD"]))
+
+
+def run_in_kernel(python, folder):
+    """Runs the setup cell, and a cell that shows the package, in a kernel of that interpreter that starts in `folder`."""
+    spec = dict(display_name="other", language="python", argv=[str(python), "-m", "ipykernel_launcher", "-f", "{connection_file}"])
+    (folder / "kernels" / "other").mkdir(parents=True)
+    (folder / "kernels" / "other" / "kernel.json").write_text(json.dumps(spec))
+    notebook = new_notebook(cells=[new_code_cell(address.setup_cell(None)), new_code_cell("print(dl.__file__)")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JUPYTER_PATH", str(folder))
+        patch.setenv("PIP_NO_INDEX", "1")  # no network
+        patch.delenv("PYTHONPATH", raising=False)
+        NotebookClient(notebook, kernel_name="other", timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return [output for cell in notebook.cells for output in cell.outputs]
+
+
+def test_kernel_without_the_package_explains_then_installs_a_wheel(python, tmp_path):
+    for case in ("nothing", "wheel"):
+        (tmp_path / case).mkdir()
+    with pytest.raises(CellExecutionError) as stopped:
+        run_in_kernel(python, tmp_path / "nothing")
+    assert stopped.value.ename == "ModuleNotFoundError"
+    assert stopped.value.evalue.startswith(f"No module named 'diffusion_lib' in {python.parents[1]}: put diffusion_lib's wheel")
+    write_wheel(tmp_path / "wheel")
+    said, shown = run_in_kernel(python, tmp_path / "wheel")
+    assert said.text.startswith(f"installing {tmp_path / 'wheel' / 'diffusion_lib-0.0.1-py3-none-any.whl'}")
+    assert str(python.parents[1]) in shown.text
