@@ -5,6 +5,7 @@ undo a reader's changes to it, whenever the text is the older or the newer file,
 
     python tools/notebooks.py build [01 03 …]
     python tools/notebooks.py to-text [01 03 …]        after editing a notebook in JupyterLab
+    python tools/notebooks.py take-prose [01 03 …]     from texts whose code is as it was; the outputs stay as they are
     python tools/notebooks.py check
     python tools/notebooks.py set-metadata             kernel and language, in both; the outputs stay as they are
     python tools/notebooks.py set-repository https://github.com/OWNER/NAME
@@ -76,6 +77,20 @@ def as_text(cells: list[nbformat.NotebookNode]) -> str:
     metadata = nbformat.from_dict({"jupytext": header} | KERNEL | LANGUAGE)
     text = jupytext.writes(nbformat.v4.new_notebook(cells=cells, metadata=metadata), fmt="md:myst")
     return re.sub(r"(?m)^    (format|jupytext)_version: .*\n", "", text, count=2)  # those of whoever wrote it last
+
+
+def take_prose(names: list[str]) -> None:
+    """Writes the texts' prose into notebooks whose code is the texts': no output can change, so nothing has to run."""
+    for path in texts(names):
+        target, ours = NOTEBOOKS / f"{path.stem}.ipynb", read_text(path)
+        stored = nbformat.read(target, as_version=4)
+        code, kept = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (ours, stored))
+        if [cell.source.rstrip() for cell in code] != [cell.source.rstrip() for cell in kept]:
+            sys.exit(f"{path.stem}: code has changed, too; run: make build-notebooks NAMES={path.stem[:2]}")
+        for cell, before in zip(code, kept, strict=True):
+            cell.outputs, cell.execution_count = before.outputs, before.execution_count
+        stored.cells = ours.cells
+        nbformat.write(stored, target)
 
 
 def set_metadata() -> None:
@@ -175,6 +190,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build").add_argument("names", nargs="*")
     commands.add_parser("to-text").add_argument("names", nargs="*")
+    commands.add_parser("take-prose").add_argument("names", nargs="*")
     commands.add_parser("check")
     commands.add_parser("set-metadata")
     commands.add_parser("set-repository").add_argument("address", nargs="?")
@@ -183,6 +199,8 @@ def main() -> None:
         build(options.names)
     elif options.command == "to-text":
         to_text(options.names)
+    elif options.command == "take-prose":
+        take_prose(options.names)
     elif options.command == "set-metadata":
         set_metadata()
     elif options.command == "set-repository":

@@ -106,3 +106,21 @@ def test_other_metadata_is_detected_and_restored(tmp_path, tool, monkeypatch, ca
     tool.set_metadata()
     assert "changed 99_glossary.ipynb" in capsys.readouterr().out
     assert [path.read_text(encoding="utf-8") for path in (notebook, text)] == before
+
+
+def test_prose_is_taken_from_the_text_and_changed_code_is_not(tmp_path, tool, monkeypatch):
+    monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(tool, "TEXTS", tmp_path / "text")
+    notebook, text = tmp_path / "00_start_here.ipynb", tmp_path / "text" / "00_start_here.md"
+    text.parent.mkdir()
+    for path in (notebook, text):
+        shutil.copy(ROOT / "notebooks" / path.relative_to(tmp_path), path)
+    before, prose = notebook.read_text(encoding="utf-8"), text.read_text(encoding="utf-8")
+    tool.take_prose(["00"])
+    assert notebook.read_text(encoding="utf-8") == before, "where nothing has changed, nothing changes"
+    text.write_text(prose.replace("# 00 · Start here", "# 00 · Begin here"), encoding="utf-8")
+    tool.take_prose(["00"])
+    assert notebook.read_text(encoding="utf-8") == before.replace("# 00 · Start here", "# 00 · Begin here")
+    text.write_text(prose.replace("import torch\n", "import torch as t\n"), encoding="utf-8")
+    with pytest.raises(SystemExit, match="00_start_here: code has changed, too; run: make build-notebooks NAMES=00"):
+        tool.take_prose(["00"])
