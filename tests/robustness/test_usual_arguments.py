@@ -284,8 +284,9 @@ def test_training_stores_the_names_of_the_datasets_classes(tmp_path, finished):
         config = dl.TrainConfig(steps=2, warmup_steps=0, batch_size=2, checkpoint_every=1)
         folder = tmp_path / str(conditional)
         for step in dl.train(denoiser, dataset, config, folder / "checkpoints"):
+            last_step = step
             if not finished:
                 break
-        step.ema.save_pretrained(folder / "model")
+        last_step.ema.save_pretrained(folder / "model")
         for loaded in (dl.Denoiser.from_pretrained(folder / "model"), dl.load_checkpoint(folder)):
             assert loaded.class_names == (("cat", "dog") if conditional else ())
