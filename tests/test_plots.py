@@ -60,7 +60,7 @@ def test_show_rows_labels_each_row_and_column():
     assert [ax.get_title() for ax in axes[:3]] == ["a", "b", "c"]
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
     assert torch.equal(torch.as_tensor(axes[4].images[0].get_array()), image_grid(rows[1][1:2], padding=0))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match=r"labels has 1 entries for 2 rows; expected one or more rows, and a label for each"):
         show_rows(rows, ["only one"])
 
 
