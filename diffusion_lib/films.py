@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,16 @@ FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow saves it, without
     ".apng": dict(format="PNG", loop=0),
     ".webp": dict(format="WEBP", loop=0, lossless=True),
 }
-STILLS = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF"}
+STILLS: dict[str, dict[str, Any]] = {  # the same for one picture; JPEG is the one with a loss
+    ".png": dict(format="PNG"),
+    ".webp": dict(format="WEBP", lossless=True),
+    ".jpg": dict(format="JPEG", quality=95),
+    ".jpeg": dict(format="JPEG", quality=95),
+    ".gif": dict(format="GIF"),
+    ".bmp": dict(format="BMP"),
+    ".tif": dict(format="TIFF"),
+    ".tiff": dict(format="TIFF"),
+}
 WHATS = ("xt", "x0_hat")
 MAX_SIDE = 16_383  # pixels, what WebP allows
 MAX_FPS = 50  # what GIF holds and browsers play: 0.02 s for each frame
@@ -37,7 +47,7 @@ def save_grid(path: str | os.PathLike, images: Any, columns: int = 8, padding: i
     path = _path(path, STILLS, "save_grid(path, images)")
     images, columns, padding = as_images(images), whole("columns", columns), whole("padding", padding, low=0)
     picture = _enlarged(draw(images, columns, padding).numpy(), whole("scale", scale))
-    return _write(path, [picture], dict(format=STILLS[path.suffix.lower()]))
+    return _write(path, [picture], STILLS[path.suffix.lower()])
 
 
 def save_gif(
@@ -63,7 +73,7 @@ def save_gif(
     if isinstance(fps, bool) or not isinstance(fps, int | float | np.number) or not 0 < fps <= MAX_FPS:
         raise ValueError(f"fps={fps!r}; expected frames in a second, above 0 and at most {MAX_FPS}")
     length, walk = _walk(film, what)
-    thinning: Thinning[np.ndarray] = Thinning(2**31 if frames is None else frames, length)
+    thinning: Thinning[np.ndarray] = Thinning(sys.maxsize if frames is None else frames, length)
     for t, images in walk:
         thinning.add(t, draw(images, columns).numpy())
     pictures = [_enlarged(picture, scale) for _, _, picture in thinning.chosen()]
@@ -77,6 +87,8 @@ def save_frames(folder: str | os.PathLike, film: Any, *, what: str = "xt", scale
     """
     folder = _path(folder, (), "save_frames(folder, film)")
     scale, columns = whole("scale", scale), whole("columns", columns)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; expected a folder, for one picture after the other: save_gif writes one file")
     if any(folder.glob("[0-9][0-9][0-9][0-9]*.png")):
         raise ValueError(f"{folder} holds numbered pictures already; expected a new or an empty folder: two films would be mixed up")
     paths: list[Path] = []
@@ -134,7 +146,10 @@ def _enlarged(picture: np.ndarray, scale: int) -> np.ndarray:
 def _write(path: Path, pictures: Sequence[np.ndarray], options: dict[str, Any]) -> Path:
     """Pictures uint8 (H, W, 3), the frames of one file."""
     grey = all((picture == picture[..., :1]).all() for picture in pictures)
-    first, *others = (Image.fromarray(picture[..., 0] if grey else picture) for picture in pictures)
+    images = (Image.fromarray(picture[..., 0] if grey else picture) for picture in pictures)
+    if options["format"] == "GIF" and not grey:  # Pillow's own choice of colours takes a second for a frame of noise, and is hardly better
+        images = (image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for image in images)
+    first, *others = images
     buffer = io.BytesIO()
     first.save(buffer, **options | (dict(append_images=others) if others else {}))
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -96,9 +96,11 @@ def _batch(images: Any, name: str) -> Tensor:
         parts = [_batch(each, name) for each in images]
         shapes = sorted({tuple(part.shape[1:]) for part in parts})
         if len(shapes) > 1:
-            raise ValueError(f"{name} are of shapes {', '.join(map(str, shapes))}; expected one shape (C, H, W): resize or crop them")
+            raise ValueError(
+                f"{name} {_has(name, 'is')} of shapes {', '.join(map(str, shapes))}; expected one shape (C, H, W): resize or crop them"
+            )
         if not parts:
-            raise ValueError(f"{name} {_has(name)} no images; expected a batch of one or more")
+            raise ValueError(f"{name} holds no images; expected a batch of one or more")
         return torch.cat(parts)
     batch = _four_dimensions(_floats(images, name), name).cpu()
     if not batch.numel():
@@ -110,13 +112,19 @@ def _floats(images: Any, name: str) -> Tensor:
     """A tensor of floats without gradients, float32 at least."""
     if isinstance(images, Image):
         return _pillow(images, name)
+    remedy = "use diffusion_lib.to_float"
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf":
-        images = torch.from_numpy(np.ascontiguousarray(images))
+        # torch wants what it can write to, in the machine's own order of bytes
+        images = torch.from_numpy(np.require(images, images.dtype.newbyteorder("="), ["C", "W"]))
+        remedy = "use diffusion_lib.to_float(torch.from_numpy(…))"
     if not isinstance(images, Tensor):
         raise ValueError(f"{name} {_has(name, 'is')} a {type(images).__name__}; expected a tensor of shape (B, C, H, W), floats in [-1, 1]")
+    if images.layout != torch.strided or images.is_meta:
+        raise ValueError(f"{name} {_has(name)} no values of their own ({images.layout} on {images.device}); expected a dense tensor")
     if not images.is_floating_point():
-        remedy = f"{name}.float() * 2 - 1 makes a mask black and white" if images.dtype == torch.bool else "use diffusion_lib.to_float"
-        if images.dtype not in (torch.bool, torch.uint8):
+        if images.dtype == torch.bool:
+            remedy = f"{_code(name)}.float() * 2 - 1 makes a mask black and white"
+        elif images.dtype != torch.uint8:
             remedy = "use .float(), and scale them"
         raise ValueError(f"{name} {_has(name)} dtype {images.dtype}; expected floats in [-1, 1]: {remedy}")
     return images.detach().float() if images.dtype.itemsize < 4 else images.detach()
@@ -136,7 +144,7 @@ def _four_dimensions(images: Tensor, name: str) -> Tensor:
     if len(shape) == 3 and shape[0] not in (1, 3):
         raise ValueError(
             f"{name} {_has(name)} shape {shape}; expected (B, C, H, W), or (C, H, W) of one image of 1 or 3 channels: "
-            f"grey images without a channel are {name}[:, None]"
+            f"grey images without a channel are {_code(name)}[:, None]"
         )
     if len(shape) not in (2, 3, 4):
         raise ValueError(f"{name} {_has(name)} shape {shape}; expected (B, C, H, W): images in a batch")
@@ -148,7 +156,7 @@ def _four_dimensions(images: Tensor, name: str) -> Tensor:
 def check_channels(channels: int, name: str) -> None:
     """Raises `ValueError` unless there are 1 or 3, which can be drawn."""
     if channels not in (1, 3):
-        remedy = f": {name}[:, :3] leaves the fourth, transparency, out" if channels == 4 else ""
+        remedy = f": {_code(name)}[:, :3] leaves the fourth, transparency, out" if channels == 4 else ""
         raise ValueError(f"{name} {_has(name)} {channels} channels; expected 1 (grey) or 3 (colour){remedy}")
 
 
@@ -160,7 +168,13 @@ def value_range(images: Tensor) -> tuple[float, float] | None:
 
 def _check_scale(name: str, low: float, high: float) -> None:
     if low >= 0 and PIXELS[0] < high <= PIXELS[1]:
-        raise ValueError(f"{name} ranges from {low:.6g} to {high:.6g}, as pixels 0..255 do; expected about -1..1: {name} / 127.5 - 1")
+        raise ValueError(
+            f"{name} ranges from {low:.6g} to {high:.6g}, as pixels 0..255 do; expected about -1..1: {_code(name)} / 127.5 - 1"
+        )
+
+
+def _code(name: str) -> str:
+    return name if name.isidentifier() else "images"
 
 
 def _has(name: str, verb: str = "has") -> str:

@@ -60,7 +60,7 @@ def show_rows(
     rows: each in any form that `show` takes. Raises `ValueError` as it does, and unless there is a label for each row and a name for
     each column.
     """
-    if isinstance(labels, str):
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
         raise ValueError(f"labels={labels!r}; expected a list, a label for each row")
     rows, labels = [as_images(row, f"row {i}") for i, row in enumerate(rows)], list(labels)
     if not rows or len(labels) != len(rows):
@@ -136,7 +136,7 @@ def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes |
     losses = as_losses(losses)
     if not losses:
         raise ValueError("losses is empty; expected the loss of one step or more")
-    if isinstance(smooth, bool) or not 0 <= smooth <= 1:
+    if isinstance(smooth, bool) or not isinstance(smooth, int | float | np.number) or not 0 <= smooth <= 1:
         raise ValueError(f"smooth={smooth!r}; expected 0 (no memory) to 1 (the mean of all steps)")
     bad = [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]
     if bad:

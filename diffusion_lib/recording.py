@@ -138,6 +138,8 @@ class Thinning(Generic[Item]):
         self.count += 1
         self._first_t = t if k == 0 else self._first_t
         self._narrow(k, t)
+        if self.count <= self.frames:  # which may be a number that there is no room for
+            return []
         room = (3 if self._even else 4) * self.frames // 2
         numbers = np.array(list(self._held))
         while (keep := self._keep(numbers)).sum() > room and self._stride <= k:
@@ -156,6 +158,8 @@ class Thinning(Generic[Item]):
     def chosen(self) -> list[tuple[int, int, Item]]:
         """The number, from 0, the timestep and the item of each that is chosen."""
         last = self.count - 1
+        if last < self.frames:
+            return [(number, t, item) for number, (t, item) in self._held.items()]
         places = {round(i * last / max(1, self.frames - 1)) for i in range(self.frames)} | {last}
         numbers = {min(self._held, key=lambda number: abs(number - place)) for place in places}
         return [(number, *self._held[number]) for number in sorted(numbers)]

@@ -1,7 +1,7 @@
 """Inside the U-Net: what each position looks at, and what the feature maps hold, by layer and noise level."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +91,7 @@ def attention(
     x0, eps = (placed(each, denoiser) for each in with_noise(x0, eps))
     y = None if y is None else as_labels(y, 1).to(x0.device)
     T = denoiser.schedule.T
-    ts = sorted({max(1, T * i // 10) for i in range(11)}) if ts is None else [ts] if isinstance(ts, int) else list(ts)
+    ts = sorted({max(1, T * i // 10) for i in range(11)}) if ts is None else list(ts) if isinstance(ts, Iterable) else [ts]
     ts = [within(f"ts[{i}]", t, 1, T) for i, t in enumerate(ts)]
     height, width = x0.shape[2:]
     if not ts or max(len(ts) * width, height) > MAX_SHEET_SIDE:
@@ -114,16 +114,13 @@ def attention(
         attended = [weights for each in seen if (weights := each[name].weights) is not None]
         if attended:
             weights = torch.stack(attended)  # (F, heads, h w, h w)
-            top = round(weights.quantile(0.999).item(), 2)
+            most = weights.quantile(0.999).item()
+            top = round(most, 2) or float(f"{most:.2g}")
             tiles = weights.unflatten(3, layer["size"])  # (F, heads, positions, h, w): frames and heads go down, positions across
-            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 0.01) * 2 - 1), 32)
+            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 1e-6) * 2 - 1), 32)
             layer |= dict(heads=weights.shape[1], top=top)
         layers.append(layer)
-    coarse = [
-        f"{name} (of {n[0]}x{n[1]})" for name, inside in seen[0].items() if (n := inside.positions) != tuple(inside.features.shape[1:])
-    ]
-    if coarse:
-        warn(f"these layers have more positions than can be shown one by one, and are averaged over squares: {'; '.join(coarse)}")
+    _say_what_is_coarse(seen[0])
     warn_if_large("AttentionWidget", list(sheets.values()), "fewer of ts, fewer channels, or a smaller image")
 
     first = next((layer["name"] for layer in layers if layer["heads"]), layers[0]["name"])
@@ -167,18 +164,16 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, chann
     positions: dict[str, tuple[int, int]] = {}
     most = max(channels, MAPS_IN_STILL)
 
-    def places(size: tuple[int, int], heads: int) -> tuple[int, int]:
-        return _places(size, heads, channels, frames)
-
     def look_at_output(stage: Stage, out: Tensor, path: str) -> None:
         positions[path] = size = (out.shape[2], out.shape[3])
         heads = 0 if stage.attention is None else weights[path].shape[0]
         if not out.isfinite().all():
             raise ValueError(f"the network's features are not finite (NaN or infinity) at t = {t} in {path}; expected a network that works")
-        outputs[path] = _pooled(out[0, :most].float(), places(size, heads)).cpu()
+        outputs[path] = _pooled(out[0, :most].float(), _places(size, heads, min(channels, out.shape[1]), frames)).cpu()
 
     def look_at_attention(block: AttentionBlock, h: Tensor, path: str) -> None:
-        weights[path] = _weights(block, h, places((h.shape[2], h.shape[3]), block.heads)).float().cpu()
+        places = _places((h.shape[2], h.shape[3]), block.heads, min(channels, h.shape[1]), frames)
+        weights[path] = _weights(block, h, places).float().cpu()
 
     hooks = []
     for path, module in denoiser.network.named_modules():
@@ -188,14 +183,14 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, chann
         elif isinstance(module, AttentionBlock):
             stage = path.rpartition(".")[0]
             hooks.append(module.register_forward_pre_hook(lambda block, args, path=stage: look_at_attention(block, args[0], path)))
+    if not hooks:
+        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
     try:
         with torch.compiler.set_stance("force_eager"):  # compiled code would go past the hooks
             denoiser(xt, t, y)
     finally:
         for hook in hooks:
             hook.remove()
-    if not outputs:
-        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
     return {_name(path, outputs): _Inside(out, weights.get(path), positions[path]) for path, out in outputs.items()}
 
 

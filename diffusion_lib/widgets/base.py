@@ -126,6 +126,8 @@ def nearest(places: Sequence[int], place: int) -> int:
 def within(name: str, value: Any, low: int, high: int) -> int:
     """`value`, a whole number of any kind, as Python's; `ValueError` if it is none or is not in low..high."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name}={value!r}; expected a whole number, {low}..{high}") from None
@@ -190,8 +192,8 @@ def check_sheet(count: int, height: int, width: int) -> int:
     rows = math.ceil(count / columns)
     if max(rows * height, columns * width) > MAX_SHEET_SIDE:
         raise ValueError(
-            f"{count} pictures of {height}x{width} pixels; expected as many as fit on {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: "
-            "show fewer frames, or fewer or smaller images"
+            f"{count} {'pictures' if count > 1 else 'picture'} of {height}x{width} pixels; expected as many as fit on "
+            f"{MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: show fewer frames, or fewer or smaller images, or lay them out in other columns"
         )
     return columns
 
@@ -259,7 +261,8 @@ def filmstrip(rows: Mapping[str, Sequence[np.ndarray] | Mapping[int, np.ndarray]
 
 def _small_enough(pictures: list[np.ndarray]) -> list[np.ndarray]:
     """The pictures, or, if side by side they were wider than a still should be, every second or third … pixel of them."""
-    every = math.ceil(sum(picture.shape[1] for picture in pictures) / WIDEST_STILL)
+    width = sum(picture.shape[1] for picture in pictures)
+    every = math.ceil(width / WIDEST_STILL * 2) if width > WIDEST_STILL else 1
     return [picture[::every, ::every] for picture in pictures]
 
 

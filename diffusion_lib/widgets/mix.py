@@ -73,7 +73,7 @@ def pictures(x0: Tensor, eps: Tensor, columns: int) -> dict:
     if max(height, width) > MAX_SHEET_SIDE:
         raise ValueError(
             f"x0 has {len(x0)} images that make a picture of {height}x{width} pixels; expected at most {MAX_SHEET_SIDE} a side, what every "
-            "browser draws: show fewer or smaller images"
+            f"browser draws: show fewer or smaller images{', or more columns' if columns < len(x0) else ''}"
         )
     clean = _tile(x0.clamp(-1, 1), columns)
     noise = (_tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)

@@ -145,6 +145,8 @@ def scrub_grid(
             f"panels have shapes {shapes} with {len(captions)} rows of {sorted(lengths)} captions; expected {grid} + (B, C, H, W), "
             f"for the {grid[0]} values of {first_name!r} and the {grid[1]} of {second_name!r}, and a caption for each"
         )
+    if not isinstance(start, Sequence) or len(start) != 2:
+        raise ValueError(f"start={start!r}; expected two numbers of places, one on each axis, as (0, 0)")
     start = within("start[0]", start[0], 0, grid[0] - 1), within("start[1]", start[1], 0, grid[1] - 1)
     shown = [i * grid[1] + start[1] for i in on_filmstrip(grid[0])]
     places = [f"{first_name} {a}, {second_name} {b}" for a in first_values for b in second_values]
@@ -169,7 +171,8 @@ def scrub_grid(
 def _films(chains: Any, frames: int, columns: int) -> dict[str, Recording]:
     """Each chain's recording, by name."""
     if not isinstance(chains, Mapping):
-        if isinstance(chains, list | tuple) and chains and not hasattr(chains, "xt") and not hasattr(chains[0], "xt"):
+        one = isinstance(chains, Recording) or not isinstance(chains, list | tuple) or not chains or isinstance(chains[0], Step)
+        if not one:
             raise ValueError(f'chains is a list of {len(chains)}; expected a name for each chain: {{"DDPM": …, "DDIM": …}}')
         chains = {"": chains}
     if not chains:
@@ -229,10 +232,10 @@ def _drawn(
     places: where each frame stands, for errors. One frame at a time is drawn: the sheets are all that grows with their number.
     """
     count, *shape = next(iter(panels.values())).shape
-    frame_shape = grid_size(shape, columns)
-    check_sheet(count, *frame_shape)
     for name, frames in panels.items():
         check_frames(frames, f"panel {name!r}" if name else "frames", lambda i: f"frame {i} ({places[i]})" if places[i] else f"frame {i}")
+    frame_shape = grid_size(shape, columns)
+    check_sheet(count, *frame_shape)
     grey = all(frames.shape[2] == 1 for frames in panels.values())
     sheets, pictures = [], {}
     for name, frames in panels.items():

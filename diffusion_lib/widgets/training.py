@@ -108,6 +108,8 @@ class TrainingWidget(FrameWidget):
                 figure = plot_loss(np.frombuffer(self.losses, np.float32).tolist(), 0.9).figure
                 assert isinstance(figure, Figure)  # which it is where plot_loss makes it
                 self.still = stack_vertically(figure_png(figure), self.still)
+            elif self.losses:
+                warn("none of the losses is finite (NaN or infinity): no curve is drawn")
 
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
