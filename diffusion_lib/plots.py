@@ -1,45 +1,51 @@
 """Static figures. Pixels are shown as they are: -1 is black, 1 is white, nothing is stretched to fit."""
 
 import math
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffusion_lib.data import to_uint8
-from diffusion_lib.schedules import Schedule
+from diffusion_lib.errors import unknown_name
+from diffusion_lib.films import save_frames, save_gif, save_grid
+from diffusion_lib.pictures import as_images, draw, image_grid, tile
+from diffusion_lib.schedules import Schedule, make_schedule
+
+__all__ = [
+    "as_schedules",
+    "image_grid",
+    "plot_loss",
+    "plot_schedules",
+    "plot_time_to_quality",
+    "save_frames",
+    "save_gif",
+    "save_grid",
+    "show",
+    "show_rows",
+    "tile",
+]
+
+MAX_FIGURE = 2**16 - 1  # pixels a side, what matplotlib draws
+TABLES = ("alpha", "alpha_bar", "beta", "log_snr", "noise", "signal", "snr")  # of a `Schedule`
+MANY_PANELS, MAX_PANELS = 200, 1000  # of show_rows: matplotlib lays out some twenty a second
 
 
-def image_grid(images: Tensor, columns: int = 8, padding: int = 1) -> Tensor:
-    """A batch (B, C, H, W) in [-1, 1] as one picture uint8 (H', W', 3), row by row with grey lines between."""
-    picture = tile(to_uint8(images.detach().cpu()).float(), columns, padding, fill=96)  # whole numbers below 2^24: floats are exact
-    return picture.expand(3, -1, -1).permute(1, 2, 0).to(torch.uint8)
+def show(images: Any, columns: int = 8, title: str = "", scale: float = 0.55, ax: Axes | None = None) -> Axes:
+    """Shows a batch (B, C, H, W) in [-1, 1] as a grid. scale: inches for each 28 pixels.
 
-
-def tile(images: Tensor, columns: int, padding: int = 0, fill: float = 0.0) -> Tensor:
-    """A batch (B, C, H, W) as one picture (C, H', W'), row by row; lines of `padding` pixels and places without an image are `fill`.
-
-    (torchvision's make_grid does the same, but importing torchvision takes longer than all the rest of a first figure.)
+    images: also a single one, a list, an array or an `ImageDataset`. Raises `ValueError` for images that are not finite, have values
+    0..255, or make a figure larger than matplotlib draws.
     """
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    cells = F.pad(images, (0, padding, 0, padding), value=fill)  # each with the line below it and the one to its right
-    cells = torch.cat([cells, torch.full_like(cells[:1], fill).expand(rows * columns - len(images), -1, -1, -1)])
-    cell = cells.shape[2:]
-    picture = F.fold(cells.flatten(1).T[None], (rows * cell[0], columns * cell[1]), kernel_size=cell, stride=cell)[0]
-    return F.pad(picture, (padding, 0, padding, 0), value=fill)
-
-
-def show(images: Tensor, columns: int = 8, title: str = "", scale: float = 0.55, ax: Axes | None = None) -> Axes:
-    """Shows a batch (B, C, H, W) in [-1, 1] as a grid. scale: inches for each 28 pixels."""
     picture = image_grid(images, columns)
     if ax is None:
-        height, width = (n / 28 * scale for n in picture.shape[:2])
-        _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+        _, ax = plt.subplots(figsize=_size(picture.shape[1] / 28 * _scale(scale), picture.shape[0] / 28 * scale), layout="constrained")
     ax.imshow(picture.numpy(), interpolation="nearest")
     ax.set_axis_off()
     ax.set_title(title, fontsize=10)
@@ -47,19 +53,35 @@ def show(images: Tensor, columns: int = 8, title: str = "", scale: float = 0.55,
 
 
 def show_rows(
-    rows: Sequence[Tensor], labels: Sequence[str], columns: Sequence[str] | None = None, title: str = "", scale: float = 0.7
+    rows: Sequence[Any], labels: Sequence[str], columns: Sequence[str] | None = None, title: str = "", scale: float = 0.7
 ) -> Figure:
-    """Rows of images, each (B, C, H, W) in [-1, 1] with its label at the left, and a name above each column."""
+    """Rows of images, each (B, C, H, W) in [-1, 1] with its label at the left, and a name above each column.
+
+    rows: each in any form that `show` takes. Raises `ValueError` as it does, and unless there is a label for each row and a name for
+    each column.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise ValueError(f"labels={labels!r}; expected a list, a label for each row")
+    rows, labels = [as_images(row, f"row {i}") for i, row in enumerate(rows)], list(labels)
+    if not rows or len(labels) != len(rows):
+        raise ValueError(f"labels has {len(labels)} entries for {len(rows)} rows; expected one or more rows, and a label for each")
     n = max(len(row) for row in rows)
+    if columns is not None and (isinstance(columns, str | int) or len(columns) < n):
+        raise ValueError(f"columns={columns!r}; expected a name for each of the {n} columns, or None")
+    panels = len(rows) * n
+    if panels > MAX_PANELS:
+        raise ValueError(f"{len(rows)} rows of {n} images; expected at most {MAX_PANELS} images in all: show fewer, or use show(images)")
+    if panels > MANY_PANELS:
+        warn(f"show_rows draws {panels} images as panels of their own, which takes about {panels // 20} seconds; show(images) is faster")
     height, width = rows[0].shape[2:]
-    size = (n * scale + 1.6, len(rows) * scale * height / width + (0.6 if title or columns else 0.1))
+    size = _size(n * _scale(scale) + 1.6, len(rows) * scale * height / width + (0.6 if title or columns else 0.1))
     figure, axes = plt.subplots(len(rows), n, figsize=size, squeeze=False, layout="constrained")
     for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
         for j, ax in enumerate(axes[i]):
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
             if j < len(row):
-                ax.imshow(image_grid(row[j : j + 1], padding=0).numpy(), interpolation="nearest")
+                ax.imshow(draw(row[j : j + 1], columns=1, padding=0).numpy(), interpolation="nearest")
             if i == 0 and columns is not None:
                 ax.set_title(columns[j], fontsize=8)
         axes[i][0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
@@ -67,8 +89,29 @@ def show_rows(
     return figure
 
 
-def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("beta", "alpha_bar", "log_snr")) -> Figure:
-    """One panel for each quantity (names of `Schedule`'s tables) with a curve for each schedule, over t / T."""
+def as_schedules(schedules: Schedule | str | Iterable[Schedule | str]) -> list[Schedule]:
+    """One or more schedules, or their names, as a list. A name stands for `make_schedule` of the T that the others have, else 1000."""
+    schedules = [schedules] if isinstance(schedules, Schedule | str) or not isinstance(schedules, Iterable) else list(schedules)
+    T = next((schedule.T for schedule in schedules if hasattr(schedule, "T")), 1000)
+    made = [make_schedule(schedule, T) if isinstance(schedule, str) else schedule for schedule in schedules]
+    for schedule in made:
+        if not all(hasattr(schedule, table) for table in ("T", "name", "alpha_bar")):
+            remedy = ": it has one, .schedule" if hasattr(schedule, "schedule") else ""
+            raise ValueError(f"schedules holds a {type(schedule).__name__}; expected a Schedule or the name of one, as 'cosine'{remedy}")
+    return made
+
+
+def plot_schedules(
+    schedules: Schedule | str | Iterable[Schedule | str], quantities: Sequence[str] = ("beta", "alpha_bar", "log_snr")
+) -> Figure:
+    """One panel for each quantity (names of `Schedule`'s tables) with a curve for each schedule, or its name's, over t / T."""
+    schedules = as_schedules(schedules)
+    quantities = [quantities] if isinstance(quantities, str) else list(quantities)
+    if not schedules or not quantities:
+        raise ValueError(f"{len(schedules)} schedules and {len(quantities)} quantities; expected one or more of each")
+    for quantity in quantities:
+        if quantity not in TABLES:
+            raise unknown_name("quantity", quantity, TABLES)
     figure, axes = plt.subplots(1, len(quantities), figsize=(3 * len(quantities), 2.7), squeeze=False, layout="constrained")
     for ax, quantity in zip(axes[0], quantities, strict=True):
         for schedule in schedules:
@@ -84,9 +127,20 @@ def plot_schedules(schedules: Sequence[Schedule], quantities: Sequence[str] = ("
     return figure
 
 
-def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = None, label: str = "") -> Axes:
-    """The loss of each step, faint, and its running mean, on a logarithmic axis. Losses that are not finite change no mean."""
-    losses = [float(loss) for loss in losses]
+def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes | None = None, label: str = "") -> Axes:
+    """The loss of each step, faint, and its running mean, on a logarithmic axis. Losses that are not finite change no mean.
+
+    losses: (steps,), numbers or tensors of one. smooth: 0..1, the fraction of the mean that a step leaves. A warning says how many
+    losses are not finite, and since which step.
+    """
+    losses = as_losses(losses)
+    if not losses:
+        raise ValueError("losses is empty; expected the loss of one step or more")
+    if isinstance(smooth, bool) or not isinstance(smooth, int | float | np.number) or not 0 <= smooth <= 1:
+        raise ValueError(f"smooth={smooth!r}; expected 0 (no memory) to 1 (the mean of all steps)")
+    bad = [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]
+    if bad:
+        warn(f"{len(bad)} of {len(losses)} losses are not finite (NaN or infinity), the first in step {bad[0]}: no curve is drawn there")
     ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
     average, seen, averages = math.nan, 0, []
     for loss in losses:
@@ -100,6 +154,41 @@ def plot_loss(losses: Sequence[float], smooth: float = 0.98, ax: Axes | None = N
     ax.set(xlabel="training step", ylabel="loss", yscale="log")
     ax.grid(alpha=0.3)
     return ax
+
+
+def as_losses(losses: Sequence[float] | Tensor | np.ndarray) -> list[float]:
+    """The losses as Python's numbers; `ValueError` for anything else."""
+    try:
+        if isinstance(losses, Tensor | np.ndarray):
+            return [float(loss) for loss in losses.tolist()]
+        return [float(loss) for loss in losses]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"losses cannot be read as numbers ({error}); expected the loss of each step, as step.loss.item()") from error
+
+
+def warn(message: str) -> None:
+    """A warning that names the line outside this package which has led to it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("diffusion_lib."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
+
+
+def _size(width: float, height: float) -> tuple[float, float]:
+    """The size of a figure in inches, if matplotlib can draw it."""
+    pixels = max(width, height) * plt.rcParams["figure.dpi"]
+    if pixels > MAX_FIGURE:
+        raise ValueError(
+            f"the figure would be {width:.0f}x{height:.0f} inches, {pixels:.0f} pixels; expected at most {MAX_FIGURE} a side: show fewer "
+            "images, more columns, or a smaller scale"
+        )
+    return width, height
+
+
+def _scale(scale: float) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, int | float | np.number) or not 0 < scale < math.inf:
+        raise ValueError(f"scale={scale!r}; expected a number above 0, of inches")
+    return scale
 
 
 def plot_time_to_quality(results: dict, ax: Axes | None = None) -> Axes:

@@ -60,8 +60,45 @@ def test_show_rows_labels_each_row_and_column():
     assert [ax.get_title() for ax in axes[:3]] == ["a", "b", "c"]
     assert [len(ax.images) for ax in axes] == [1, 1, 1, 1, 1, 0]
     assert torch.equal(torch.as_tensor(axes[4].images[0].get_array()), image_grid(rows[1][1:2], padding=0))
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match=r"labels has 1 entries for 2 rows; expected one or more rows, and a label for each"):
         show_rows(rows, ["only one"])
+
+
+IMAGES = noise(3, 1, 8, 8).clamp(-1, 1)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: show(IMAGES * math.nan), r"images have values that are not finite \(NaN or infinity\) in 3 of 3"),
+        (lambda: show((IMAGES + 1) * 127.5), r"images ranges from .*, as pixels 0..255 do"),
+        (lambda: show(IMAGES, scale=0), "scale=0; expected a number above 0"),
+        (lambda: show(IMAGES.repeat(20_000, 1, 1, 1), columns=4), r"the figure would be 1x2652 inches, .* expected at most 65535 a side"),
+        (lambda: show_rows([], []), "labels has 0 entries for 0 rows; expected one or more rows"),
+        (lambda: show_rows([IMAGES], "a"), "labels='a'; expected a list, a label for each row"),
+        (lambda: show_rows([IMAGES], ["a"], ["x", "y"]), r"columns=\['x', 'y'\]; expected a name for each of the 3 columns"),
+        (lambda: show_rows([IMAGES], ["a"], 3), "columns=3; expected a name for each of the 3 columns"),
+        (lambda: show_rows([IMAGES, IMAGES * math.inf], ["a", "b"]), "row 1 has values that are not finite"),
+        (lambda: show_rows([IMAGES.repeat(400, 1, 1, 1)], ["a"]), "1 rows of 1200 images; expected at most 1000 images in all"),
+        (lambda: plot_schedules([]), "0 schedules and 3 quantities; expected one or more of each"),
+        (lambda: plot_schedules("linear", ["betas"]), "unknown quantity 'betas'.*Did you mean 'beta'"),
+    ],
+)
+def test_figures_reject_what_cannot_be_drawn(draw, message):
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_many_panels_are_announced(monkeypatch):
+    monkeypatch.setattr(dl.plots, "MANY_PANELS", 2)
+    with pytest.warns(UserWarning, match=r"show_rows draws 3 images as panels of their own, .*; show\(images\) is faster"):
+        show_rows([IMAGES], ["a"])
+
+
+def test_plot_schedules_takes_names():
+    axes = plot_schedules([dl.linear_schedule(50), "cosine"], "alpha_bar").axes
+    assert [line.get_label() for line in axes[0].lines] == ["linear, T=50", "cosine, T=50"]
+    assert plot_schedules("sigmoid", ["snr"]).axes[0].lines[0].get_label() == "sigmoid, T=1000"
 
 
 def test_plot_schedules_draws_each_schedules_tables():
@@ -97,14 +134,34 @@ def test_plot_schedules_omits_infinite_values_at_the_end():
 
 
 def test_plot_loss_skips_losses_that_are_not_finite():
-    mean = plot_loss([4.0, math.nan, 2.0, math.inf, 3.0]).lines[0]
+    with pytest.warns(UserWarning, match=r"2 of 5 losses are not finite \(NaN or infinity\), the first in step 2") as said:
+        mean = plot_loss([4.0, math.nan, 2.0, math.inf, 3.0]).lines[0]
+    assert said[0].filename == __file__
     assert list(mean.get_ydata()) == pytest.approx([4.0, 4.0, 3.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("losses", "message"),
+    [
+        ([], "losses is empty; expected the loss of one step or more"),
+        (None, "losses cannot be read as numbers"),
+        (torch.zeros(2, 2), "losses cannot be read as numbers"),
+        (["high"], "losses cannot be read as numbers .*; expected the loss of each step, as step.loss.item"),
+    ],
+)
+def test_plot_loss_rejects_what_are_no_losses(losses, message):
+    with pytest.raises(ValueError, match=message):
+        plot_loss(losses)
+    with pytest.raises(ValueError, match=r"smooth=1.5; expected 0 \(no memory\) to 1"):
+        plot_loss([1.0], smooth=1.5)
 
 
 def test_plot_loss_accepts_tensors_and_leaves_them_unchanged():
     losses = [torch.tensor(loss) for loss in (4.0, 2.0, 3.0, 1.0)]
     assert list(plot_loss(losses).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
     assert losses[0] == 4.0
+    on_tape = torch.tensor([4.0, 2.0, 3.0, 1.0], requires_grad=True)
+    assert list(plot_loss(on_tape).lines[0].get_ydata()) == pytest.approx([4.0, 3.0, 3.0, 2.5])
 
 
 def test_plot_loss_draws_losses_and_running_mean():

@@ -1,6 +1,7 @@
 """Inside the U-Net: what each position looks at, and what the feature maps hold, by layer and noise level."""
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,18 +9,37 @@ import torch
 import traitlets
 from torch import Tensor
 
+from diffusion_lib.checks import as_labels, whole
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.plots import image_grid
-from diffusion_lib.process import q_sample, randn_like
+from diffusion_lib.pictures import as_images, draw
+from diffusion_lib.plots import warn
+from diffusion_lib.process import q_sample
 from diffusion_lib.unet import AttentionBlock, Stage
-from diffusion_lib.widgets.base import FOLDER, FrameWidget, filmstrip, fingerprint, png
+from diffusion_lib.widgets.base import (
+    FOLDER,
+    MAX_SHEET_SIDE,
+    SHOW_PROGRESS_AFTER,
+    FrameWidget,
+    Whole,
+    filmstrip,
+    fingerprint,
+    png,
+    warn_if_large,
+    within,
+)
+from diffusion_lib.widgets.mix import with_noise
+from diffusion_lib.widgets.networks import WRAPPERS, placed, with_network
+
+COARSEST = 4  # places each way, on which a map still shows something
+MAPS_IN_STILL = 3
+MOST_WEIGHTS = 2**24  # numbers, of the attention of a large layer, that are in memory at once
 
 
 class AttentionWidget(FrameWidget):
     """Made by `attention`. `widget.t`, `widget.layer` (a name) and `widget.pixel` ([row, column] of the image) can be set and observed."""
 
     _esm = FOLDER / "attention.js"
-    t = traitlets.Int(0).tag(sync=True)
+    t = Whole(0).tag(sync=True)
     ts = traitlets.List(traitlets.Int()).tag(sync=True)
     position, positions = "t", "ts"
     layer = traitlets.Unicode().tag(sync=True)
@@ -45,29 +65,47 @@ class AttentionWidget(FrameWidget):
 
 def attention(
     denoiser: Denoiser,
-    x0: Tensor,
+    x0: Any,
     *,
-    y: Tensor | None = None,
+    y: Any = None,
     ts: Sequence[int] | None = None,
-    eps: Tensor | None = None,
+    eps: Any = None,
     channels: int = 16,
     title: str = "",
 ) -> AttentionWidget:
     """Looks into the U-Net of a denoiser while it works on one image: pick a layer, a noise level and a position.
 
-    x0: (1, C, H, W) in [-1, 1]. y: its class (1,), or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise,
-    drawn with seed 0 if left out. channels: how many feature maps of each layer to show.
+    denoiser: a `Denoiser` with a UNet, also compiled, or under guidance, which is then left out. x0: (1, C, H, W) in [-1, 1]. y: its
+    class, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out. channels: how many
+    feature maps of each layer to show.
+
+    A layer of more than some 16x16 positions is shown coarser, averaged over squares of them, and a warning says so: with a map for each
+    position, their number grows with the fourth power of the image's side. Raises `ValueError` for what does not fit even so.
     """
+    from tqdm import tqdm
+
+    denoiser = with_network(denoiser)
+    x0, channels = as_images(x0, "x0"), whole("channels", channels)
     if len(x0) != 1:
         raise ValueError(f"x0 has {len(x0)} images; expected one: x0[:1]")
+    x0, eps = (placed(each, denoiser) for each in with_noise(x0, eps))
+    y = None if y is None else as_labels(y, 1).to(x0.device)
     T = denoiser.schedule.T
-    ts = sorted({max(1, T * i // 10) for i in range(11)}) if ts is None else list(ts)
-    eps = randn_like(x0, torch.Generator().manual_seed(0)) if eps is None else eps
+    ts = sorted({max(1, T * i // 10) for i in range(11)}) if ts is None else list(ts) if isinstance(ts, Iterable) else [ts]
+    ts = [within(f"ts[{i}]", t, 1, T) for i, t in enumerate(ts)]
+    height, width = x0.shape[2:]
+    if not ts or max(len(ts) * width, height) > MAX_SHEET_SIDE:
+        raise ValueError(
+            f"{len(ts)} noise levels of an image of {height}x{width} pixels; expected one or more, side by side on at most "
+            f"{MAX_SHEET_SIDE} pixels: fewer of ts, or a smaller image"
+        )
     xts = [q_sample(denoiser.schedule, x0, t, eps) for t in ts]
-    seen = [_look_inside(denoiser, xt, t, y) for xt, t in zip(xts, ts, strict=True)]
+    seen: list[dict[str, _Inside]] = []
+    for xt, t in zip(tqdm(xts, desc="looking into the network", delay=SHOW_PROGRESS_AFTER, leave=False), ts, strict=True):
+        seen.append(_look_inside(denoiser, xt, t, y, channels, len(ts)))
 
     layers: list[dict[str, Any]] = []
-    sheets = {"images": png(np.concatenate([image_grid(xt, padding=0).numpy() for xt in xts], axis=1))}
+    sheets = {"images": png(np.concatenate([draw(xt, 1, padding=0).numpy() for xt in xts], axis=1))}
     for i, name in enumerate(seen[0]):
         features = torch.stack([each[name].features for each in seen])[:, :channels]  # (F, channels, h, w)
         strongest = features.abs().movedim(1, 0).flatten(1).quantile(0.98, dim=1)  # of each channel, so that weak ones are seen too
@@ -76,14 +114,16 @@ def attention(
         attended = [weights for each in seen if (weights := each[name].weights) is not None]
         if attended:
             weights = torch.stack(attended)  # (F, heads, h w, h w)
-            top = round(weights.quantile(0.999).item(), 2)
+            most = weights.quantile(0.999).item()
+            top = round(most, 2) or float(f"{most:.2g}")
             tiles = weights.unflatten(3, layer["size"])  # (F, heads, positions, h, w): frames and heads go down, positions across
-            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 0.01) * 2 - 1), 32)
+            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 1e-6) * 2 - 1), 32)
             layer |= dict(heads=weights.shape[1], top=top)
         layers.append(layer)
+    _say_what_is_coarse(seen[0])
+    warn_if_large("AttentionWidget", list(sheets.values()), "fewer of ts, fewer channels, or a smaller image")
 
     first = next((layer["name"] for layer in layers if layer["heads"]), layers[0]["name"])
-    height, width = x0.shape[2:]
     middle = len(ts) // 2
     widget = AttentionWidget(
         layers=layers,
@@ -97,39 +137,107 @@ def attention(
         title=title,
     )
     widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
-    widget.still = _still(xts, ts, first, [each[first].features[:3] for each in seen])
+    widget.still = _still(xts, ts, first, [each[first].features[:MAPS_IN_STILL] for each in seen])
     return widget
 
 
+def _say_what_is_coarse(layers: Mapping[str, "_Inside"]) -> None:
+    sizes = {name: (inside.positions, tuple(inside.features.shape[1:])) for name, inside in layers.items()}
+    coarse = [f"{name!r} ({h}x{w} as {m}x{n})" for name, ((h, w), (m, n)) in sizes.items() if (h, w) != (m, n)]
+    if coarse:
+        warn(f"layers with more positions than can be shown one by one are averaged over squares of them: {', '.join(coarse)}")
+
+
 class _Inside(NamedTuple):
-    """What one stage of the network computed for one image."""
+    """What one stage of the network computed for one image, on the h x w places where it is shown."""
 
     features: Tensor  # (channels, h, w) its output
     weights: Tensor | None  # (heads, h w, h w) of its attention, if it has any
+    positions: tuple[int, int]  # height and width of what it computed
 
 
 @torch.no_grad()
-def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None) -> dict[str, _Inside]:
-    """The stages by name, in the order in which they work."""
+def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, channels: int, frames: int) -> dict[str, _Inside]:
+    """The stages by name, in the order in which they work. channels: of their features, this many. frames: for so many noise levels."""
     outputs: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
+    positions: dict[str, tuple[int, int]] = {}
+    most = max(channels, MAPS_IN_STILL)
+
+    def look_at_output(stage: Stage, out: Tensor, path: str) -> None:
+        positions[path] = size = (out.shape[2], out.shape[3])
+        heads = 0 if stage.attention is None else weights[path].shape[0]
+        if not out.isfinite().all():
+            raise ValueError(f"the network's features are not finite (NaN or infinity) at t = {t} in {path}; expected a network that works")
+        outputs[path] = _pooled(out[0, :most].float(), _places(size, heads, min(channels, out.shape[1]), frames)).cpu()
+
+    def look_at_attention(block: AttentionBlock, h: Tensor, path: str) -> None:
+        places = _places((h.shape[2], h.shape[3]), block.heads, min(channels, h.shape[1]), frames)
+        weights[path] = _weights(block, h, places).float().cpu()
+
     hooks = []
     for path, module in denoiser.network.named_modules():
+        path = ".".join(part for part in path.split(".") if part not in WRAPPERS)
         if isinstance(module, Stage):
-            hooks.append(module.register_forward_hook(lambda module, args, out, path=path: outputs.update({path: out[0].cpu()})))
+            hooks.append(module.register_forward_hook(lambda stage, args, out, path=path: look_at_output(stage, out, path)))
         elif isinstance(module, AttentionBlock):
             stage = path.rpartition(".")[0]
-            hooks.append(
-                module.register_forward_pre_hook(lambda block, args, s=stage: weights.update({s: block.weights(args[0])[0].cpu()}))
-            )
+            hooks.append(module.register_forward_pre_hook(lambda block, args, path=stage: look_at_attention(block, args[0], path)))
+    if not hooks:
+        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
     try:
-        denoiser(xt, t, y)
+        with torch.compiler.set_stance("force_eager"):  # compiled code would go past the hooks
+            denoiser(xt, t, y)
     finally:
         for hook in hooks:
             hook.remove()
-    if not outputs:
-        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
-    return {_name(path, outputs): _Inside(out, weights.get(path)) for path, out in outputs.items()}
+    return {_name(path, outputs): _Inside(out, weights.get(path), positions[path]) for path, out in outputs.items()}
+
+
+def _places(size: tuple[int, int], heads: int, channels: int, frames: int) -> tuple[int, int]:
+    """On how many places a layer of so many positions is shown: as many, or a half, a third … of them each way, until its sheets fit."""
+    height, width = size
+    for every in range(1, max(size) + 1):
+        h, w = math.ceil(height / every), math.ceil(width / every)
+        across = max(channels * w, h * w * w if heads else 0)  # feature maps, and a map of attention for each place
+        if max(across, frames * max(heads, 1) * h) <= MAX_SHEET_SIDE:
+            break
+    if min(h, w) < min(COARSEST, height, width):
+        raise ValueError(
+            f"{frames} noise levels, {max(heads, 1)} heads and {channels} channels of a layer of {height}x{width} positions; expected as "
+            f"many as fit on sheets of {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE} pixels: fewer of ts, or fewer channels"
+        )
+    return h, w
+
+
+def _pooling(size: tuple[int, int], places: tuple[int, int]) -> Tensor:
+    """(h w of the positions, h w of the places): 1 where a position belongs to a place, divided by how many do."""
+    rows, columns = (torch.arange(n) * m // n for n, m in zip(size, places, strict=True))
+    belongs = torch.nn.functional.one_hot((rows[:, None] * places[1] + columns).flatten(), places[0] * places[1]).float()
+    return belongs / belongs.sum(dim=0)
+
+
+def _pooled(features: Tensor, places: tuple[int, int]) -> Tensor:
+    """Features (C, h, w) averaged for each place."""
+    size = features.shape[1], features.shape[2]
+    if size == places:
+        return features
+    return (features.flatten(1) @ _pooling(size, places).to(features.device)).unflatten(1, places)
+
+
+def _weights(block: AttentionBlock, h: Tensor, places: tuple[int, int]) -> Tensor:
+    """The block's weights for one image (heads, places, places): averaged over the positions that look from a place, added up over those
+    that are looked at."""
+    size = h.shape[2], h.shape[3]
+    if size == places:
+        return block.weights(h)[0]
+    pooling = _pooling(size, places).to(h.device)
+    q, k, _ = block.queries_keys_values(h)
+    rows = max(1, MOST_WEIGHTS // (k.shape[1] * k.shape[2]))  # so many at once
+    pooled = torch.zeros(k.shape[1], pooling.shape[1], pooling.shape[1], device=h.device)
+    for some, belongs in zip(q.split(rows, dim=2), pooling.split(rows), strict=True):
+        pooled += belongs.T @ (block.weights_of(some, k)[0].float() @ pooling)
+    return pooled * (len(pooling) / pooling.shape[1])  # as if all places had as many positions, so that none is bright for its size
 
 
 def _name(path: str, paths: Collection[str]) -> str:
@@ -149,7 +257,7 @@ def _grey(tiles: Tensor) -> np.ndarray:
 def _still(xts: Sequence[Tensor], ts: Sequence[int], layer: str, features: Sequence[Tensor]) -> bytes:
     """xt at some noise levels and, below, three feature maps (3, h, w) of a layer at each, enlarged to the image's size."""
     height, width = xts[0].shape[2:]
-    enlarged = [torch.nn.functional.interpolate(f[:, None] / f.abs().max(), size=(height, width)) for f in features]
-    rows = {"xt": xts} | {f"feature map {k} of {layer}": [e[k : k + 1] for e in enlarged] for k in range(3)}
-    pictures = {name: [image_grid(picture, padding=0).numpy() for picture in row] for name, row in rows.items()}
+    enlarged = [torch.nn.functional.interpolate(f[:, None] / f.abs().max().clamp(min=1e-12), size=(height, width)) for f in features]
+    rows = {"xt": xts} | {f"feature map {k} of {layer}": [e[k : k + 1] for e in enlarged] for k in range(len(features[0]))}
+    pictures = {name: [draw(picture, 1, padding=0).numpy() for picture in row] for name, row in rows.items()}
     return filmstrip(pictures, [f"t = {t}" for t in ts])

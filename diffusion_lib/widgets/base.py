@@ -3,6 +3,7 @@
 import hashlib
 import io
 import math
+import operator
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +18,24 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from diffusion_lib.plots import warn
+
 FOLDER = Path(__file__).parent
 MAX_SHEET_SIDE = 4096  # what every browser draws
 GREY_LEVELS = 16  # of grey images on the page
+LARGE = 10_000_000  # bytes of a widget's pictures: a notebook with that is slow to open, and to look at on GitHub impossible
+SHOW_PROGRESS_AFTER = 30  # seconds of work
+WIDEST_STILL = 2600  # pixels
+
+
+class Whole(traitlets.Int):
+    """A whole number; numpy's and torch's are taken, too."""
+
+    def validate(self, obj, value):
+        try:
+            return super().validate(obj, value if isinstance(value, bool) else operator.index(value))
+        except TypeError:
+            return super().validate(obj, value)
 
 
 class Widget(anywidget.AnyWidget):
@@ -70,7 +86,7 @@ class FrameWidget(Widget):
     each other; a position between two frames is kept, since a widget that is linked with this one may stand there.
     """
 
-    frame = traitlets.Int(0).tag(sync=True)
+    frame = Whole(0).tag(sync=True)
     position, positions = "", ""
     frames = ""  # the trait that has one entry for each frame
 
@@ -107,11 +123,17 @@ def nearest(places: Sequence[int], place: int) -> int:
     return min(range(len(places)), key=lambda i: abs(places[i] - place))
 
 
-def within(name: str, value: int, low: int, high: int) -> int:
-    """`value`, or a `ValueError` if it is not in low..high."""
-    if not low <= value <= high:
-        raise ValueError(f"{name}={value!r}; expected {low}..{high}")
-    return value
+def within(name: str, value: Any, low: int, high: int) -> int:
+    """`value`, a whole number of any kind, as Python's; `ValueError` if it is none or is not in low..high."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={value!r}; expected a whole number, {low}..{high}") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name}={number}; expected {low}..{high}")
+    return number
 
 
 def fingerprint(*parts: Tensor, cells: int = 1) -> str:
@@ -121,7 +143,7 @@ def fingerprint(*parts: Tensor, cells: int = 1) -> str:
     and releases round differently, and that must not show. cells: how many means down and across each picture; more than one
     for data that hardly depends on rounding.
     """
-    pictures = [part[i].cpu().double().flatten(0, -3).mean(0, keepdim=True) for part in parts for i in (0, len(part) // 2, -1)]
+    pictures = [part[i].detach().cpu().double().flatten(0, -3).mean(0, keepdim=True) for part in parts for i in (0, len(part) // 2, -1)]
     means = torch.cat([torch.nn.functional.adaptive_avg_pool2d(picture, cells).flatten() for picture in pictures])
     return hashlib.sha256(str((means * 8).round().int().tolist()).encode()).hexdigest()[:6]
 
@@ -132,7 +154,7 @@ def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
         pixels = pixels[..., 0]  # grey: a third of the bytes
     if grey_levels is not None:
         step = 255 / (grey_levels - 1)
-        pixels = (np.round(pixels / step) * step).round().astype(np.uint8)
+        pixels = (np.round(np.arange(256) / step) * step).round().astype(np.uint8)[pixels]
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")  # without `optimize`: the same size, and a third of the time
     return buffer.getvalue()
@@ -143,10 +165,51 @@ def image_png(picture: np.ndarray, grey: bool) -> bytes:
     return png(picture[..., 0], GREY_LEVELS) if grey else png(picture)
 
 
-def image_sheets(films: Sequence[Sequence[np.ndarray]], grey: bool) -> dict[str, Any]:
-    """The traits of `Sheets`: for each film, all its pictures (of one shape (H, W, 3), as many in every film) on one sheet."""
-    sheets = [sheet(film) for film in films]
-    return dict(sheets=[image_png(picture, grey) for picture, _ in sheets], sheet_columns=sheets[0][1])
+class Sheet:
+    """Frames of one shape (H, W), row by row on one picture that is as square as can be, put there one by one.
+
+    Raises `ValueError`, before anything is drawn, if so many make more than browsers draw.
+    """
+
+    def __init__(self, count: int, height: int, width: int):
+        self.columns = check_sheet(count, height, width)
+        self._size = height, width
+        self._pixels = np.zeros((math.ceil(count / self.columns) * height, self.columns * width, 3), np.uint8)
+
+    def put(self, i: int, picture: np.ndarray) -> None:
+        """picture: uint8 (H, W, 3), frame number i."""
+        (height, width), (row, column) = self._size, divmod(i, self.columns)
+        self._pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
+
+    def png(self, grey: bool) -> bytes:
+        """For the page."""
+        return image_png(self._pixels, grey)
+
+
+def check_sheet(count: int, height: int, width: int) -> int:
+    """How many of `count` pictures of height x width go into a row of a sheet; `ValueError` if they make more than browsers draw."""
+    columns = min(count, max(1, MAX_SHEET_SIDE // width), math.ceil(math.sqrt(count * height / width)))
+    rows = math.ceil(count / columns)
+    if max(rows * height, columns * width) > MAX_SHEET_SIDE:
+        raise ValueError(
+            f"{count} {'pictures' if count > 1 else 'picture'} of {height}x{width} pixels; expected as many as fit on "
+            f"{MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: show fewer frames, or fewer or smaller images, or lay them out in other columns"
+        )
+    return columns
+
+
+def grid_size(shape: Sequence[int], columns: int, padding: int = 1) -> tuple[int, int]:
+    """Height and width of `image_grid`'s picture of images of a shape (B, C, H, W)."""
+    images, _, height, width = shape
+    columns = min(columns, images)
+    return -(-images // columns) * (height + padding) + padding, columns * (width + padding) + padding
+
+
+def warn_if_large(kind: str, pictures: Sequence[bytes], remedy: str = "fewer frames, or fewer or smaller images") -> None:
+    """A warning if a widget's pictures are more than a notebook should hold."""
+    size = sum(map(len, pictures))
+    if size > LARGE:
+        warn(f"the pictures of this {kind} are {size / 1e6:.0f} MB, in the notebook and on its page; expected less than 10 MB: {remedy}")
 
 
 def figure_png(figure: Figure) -> bytes:
@@ -178,35 +241,29 @@ def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
     return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def filmstrip(rows: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], frames: int = 5) -> bytes:
+def on_filmstrip(count: int, frames: int = 5) -> list[int]:
+    """The numbers of the pictures that `filmstrip` shows of `count`."""
+    return sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
+
+
+def filmstrip(rows: Mapping[str, Sequence[np.ndarray] | Mapping[int, np.ndarray]], captions: Sequence[str], frames: int = 5) -> bytes:
     """A still picture as PNG: below each row's name, `frames` of its pictures uint8 (H, W, 3), evenly spaced.
 
-    captions: what each picture of a row is; written below the last row.
+    rows: of each, all its pictures or, by number, those `on_filmstrip`. captions: what each picture of a row is; below the last row.
     """
-    count = len(captions)
-    chosen = sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
+    chosen = on_filmstrip(len(captions), frames)
     parts = []
     for name, row in rows.items():
-        strip = enlarge(_with_gaps([row[i] for i in chosen]))
+        strip = enlarge(_with_gaps(_small_enough([row[i] for i in chosen])))
         parts += [_columns([name], strip.shape[1]), strip] if name else [strip]
     return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), GREY_LEVELS)
 
 
-def sheet(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, int]:
-    """Frames of one shape (H, W, …), row by row on one picture that is as square as can be, and how many are in a row.
-
-    Raises `ValueError` if they make more than browsers draw.
-    """
-    height, width = frames[0].shape[:2]
-    columns = min(len(frames), max(1, MAX_SHEET_SIDE // width), math.ceil(math.sqrt(len(frames) * height / width)))
-    rows = math.ceil(len(frames) / columns)
-    if max(rows * height, columns * width) > MAX_SHEET_SIDE:
-        raise ValueError(
-            f"{len(frames)} pictures of {height}x{width} pixels; expected as many as fit on {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: "
-            "show fewer frames, or fewer or smaller images"
-        )
-    frames = [*frames, *[np.zeros_like(frames[0])] * (rows * columns - len(frames))]
-    return np.concatenate([np.concatenate(frames[r * columns : (r + 1) * columns], axis=1) for r in range(rows)], axis=0), columns
+def _small_enough(pictures: list[np.ndarray]) -> list[np.ndarray]:
+    """The pictures, or, if side by side they were wider than a still should be, every second or third … pixel of them."""
+    width = sum(picture.shape[1] for picture in pictures)
+    every = math.ceil(width / WIDEST_STILL * 2) if width > WIDEST_STILL else 1
+    return [picture[::every, ::every] for picture in pictures]
 
 
 def _with_gaps(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:

@@ -6,12 +6,28 @@ import torch
 import traitlets
 from torch import Tensor
 
+from diffusion_lib.checks import check_finite, whole
 from diffusion_lib.denoiser import DenoiserProtocol
-from diffusion_lib.plots import image_grid, plot_schedules
+from diffusion_lib.errors import unknown_name
+from diffusion_lib.pictures import draw
+from diffusion_lib.plots import plot_schedules
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, sigmoid_schedule
-from diffusion_lib.widgets.base import FOLDER, Sheets, Widget, figure_png, fingerprint, image_sheets, in_range
-from diffusion_lib.widgets.mix import NoisedImages, pictures
+from diffusion_lib.widgets.base import (
+    FOLDER,
+    SHOW_PROGRESS_AFTER,
+    Sheet,
+    Sheets,
+    Whole,
+    Widget,
+    figure_png,
+    fingerprint,
+    grid_size,
+    in_range,
+    warn_if_large,
+)
+from diffusion_lib.widgets.mix import NoisedImages, pictures, with_noise
+from diffusion_lib.widgets.networks import placed, unwrapped
 
 LINEAR = ["linear", "linear, not scaled"]
 # name of the trait, which is an index into the values; the kinds of schedule that have it
@@ -25,12 +41,13 @@ PARAMETERS: list[tuple[str, list[str], list[Any]]] = [
     ("tau", ["sigmoid"], [0.3, 0.5, 0.7, 1.0, 1.4, 2.0]),
 ]
 PAPERS: dict[str, float] = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
+KINDS = [*LINEAR, "cosine", "sigmoid"]
 LEVELS = 40  # of noise at which the model was asked
 
 
-def _index(name: str) -> traitlets.Int:
+def _index(name: str) -> Whole:
     """The trait of a parameter, at the papers' value."""
-    return traitlets.Int(_values(name).index(PAPERS[name])).tag(sync=True)
+    return Whole(_values(name).index(PAPERS[name])).tag(sync=True)
 
 
 def _values(name: str) -> list:
@@ -41,8 +58,8 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
     """Made by `design_schedule`. `widget.schedule` is the `Schedule` as designed; the traits are indices into the values of PARAMETERS."""
 
     _esm = FOLDER / "designer.js"
-    kind = traitlets.Enum([*LINEAR, "cosine", "sigmoid"], "cosine").tag(sync=True)
-    t_permille = traitlets.Int(500).tag(sync=True)  # the timestep in thousandths of T
+    kind = traitlets.Enum(KINDS, "cosine").tag(sync=True)
+    t_permille = Whole(500).tag(sync=True)  # the timestep in thousandths of T
     parameters = traitlets.List([list(parameter) for parameter in PARAMETERS]).tag(sync=True)
     T, beta_start, beta_end, s, start, end, tau = (_index(name) for name in PAPERS)
     levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked
@@ -64,31 +81,48 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
 
 
 def design_schedule(
-    denoiser: DenoiserProtocol, x0: Tensor, *, kind: str = "cosine", T: int = 1000, columns: int = 4, title: str = ""
+    denoiser: DenoiserProtocol, x0: Any, *, kind: str = "cosine", T: int = 1000, columns: int = 4, title: str = ""
 ) -> DesignerWidget:
     """A schedule under sliders: its curves, an alarm if something of the image is left at T, images x0 (B, C, H, W) at t, and
     what `denoiser` makes of them, which was trained with a schedule of its own: it is asked at its nearest noise level.
 
     kind: "linear", "linear, not scaled" (betas that are the same for every T, a common mistake), "cosine" or "sigmoid". T: one of those in
-    PARAMETERS.
+    PARAMETERS. It makes 80 network calls. Raises `ValueError` before them if the pictures make more than browsers draw.
     """
+    from tqdm import tqdm
+
+    T, columns = whole("T", T), whole("columns", columns)
     if T not in _values("T"):
         raise ValueError(f"T={T}; expected one of {', '.join(map(str, _values('T')))}")
-    eps, traits = pictures(x0, None, columns)
+    if kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    denoiser = unwrapped(denoiser)
+    x0, eps = with_noise(x0, None)
+    traits = pictures(x0, eps, columns)
+    x0, eps = (placed(each, denoiser) for each in (x0, eps))
     times = (torch.linspace(0, 1, LEVELS) ** 1.5 * (denoiser.schedule.T - 1)).round().long() + 1  # closer together where images are clean
-    with torch.no_grad():
-        of_xt = [denoiser(q_sample(denoiser.schedule, x0, t, eps), t).x0 for t in times.tolist()]
-        of_noise = [denoiser(eps, t).x0 for t in times.tolist()]
-    films = [[image_grid(x0_hat, columns, padding=0).numpy() for x0_hat in each] for each in (of_xt, of_noise)]
+    shape = grid_size(x0.shape, columns, padding=0)
+    sheets = [Sheet(LEVELS, *shape) for _ in range(2)]  # of the estimates for xt, and for noise
+    looked_at: dict[int, list[Tensor]] = {0: [], 1: []}  # what the fingerprint looks at
+    for i, t in enumerate(tqdm(times.tolist(), desc="asking the denoiser", delay=SHOW_PROGRESS_AFTER, leave=False)):
+        for k, xt in enumerate((q_sample(denoiser.schedule, x0, t, eps), eps)):
+            with torch.no_grad():
+                x0_hat = denoiser(xt, t).x0
+            check_finite(x0_hat, f"the denoiser's estimates of x0 at t = {t}")
+            sheets[k].put(i, draw(x0_hat, columns, padding=0).numpy())
+            if i in (0, LEVELS // 2, LEVELS - 1):
+                looked_at[k].append(x0_hat.cpu())
     widget = DesignerWidget(
         kind=kind,
         T=_values("T").index(T),
         levels=denoiser.schedule.alpha_bar[times].sqrt().numpy().tobytes(),
         title=title,
+        sheets=[sheet.png(grey=x0.shape[1] == 1) for sheet in sheets],
+        sheet_columns=sheets[0].columns,
         **traits,
-        **image_sheets(films, grey=x0.shape[1] == 1),
     )
-    data = fingerprint(torch.stack(of_xt), torch.stack(of_noise))
+    warn_if_large("DesignerWidget", widget.sheets, "fewer or smaller images")
+    data = fingerprint(*(torch.stack(each) for each in looked_at.values()))
     widget.summary = f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {data})"
     widget.still = figure_png(plot_schedules([widget.schedule]))
     return widget

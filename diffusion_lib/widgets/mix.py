@@ -1,18 +1,21 @@
 """Images that are mixed with noise in the page: x0 and eps travel once, and every timestep of every schedule is drawn from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import traitlets
 from torch import Tensor
 
 from diffusion_lib.checks import check_images
-from diffusion_lib.plots import tile
+from diffusion_lib.pictures import as_images, tile
+from diffusion_lib.plots import as_schedules
 from diffusion_lib.process import randn_like
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import Widget, in_range
+from diffusion_lib.widgets.base import MAX_SHEET_SIDE, Whole, Widget, grid_size, in_range, warn_if_large
 
 EPS_SCALE = 1 / 31  # eps travels as int8 in steps of 1/31, up to +-4.1: a rounding of 0.016 where a grey level is 0.008
+MOST_IN_STILL = 16  # images of which a still picture shows the beginning
 
 
 class NoisedImages(traitlets.HasTraits):
@@ -28,7 +31,7 @@ class NoisedImages(traitlets.HasTraits):
 class MixWidget(Widget, NoisedImages):
     """A widget over t of schedules with one T, and of images mixed with noise, if it has any."""
 
-    t = traitlets.Int(0).tag(sync=True)
+    t = Whole(0).tag(sync=True)
     names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     signal = traitlets.List(traitlets.Bytes()).tag(sync=True)  # float64 (T + 1,) of each schedule
     noise = traitlets.List(traitlets.Bytes()).tag(sync=True)  # the same
@@ -36,9 +39,9 @@ class MixWidget(Widget, NoisedImages):
     _t_in_range = in_range("t", count=lambda widget, _: len(widget.signal[0]) // 8 if widget.signal else 0)
 
 
-def schedule_list(schedules: Schedule | Sequence[Schedule]) -> list[Schedule]:
-    """One or more schedules as a list; `ValueError` unless they have one T and names of their own."""
-    schedules = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+def schedule_list(schedules: Schedule | str | Iterable[Schedule | str]) -> list[Schedule]:
+    """One or more schedules, or their names, as a list; `ValueError` unless they have one T and names of their own."""
+    schedules = as_schedules(schedules)
     if len({schedule.T for schedule in schedules}) != 1:
         raise ValueError(f"schedules have T = {[s.T for s in schedules]}; expected one or more schedules of the same T")
     names = [schedule.name for schedule in schedules]
@@ -56,18 +59,29 @@ def tables(schedules: Sequence[Schedule]) -> dict:
     )
 
 
-def pictures(x0: Tensor, eps: Tensor | None, columns: int) -> tuple[Tensor, dict]:
-    """eps (drawn with seed 0 if None), and the traits of images x0 (B, C, H, W) and noise eps laid out as one picture each."""
-    check_images(x0=x0)
-    if x0.shape[1] not in (1, 3):
-        raise ValueError(f"x0 has {x0.shape[1]} channels; expected 1 (grey) or 3 (colour)")
-    eps = randn_like(x0, torch.Generator().manual_seed(0)) if eps is None else eps
+def with_noise(x0: Any, eps: Any) -> tuple[Tensor, Tensor]:
+    """Images x0 in any form that `as_images` takes, and eps of their shape and type: drawn with seed 0 if None."""
+    x0 = as_images(x0, "x0")
+    eps = randn_like(x0, torch.Generator().manual_seed(0)) if eps is None else as_images(eps, "eps").to(x0.dtype)
     check_images(x0=x0, eps=eps)
+    return x0, eps
+
+
+def pictures(x0: Tensor, eps: Tensor, columns: int) -> dict:
+    """The traits of images x0 (B, C, H, W) and noise eps, `with_noise`, laid out as one picture each."""
+    height, width = grid_size(x0.shape, columns, padding=0)
+    if max(height, width) > MAX_SHEET_SIDE:
+        raise ValueError(
+            f"x0 has {len(x0)} images that make a picture of {height}x{width} pixels; expected at most {MAX_SHEET_SIDE} a side, what every "
+            f"browser draws: show fewer or smaller images{', or more columns' if columns < len(x0) else ''}"
+        )
     clean = _tile(x0.clamp(-1, 1), columns)
     noise = (_tile(eps, columns) / EPS_SCALE).round().clamp(-127, 127).to(torch.int8)
     vacant = [x0.shape[2], clean.shape[1] - (len(x0) - 1) % columns * x0.shape[3] - x0.shape[3]]
     x0_bytes = ((clean + 1) * 127.5).round().to(torch.uint8).numpy().tobytes()
-    return eps, dict(x0=x0_bytes, eps=noise.numpy().tobytes(), shape=list(clean.shape), vacant=vacant)
+    eps_bytes = noise.numpy().tobytes()
+    warn_if_large("widget", [x0_bytes, eps_bytes], "fewer or smaller images")
+    return dict(x0=x0_bytes, eps=eps_bytes, shape=list(clean.shape), vacant=vacant)
 
 
 def _tile(images: Tensor, columns: int) -> Tensor:

@@ -1,25 +1,35 @@
 """Recorded frames under a slider or two: a sampler's chains side by side, or frames of anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-import torch
+import numpy as np
 import traitlets
 from torch import Tensor
 
-from diffusion_lib.plots import image_grid
+from diffusion_lib.checks import whole
+from diffusion_lib.pictures import as_frames, check_channels, check_frames, draw
+from diffusion_lib.recording import Recording, record, record_named
 from diffusion_lib.sampling import Step
-from diffusion_lib.widgets.base import FOLDER, FrameWidget, Sheets, Widget, filmstrip, fingerprint, image_sheets, in_range, nearest, within
+from diffusion_lib.widgets.base import (
+    FOLDER,
+    FrameWidget,
+    Sheet,
+    Sheets,
+    Whole,
+    Widget,
+    check_sheet,
+    filmstrip,
+    fingerprint,
+    grid_size,
+    in_range,
+    nearest,
+    on_filmstrip,
+    warn_if_large,
+    within,
+)
 
-
-class Recording(NamedTuple):
-    """Some of the steps of a chain: F of them."""
-
-    t: list[int]  # where xt stands
-    xt: Tensor  # (F, B, C, H, W)
-    x0_hat: Tensor  # (F, B, C, H, W)
-    step: list[int]  # which steps these are, counted from 1
-    steps: int  # how many the chain took
+__all__ = ["ChainWidget", "GridWidget", "Recording", "ScrubWidget", "chains", "record", "scrub", "scrub_grid"]
 
 
 class Panels(Sheets):
@@ -41,7 +51,7 @@ class ChainWidget(ScrubWidget):
     """Made by `chains`. `widget.t` is the timestep that is shown; set it, and the nearest recorded one is."""
 
     ts = traitlets.List(traitlets.Int()).tag(sync=True)
-    t = traitlets.Int(0).tag(sync=True)
+    t = Whole(0).tag(sync=True)
     position, positions = "t", "ts"
 
 
@@ -51,44 +61,37 @@ class GridWidget(Widget, Panels):
     _esm = FOLDER / "grid.js"
     axis_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     axis_values = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
-    first = traitlets.Int(0).tag(sync=True)
-    second = traitlets.Int(0).tag(sync=True)
+    first = Whole(0).tag(sync=True)
+    second = Whole(0).tag(sync=True)
 
     _place_in_range = in_range("first", "second", count=lambda widget, name: len(widget.axis_values[["first", "second"].index(name)]))
 
 
-def record(steps: Iterable[Step], frames: int = 26) -> Recording:
-    """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them."""
-    walked = [(step.t, step.xt, step.x0_hat) for step in steps]  # not whole steps, which hold more
-    last = len(walked) - 1
-    chosen = sorted({round(i * last / max(1, frames - 1)) for i in range(frames)} | {last})
-    kept = [walked[i] for i in chosen]
-    return Recording(
-        t=[t for t, _, _ in kept],
-        xt=torch.stack([xt for _, xt, _ in kept]),
-        x0_hat=torch.stack([x0_hat for _, _, x0_hat in kept]),
-        step=[i + 1 for i in chosen],
-        steps=len(walked),
-    )
-
-
 def chains(
-    chains: Mapping[str, Iterable[Step] | Recording], *, frames: int = 26, columns: int = 4, t: int | None = None, title: str = ""
+    chains: Mapping[str, Iterable[Step] | Recording] | Iterable[Step] | Recording,
+    *,
+    frames: int = 26,
+    columns: int = 4,
+    t: int | None = None,
+    title: str = "",
 ) -> ChainWidget:
     """Samplers' chains side by side under one slider: for each, xt beside the x0_hat of that step.
 
-    chains: name -> what a sampler yields, or a `Recording` of it. Chains of different numbers of steps are shown at the
-    timesteps of the first, each by its nearest. frames: how many steps to record. t: the timestep shown first; 0 if left out.
+    chains: name -> what a sampler yields, or a `Recording` of it; or one of these alone. Chains of different numbers of steps are shown
+    at the timesteps of the first, each by its nearest. frames: how many steps to record. t: the timestep shown first; 0 if left out.
+
+    Raises `ValueError` as `record` does, for one generator under two names, and, as soon as it is known, if the frames make more than
+    browsers draw.
     """
-    films = {name: chain if isinstance(chain, Recording) else record(chain, frames) for name, chain in chains.items()}
-    first = next(iter(films.values()), None)
-    if first is None:
-        raise ValueError("chains is empty; expected a name and a sampler's steps for each")
+    frames, columns = whole("frames", frames), whole("columns", columns)
+    films = _films(chains, frames, columns)
+    first = next(iter(films.values()))
     panels: dict[str, Tensor] = {}
     for name, film in films.items():
         at = [nearest(film.t, place) for place in first.t]
         prefix = f"{name}: " if name else ""
-        panels |= {f"{prefix}xt": film.xt[at], f"{prefix}x0_hat": film.x0_hat[at]}
+        for what, images in (("xt", film.xt), ("x0_hat", film.x0_hat)):
+            panels[f"{prefix}{what}"] = images if at == list(range(len(images))) else images[at]
     steps = {film.steps for film in films.values()}
     suffix = [f", step {n} of {first.steps}" if len(steps) == 1 else "" for n in first.step]
     captions = [f"t = {t}{end}" for t, end in zip(first.t, suffix, strict=True)]
@@ -99,18 +102,21 @@ def chains(
 
 
 def scrub(
-    panels: Mapping[str, Tensor], captions: Sequence[str], *, columns: int = 4, start: int | None = None, title: str = ""
+    panels: Mapping[str, Any] | Tensor, captions: Sequence[str], *, columns: int = 4, start: int | None = None, title: str = ""
 ) -> ScrubWidget:
     """A slider over frames with any number of panels side by side.
 
-    panels: name -> frames (F, B, C, H, W) in [-1, 1], all of one shape. captions: what to say beside the slider, F of them.
-    columns: images in a row of a panel. start: the frame shown first; the last if left out.
+    panels: name -> frames (F, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames. Arrays and lists of F batches are taken,
+    too. captions: what to say beside the slider, F of them. columns: images in a row of a panel. start: the frame shown first; the last
+    if left out.
+
+    Raises `ValueError` for frames that are not finite, or that make more than browsers draw.
     """
-    return _make(ScrubWidget, panels, captions, columns, start, title=title)
+    return _make(ScrubWidget, panels, _texts("captions", captions), whole("columns", columns), start, title=title)
 
 
 def scrub_grid(
-    panels: Mapping[str, Tensor],
+    panels: Mapping[str, Any] | Tensor,
     first: tuple[str, Sequence],
     second: tuple[str, Sequence],
     captions: Sequence[Sequence[str]] | None = None,
@@ -122,15 +128,16 @@ def scrub_grid(
 ) -> GridWidget:
     """Two sliders over frames on a grid, with any number of panels side by side.
 
-    panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape. first, second: what each slider is called, and the values
-    at its F or G places. captions: F lists of G texts, shown below the pictures. start: the numbers of the places shown first.
-    fingerprinted: whether the widget's text, which nbval compares, changes with the pictures; not for those of a network that the
-    notebook itself has trained, which differ a little with every processor.
+    panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames; also as lists. first, second: what
+    each slider is called, and the values at its F or G places. captions: F lists of G texts, shown below the pictures. start: the
+    numbers of the places shown first. fingerprinted: whether the widget's text, which nbval compares, changes with the pictures; not
+    for those of a network that the notebook itself has trained, which differ a little with every processor.
     """
-    (first_name, first_values), (second_name, second_values) = first, second
+    (first_name, first_values), (second_name, second_values) = _axis("first", first), _axis("second", second)
     grid = len(first_values), len(second_values)
-    captions = [[""] * grid[1]] * grid[0] if captions is None else captions
-    shapes = {name: tuple(frames.shape) for name, frames in panels.items()}
+    captions = [[""] * grid[1]] * grid[0] if captions is None else [_texts("captions", row) for row in captions]
+    frames = _as_panels(panels, 6)
+    shapes = {name: tuple(each.shape) for name, each in frames.items()}
     lengths = {len(row) for row in captions}
     alike = len(set(shapes.values())) == 1 and all(len(shape) == 6 and shape[:2] == grid for shape in shapes.values())
     if not alike or (len(captions), lengths) != (grid[0], {grid[1]}):
@@ -138,7 +145,13 @@ def scrub_grid(
             f"panels have shapes {shapes} with {len(captions)} rows of {sorted(lengths)} captions; expected {grid} + (B, C, H, W), "
             f"for the {grid[0]} values of {first_name!r} and the {grid[1]} of {second_name!r}, and a caption for each"
         )
-    traits, pictures = _drawn({name: frames.flatten(0, 1) for name, frames in panels.items()}, columns)
+    if not isinstance(start, Sequence) or len(start) != 2:
+        raise ValueError(f"start={start!r}; expected two numbers of places, one on each axis, as (0, 0)")
+    start = within("start[0]", start[0], 0, grid[0] - 1), within("start[1]", start[1], 0, grid[1] - 1)
+    shown = [i * grid[1] + start[1] for i in on_filmstrip(grid[0])]
+    places = [f"{first_name} {a}, {second_name} {b}" for a in first_values for b in second_values]
+    flat = {name: each.flatten(0, 1) for name, each in frames.items()}
+    traits, pictures = _drawn("GridWidget", flat, whole("columns", columns), shown, places)
     widget = GridWidget(
         **traits,
         captions=[caption for row in captions for caption in row],
@@ -147,33 +160,113 @@ def scrub_grid(
         title=title,
     )
     widget.first, widget.second = start
-    data = f"; data {fingerprint(*panels.values())}" if fingerprinted else ""
-    widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(panels)}{data})"
-    shown = f", {second_name} {second_values[start[1]]}"
-    films = {f"{name}{shown}".lstrip(", "): rows[start[1] :: grid[1]] for name, rows in pictures.items()}
+    data = f"; data {fingerprint(*frames.values())}" if fingerprinted else ""
+    widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(frames)}{data})"
+    end = f", {second_name} {second_values[start[1]]}"
+    films = {f"{name}{end}".lstrip(", "): {i // grid[1]: row[i] for i in shown} for name, row in pictures.items()}
     widget.still = filmstrip(films, [f"{first_name if i == 0 else ''} {value}".lstrip() for i, value in enumerate(first_values)])
     return widget
 
 
-def _make(
-    kind: type[ScrubWidget], panels: Mapping[str, Tensor], captions: Sequence[str], columns: int, start: int | None, **traits
-) -> ScrubWidget:
-    shapes = {name: tuple(frames.shape) for name, frames in panels.items()}
+def _films(chains: Any, frames: int, columns: int) -> dict[str, Recording]:
+    """Each chain's recording, by name."""
+    if not isinstance(chains, Mapping):
+        one = isinstance(chains, Recording) or not isinstance(chains, list | tuple) or not chains or isinstance(chains[0], Step)
+        if not one:
+            raise ValueError(f'chains is a list of {len(chains)}; expected a name for each chain: {{"DDPM": …, "DDIM": …}}')
+        chains = {"": chains}
+    if not chains:
+        raise ValueError("chains is empty; expected a name and a sampler's steps for each")
+    named = {str(name): f"chain {str(name)!r}" if str(name) else "the chain" for name in chains}
+    seen: dict[int, str] = {}
+    for name, chain in chains.items():
+        if isinstance(chain, Iterator) and seen.setdefault(id(chain), str(name)) != str(name):
+            raise ValueError(
+                f"chains {seen[id(chain)]!r} and {str(name)!r} are the same generator; expected one for each: it is walked only once, "
+                "so make it anew"
+            )
+    films: dict[str, Recording] = {}
+
+    def look(step: Step, n: int) -> None:
+        shape = tuple(step.xt.shape)
+        if films:
+            before, first = next(iter(films.items()))
+            n = min(n, len(first.t))
+            if (other := tuple(first.xt.shape[1:])) != shape:
+                raise ValueError(f"{named[name]} has images {shape} and {named[before]} {other}; expected the same of each chain")
+        check_channels(shape[1], named[name])
+        check_sheet(n, *grid_size(shape, columns))
+
+    for name, chain in chains.items():
+        name = str(name)
+        films[name] = chain if isinstance(chain, Recording) else record_named(chain, frames, named[name], look)
+    return films
+
+
+def _make(kind: type[ScrubWidget], panels: Any, captions: list[str], columns: int, start: int | None, **traits) -> ScrubWidget:
+    frames = _as_panels(panels, 5)
+    shapes = {name: tuple(each.shape) for name, each in frames.items()}
     first = next(iter(shapes.values()), ())
-    if len(first) != 5 or set(shapes.values()) != {first} or len(captions) != first[0]:
+    if len(first) != 5 or not first[0] or set(shapes.values()) != {first} or len(captions) != first[0]:
         raise ValueError(f"panels have shapes {shapes} with {len(captions)} captions; expected (F, B, C, H, W), all alike, and F captions")
     start = within("start", first[0] - 1 if start is None else start, 0, first[0] - 1)
-    drawn, pictures = _drawn(panels, columns)
-    widget = kind(captions=list(captions), frame=start, **drawn, **traits)
-    data = fingerprint(*panels.values())
-    widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(panels)}; data {data})"
+    drawn, pictures = _drawn(kind.__name__, frames, columns, on_filmstrip(len(captions)), captions)
+    widget = kind(captions=captions, frame=start, **drawn, **traits)
+    data = fingerprint(*frames.values())
+    widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(frames)}; data {data})"
     widget.still = filmstrip(pictures, captions)
     return widget
 
 
-def _drawn(panels: Mapping[str, Tensor], columns: int) -> tuple[dict, dict[str, list]]:
-    """The traits of `Panels` for frames of frames (F, B, C, H, W), and each panel's frames as pictures."""
-    pictures = {name: [image_grid(frame, columns).numpy() for frame in frames] for name, frames in panels.items()}
+def _as_panels(panels: Any, dimensions: int) -> dict[str, Tensor]:
+    """Each panel's frames by name; a panel without a name is called nothing."""
+    panels = panels if isinstance(panels, Mapping) else {"": panels}
+    return {str(name): as_frames(frames, f"panel {str(name)!r}" if name else "frames", dimensions) for name, frames in panels.items()}
+
+
+def _drawn(
+    kind: str, panels: Mapping[str, Tensor], columns: int, shown: Sequence[int], places: Sequence[str]
+) -> tuple[dict, dict[str, dict[int, np.ndarray]]]:
+    """The traits of `Panels` for frames (F, B, C, H, W), and of each panel the pictures whose numbers are in `shown`.
+
+    places: where each frame stands, for errors. One frame at a time is drawn: the sheets are all that grows with their number.
+    """
+    count, *shape = next(iter(panels.values())).shape
+    for name, frames in panels.items():
+        check_frames(frames, f"panel {name!r}" if name else "frames", lambda i: f"frame {i} ({places[i]})" if places[i] else f"frame {i}")
+    frame_shape = grid_size(shape, columns)
+    check_sheet(count, *frame_shape)
     grey = all(frames.shape[2] == 1 for frames in panels.values())
-    frame_shape = list(next(iter(pictures.values()))[0].shape[:2])
-    return image_sheets(list(pictures.values()), grey) | dict(panel_names=list(panels), frame_shape=frame_shape), pictures
+    sheets, pictures = [], {}
+    for name, frames in panels.items():
+        sheet, pictures[name] = _sheet(frames, columns, frame_shape, shown)
+        sheets.append(sheet.png(grey))
+        sheet_columns = sheet.columns
+        del sheet
+    warn_if_large(kind, sheets)
+    return dict(sheets=sheets, sheet_columns=sheet_columns, panel_names=list(panels), frame_shape=list(frame_shape)), pictures
+
+
+def _sheet(frames: Tensor, columns: int, frame_shape: tuple[int, int], shown: Sequence[int]) -> tuple[Sheet, dict[int, np.ndarray]]:
+    sheet, pictures = Sheet(len(frames), *frame_shape), {}
+    for i, frame in enumerate(frames):
+        picture = draw(frame, columns).numpy()
+        sheet.put(i, picture)
+        if i in shown:
+            pictures[i] = picture
+    return sheet, pictures
+
+
+def _axis(name: str, axis: Any) -> tuple[str, list]:
+    if isinstance(axis, str) or not isinstance(axis, Sequence) or len(axis) != 2 or not isinstance(axis[1], Iterable):
+        raise ValueError(f'{name}={axis!r}; expected what the slider is called and its values, as ("steps", [10, 20, 50])')
+    values = axis[1].tolist() if isinstance(axis[1], Tensor | np.ndarray) else list(axis[1])
+    if not values:
+        raise ValueError(f"{name}={axis!r}; expected one value or more")
+    return str(axis[0]), values
+
+
+def _texts(name: str, texts: Any) -> list[str]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise ValueError(f"{name}={texts!r}; expected a list of texts, one for each frame")
+    return [str(text) for text in texts]

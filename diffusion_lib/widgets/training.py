@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,23 @@ import traitlets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from diffusion_lib.plots import image_grid, plot_loss
+from diffusion_lib.checks import whole
+from diffusion_lib.pictures import as_frames, check_channels, check_frames, draw
+from diffusion_lib.plots import as_losses, plot_loss, warn
 from diffusion_lib.training.loop import TrainStep
-from diffusion_lib.widgets.base import FOLDER, FrameWidget, figure_png, filmstrip, fingerprint, image_png, stack_vertically
+from diffusion_lib.widgets.base import (
+    FOLDER,
+    FrameWidget,
+    Whole,
+    check_sheet,
+    figure_png,
+    filmstrip,
+    fingerprint,
+    grid_size,
+    image_png,
+    stack_vertically,
+    warn_if_large,
+)
 
 UPDATE_EVERY = 0.5  # seconds between two updates of the loss curve
 
@@ -27,7 +42,7 @@ class TrainingWidget(FrameWidget):
     """
 
     _esm = FOLDER / "training.js"
-    step = traitlets.Int(0).tag(sync=True)
+    step = Whole(0).tag(sync=True)
     position, positions = "step", "steps"
     total = traitlets.Int(1).tag(sync=True)
     steps = traitlets.List(traitlets.Int()).tag(sync=True)
@@ -49,17 +64,35 @@ class TrainingWidget(FrameWidget):
         if content.get("stop") and self.running:
             self.stop = True
 
-    def add(self, step: int, samples: Mapping[str, Tensor]) -> None:
-        """Shows samples, name -> images (B, C, H, W) in [-1, 1], as those of training step `step`, and the same names every time."""
-        grids = {name: image_grid(images, self._columns).numpy() for name, images in samples.items()}
-        if self.panel_names and list(grids) != self.panel_names:
-            raise ValueError(f"samples are called {list(grids)}; expected {self.panel_names}, as before")
-        shape = list(next(iter(grids.values())).shape[:2])
-        if self.panel_shape and shape != self.panel_shape:
-            raise ValueError(f"samples make a picture of {shape} pixels; expected {self.panel_shape}, which the view was made for")
+    def add(self, step: int, samples: Mapping[str, Any]) -> None:
+        """Shows samples, name -> images (B, C, H, W) in [-1, 1], as those of training step `step`, and the same names every time.
+
+        Values that are not finite are grey (NaN), white or black (infinity), and a warning says so: a live run goes on.
+        """
+        step = whole("step", step, low=0)
+        if not isinstance(samples, Mapping) or not samples:
+            given = "empty" if isinstance(samples, Mapping) else f"a {type(samples).__name__}"
+            raise ValueError(f'samples is {given}; expected images by name, as {{"samples": images}}')
+        images = {str(name): as_frames(batch, f"samples {name!r}", 4) for name, batch in samples.items()}
+        if self.panel_names and list(images) != self.panel_names:
+            raise ValueError(f"samples are called {list(images)}; expected {self.panel_names}, as before")
+        for name, batch in images.items():
+            if batch.ndim != 4 or not batch.numel():
+                raise ValueError(f"samples {name!r} has shape {tuple(batch.shape)}; expected (B, C, H, W), one image or more")
+            check_channels(batch.shape[1], f"samples {name!r}")
+            if not batch.isfinite().all():
+                warn(f"samples {name!r} of step {step} are not finite (NaN or infinity): the model, or its average, has diverged")
+                images[name] = batch.nan_to_num(nan=0.0, posinf=1.0, neginf=-1.0)
+        shapes = {name: list(_panel_shape(tuple(batch.shape), self._columns, len(images))) for name, batch in images.items()}
+        shape = next(iter(shapes.values()))
+        for each in shapes.values():
+            if each != (self.panel_shape or shape):
+                expected = f"{self.panel_shape}, which the view was made for" if self.panel_shape else f"{shape}, as the first panel's"
+                raise ValueError(f"samples make a picture of {each} pixels; expected {expected}")
+        grids = {name: draw(batch, self._columns).numpy() for name, batch in images.items()}
         for name, grid in grids.items():
             self._films.setdefault(name, []).append(grid)
-        grey = next(iter(samples.values())).shape[1] == 1
+        grey = all(batch.shape[1] == 1 for batch in images.values())
         row = np.concatenate(list(grids.values()), axis=1)
         with self.hold_sync():  # one message: the page must not see a step without its picture
             self.panel_names, self.panel_shape = list(grids), shape
@@ -71,10 +104,12 @@ class TrainingWidget(FrameWidget):
         if self.steps:
             self.step = self.steps[-1]  # which the frame's change sets only if there is one
             self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
-            if self.losses:
+            if np.isfinite(np.frombuffer(self.losses, np.float32)).any():
                 figure = plot_loss(np.frombuffer(self.losses, np.float32).tolist(), 0.9).figure
                 assert isinstance(figure, Figure)  # which it is where plot_loss makes it
                 self.still = stack_vertically(figure_png(figure), self.still)
+            elif self.losses:
+                warn("none of the losses is finite (NaN or infinity): no curve is drawn")
 
     async def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
@@ -87,6 +122,8 @@ class TrainingWidget(FrameWidget):
         It is asynchronous so that the kernel hears the button between two steps, as ipykernel 7.4 and newer do. Older ones,
         Colab's among them, hear it only when the cell has ended: there, interrupt.
         """
+        if not isinstance(at, range):  # which is fast to look into, and may be long
+            at = frozenset(_steps("at", at))
         self.stop, self.running = False, True
         losses = np.frombuffer(self.losses, np.float32).tolist()
         new: list[Tensor] = []
@@ -119,21 +156,28 @@ class TrainingWidget(FrameWidget):
 
 
 def training(
-    samples: Mapping[str, Tensor], steps: Sequence[int], losses: Sequence[float], *, columns: int = 4, title: str = ""
+    samples: Mapping[str, Any], steps: Sequence[int], losses: Sequence[float], *, columns: int = 4, title: str = ""
 ) -> TrainingWidget:
     """A slider over training: the loss curve with a marker, and the samples after each of `steps`.
 
     samples: name -> images (F, B, C, H, W) in [-1, 1], from the same noise after each step. steps: F of them. losses: of every
-    training step, from the first. columns: images in a row.
+    training step, from the first. columns: images in a row. Raises `ValueError` for samples that are not finite.
     """
-    shapes = {name: tuple(images.shape) for name, images in samples.items()}
+    if not isinstance(samples, Mapping):
+        raise ValueError(f'samples is a {type(samples).__name__}; expected frames by name, as {{"samples": frames}}')
+    frames = {str(name): as_frames(each, f"samples {name!r}") for name, each in samples.items()}
+    shapes = {name: tuple(images.shape) for name, images in frames.items()}
+    steps, losses, columns = _steps("steps", steps), as_losses(losses), whole("columns", columns)
     if not shapes or any(len(shape) != 5 or shape != next(iter(shapes.values())) or shape[0] != len(steps) for shape in shapes.values()):
         raise ValueError(f"samples have shapes {shapes} for {len(steps)} steps; expected (F, B, C, H, W), all alike, and F steps")
+    for name, images in frames.items():
+        check_frames(images, f"samples {name!r}", lambda i: f"step {steps[i]}")
     widget = TrainingWidget(columns, title=title, total=max([len(losses), *steps]), losses=np.array(losses, np.float32).tobytes())
     for i, step in enumerate(steps):
-        widget.add(step, {name: images[i] for name, images in samples.items()})
+        widget.add(step, {name: images[i] for name, images in frames.items()})
     widget._show_last()
-    widget.summary = f"TrainingWidget({len(steps)} of {widget.total} steps; {', '.join(samples)}; data {fingerprint(*samples.values())})"
+    warn_if_large("TrainingWidget", widget.pictures, "fewer steps, or fewer or smaller images")
+    widget.summary = f"TrainingWidget({len(steps)} of {widget.total} steps; {', '.join(frames)}; data {fingerprint(*frames.values())})"
     return widget
 
 
@@ -149,11 +193,34 @@ def live_training(
         async for step in view.watch(train(denoiser, dataset, config), lambda step: {"samples": sample(step.ema, 16)}, at=[100, 200]):
             ...
     """
-    empty = image_grid(torch.zeros(shape), columns)
-    widget = TrainingWidget(columns, title=title, total=total, live=True, panel_names=list(panels), panel_shape=list(empty.shape[:2]))
+    panels = [panels] if isinstance(panels, str) else [str(name) for name in panels]
+    if not panels:
+        raise ValueError("panels is empty; expected the name of one panel or more")
+    if not isinstance(shape, Sequence) or len(shape) != 4:
+        raise ValueError(f"shape={shape!r}; expected (B, C, H, W) of each panel's images")
+    images, channels, height, width = (whole(f"shape[{i}]", n) for i, n in enumerate(shape))
+    check_channels(channels, "a panel")
+    total, columns = whole("total", total), whole("columns", columns)
+    panel_shape = _panel_shape((images, channels, height, width), columns, len(panels))
+    empty = draw(torch.zeros(images, channels, height, width), columns)
+    widget = TrainingWidget(columns, title=title, total=total, live=True, panel_names=panels, panel_shape=list(panel_shape))
     widget.summary = f"TrainingWidget(live, {total} steps; {', '.join(panels)})"
     widget.still = filmstrip({name: [empty.numpy()] for name in panels}, ["no samples yet"])
     return widget
+
+
+def _panel_shape(shape: tuple[int, ...], columns: int, panels: int) -> tuple[int, int]:
+    """Height and width of a panel of images (B, C, H, W); `ValueError` if so many side by side make more than browsers draw."""
+    height, width = grid_size(shape, columns)
+    check_sheet(1, height, width * panels)
+    return height, width
+
+
+def _steps(name: str, steps: Any) -> list[int]:
+    """Training steps as Python's ints."""
+    if isinstance(steps, str) or not isinstance(steps, Iterable) or (isinstance(steps, Tensor) and steps.ndim != 1):
+        raise ValueError(f"{name}={steps!r}; expected a list of training steps")
+    return [whole(f"{name}[{i}]", step, low=0) for i, step in enumerate(steps)]
 
 
 @contextmanager
