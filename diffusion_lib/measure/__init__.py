@@ -1,7 +1,18 @@
-"""How good are the samples? A classifier, distances with intervals, and what the benchmarks measured."""
+"""How good are the samples? Feature networks, distances with intervals, and what the benchmarks measured."""
 
-from diffusion_lib.measure.classifier import Classifier
+from diffusion_lib.measure.classifier import Classifier, FeatureNetwork
 from diffusion_lib.measure.distances import Estimate, accuracy, features, frechet_distance, kernel_distance
+from diffusion_lib.measure.own_images import train_features
 from diffusion_lib.measure.results import load_results
 
-__all__ = ["Classifier", "Estimate", "accuracy", "features", "frechet_distance", "kernel_distance", "load_results"]
+__all__ = [
+    "Classifier",
+    "Estimate",
+    "FeatureNetwork",
+    "accuracy",
+    "features",
+    "frechet_distance",
+    "kernel_distance",
+    "load_results",
+    "train_features",
+]

@@ -1,39 +1,67 @@
-"""A small convolutional classifier: it reads generated characters, and its features are what the quality scores compare.
+"""Small convolutional networks whose features are what the quality scores compare; a classifier also reads generated characters.
 
-`python -m diffusion_lib.measure --dataset glyphs --out DIR` trains it: see train_classifier.py.
+`python -m diffusion_lib.measure --dataset glyphs --out DIR` trains a classifier: see train_classifier.py.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffusion_lib.data import LabelledImages
 from diffusion_lib.saving import Saveable, built
+from diffusion_lib.training.batches import batch_indices
+
+SMALLEST = 8  # height and width of images that three levels can halve
 
 
-class Classifier(Saveable):
-    """images (B, C, 28, 28) in [-1, 1] -> logits (B, num_classes). Three levels of convolutions, then the mean over positions."""
+class FeatureNetwork(Saveable):
+    """images (B, C, H, W) in [-1, 1] -> features (B, num_features). Three levels of convolutions, then the mean over positions."""
 
-    def __init__(self, in_channels: int = 1, num_classes: int = 36, width: int = 32, num_features: int = 64):
+    def __init__(self, in_channels: int = 1, width: int = 32, num_features: int = 64):
         super().__init__()
-        self.config = dict(in_channels=in_channels, num_classes=num_classes, width=width, num_features=num_features)
+        self.config = dict(in_channels=in_channels, width=width, num_features=num_features)
         self.num_features = num_features
         widths = [in_channels, width, 2 * width, 4 * width]
         self.levels = nn.ModuleList([level(a, b) for a, b in pairwise(widths)])
         self.to_features = nn.Linear(widths[-1], num_features)
-        self.to_logits = nn.Linear(num_features, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         """What the last hidden layer makes of the images: (B, num_features)."""
-        if images.ndim != 4 or images.shape[1] != self.config["in_channels"] or not images.is_floating_point():
+        channels = self.config["in_channels"]
+        if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point() or min(images.shape[2:]) < SMALLEST:
             raise ValueError(
-                f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (B, {self.config['in_channels']}, H, W)"
+                f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (B, {channels}, H, W), "
+                f"H and W at least {SMALLEST}"
             )
         h = images
         for one in self.levels:
             h = one(h)
         return F.silu(self.to_features(h.mean(dim=(2, 3))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images)
+
+    def to_files(self) -> tuple[dict, dict[str, Tensor]]:
+        """Config and weights for `save_pretrained`."""
+        return self.config, self.state_dict()
+
+    @classmethod
+    def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "FeatureNetwork":
+        """The network of `to_files`, in eval mode; a `Classifier` if it was one."""
+        kind = Classifier if "num_classes" in config else cls
+        return built(lambda: kind(**config), tensors).eval()
+
+
+class Classifier(FeatureNetwork):
+    """images (B, C, H, W) in [-1, 1] -> logits (B, num_classes)."""
+
+    def __init__(self, in_channels: int = 1, num_classes: int = 36, width: int = 32, num_features: int = 64):
+        super().__init__(in_channels, width, num_features)
+        self.config["num_classes"] = num_classes
+        self.to_logits = nn.Linear(num_features, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.to_logits(self.features(images))
@@ -45,14 +73,27 @@ class Classifier(Saveable):
             raise ValueError("images hold numbers that are not finite; expected floats in [-1, 1]: see how they were made")
         return torch.cat([self(part).argmax(dim=1) for part in images.split(batch_size)])
 
-    def to_files(self) -> tuple[dict, dict[str, Tensor]]:
-        """Config and weights for `save_pretrained`."""
-        return self.config, self.state_dict()
-
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Classifier":
         """The classifier of `to_files`, in eval mode."""
         return built(lambda: cls(**config), tensors).eval()
+
+
+def train_classifier(
+    classifier: Classifier, dataset: LabelledImages, steps: int = 2000, batch_size: int = 128, lr: float = 3e-3, seed: int = 0
+) -> Iterator[Tensor]:
+    """Trains `classifier` in place, yielding the loss () of each batch after its update."""
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=0.05)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+    classifier.train()
+    for step in range(1, steps + 1):
+        index = batch_indices(len(dataset.images), batch_size, step, seed)
+        loss = F.cross_entropy(classifier(dataset.images[index]), dataset.labels[index], label_smoothing=0.05)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        scheduler.step()
+        yield loss.detach()
 
 
 def level(in_channels: int, out_channels: int) -> nn.Sequential:

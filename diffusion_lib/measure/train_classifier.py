@@ -1,50 +1,76 @@
-"""Training of the classifier: `python -m diffusion_lib.measure --dataset glyphs --out DIR`."""
+"""The command `python -m diffusion_lib.measure`: trains a classifier, or with --model measures a model's samples."""
 
 import argparse
-from collections.abc import Iterator
+import sys
+import warnings
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from tqdm import tqdm
 
-from diffusion_lib.data import LabelledImages, dataset_names, image_shape_of, load_dataset, num_classes_of
-from diffusion_lib.measure.classifier import Classifier
+from diffusion_lib.checks import whole
+from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of
+from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.devices import choose_device
+from diffusion_lib.measure.classifier import Classifier, train_classifier
 from diffusion_lib.measure.distances import accuracy
-from diffusion_lib.training.batches import batch_indices
+from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
+from diffusion_lib.pretrained import WEIGHTS, load_checkpoint, load_classifier, load_pretrained
+from diffusion_lib.saving import CONFIG
 
-
-def train_classifier(
-    classifier: Classifier, dataset: LabelledImages, steps: int = 2000, batch_size: int = 128, lr: float = 3e-3, seed: int = 0
-) -> Iterator[Tensor]:
-    """Trains `classifier` in place, yielding the loss () of each batch after its update."""
-    optimizer = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=0.05)
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    classifier.train()
-    for step in range(1, steps + 1):
-        index = batch_indices(len(dataset.images), batch_size, step, seed)
-        loss = F.cross_entropy(classifier(dataset.images[index]), dataset.labels[index], label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
-        yield loss.detach()
+TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # options and their defaults, without --model
+MEASURING = dict(features=None, size=None, samples=1000, sampling_steps=50, device="auto")  # and with it
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints the fraction of its test images that it reads
-    correctly."""
-    from tqdm import tqdm
+    correctly. With --model, compares a model's samples with a dataset's images instead, beside other real images."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    remedy = "for training a classifier: leave out --model, or this" if options.model else "for measuring a model: expected --model, too"
+    for name, default in (TRAINING if options.model else MEASURING).items():
+        if getattr(options, name) != default:
+            parser.error(f"--{name.replace('_', '-')} is {remedy}")
+    if not options.model and options.out is None:
+        parser.error("--out is missing; expected a folder for the classifier's weights, or --model to measure a model")
+    try:
+        if options.model:
+            measure(options)
+        else:
+            train(options, parser)
+    except (OSError, ValueError, MemoryError) as error:
+        parser.exit(1, f"{parser.prog}: {str(error) or type(error).__name__}\n")
 
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure", description=main.__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the weights")
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
     parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
-    parser.add_argument("--images", type=int, help="how many images to train on; default: all")
-    for name, default in dict(steps=2000, batch_size=128, lr=3e-3, seed=0).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--images", type=int, help="how many of its images to use; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    training = parser.add_argument_group("training a classifier")
+    training.add_argument("--out", type=Path, help="folder for the weights")
+    for name in ("steps", "batch_size", "lr"):
+        default = TRAINING[name]
+        training.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
+    measuring = parser.add_argument_group("measuring a model")
+    measuring.add_argument("--model", help="its folder, finished or not, a hub id, or the name of one that ships")
+    measuring.add_argument(
+        "--features",
+        type=Path,
+        help="folder of the feature network: used if it is there, else made and saved; default: the classifier that ships, or one in the "
+        "cache folder for these images",
+    )
+    measuring.add_argument("--size", type=int, help="height and width of photo and folder images; default: those of the model")
+    measuring.add_argument("--samples", type=int, default=MEASURING["samples"], help="how many at most; default: %(default)s")
+    measuring.add_argument("--sampling-steps", type=int, default=MEASURING["sampling_steps"], help="of DDIM; default: %(default)s")
+    measuring.add_argument("--device", default=MEASURING["device"], help="default: %(default)s")
+    return parser
 
+
+def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Trains a classifier and saves it."""
     data = load_dataset(options.dataset, n=options.images, root=options.root)
     num_classes = num_classes_of(data)
     if num_classes is None:
@@ -58,3 +84,54 @@ def main(arguments: list[str] | None = None) -> None:
     classifier.eval().save_pretrained(options.out)
     fraction = accuracy(classifier, held_out.images, held_out.labels).value
     print(f"reads {fraction:.2%} of {len(held_out.images)} test images correctly; saved to {options.out}")
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Prints how far a model's samples are from real images, and how far other real images are."""
+    model = load_model(options.model)
+    size = options.size or (model.image_shape[1] if model.image_shape else None)
+    data = load_dataset(options.dataset, n=options.images, size=size, root=options.root)
+    if model.image_shape not in {None, image_shape_of(data)}:
+        raise ValueError(
+            f"the model makes images of shape {model.image_shape}, those of --dataset {options.dataset} are {image_shape_of(data)}; "
+            "expected the dataset that the model was trained on, in the same --size"
+        )
+    ships = options.features is None and (WEIGHTS / "classifier" / options.dataset).is_dir()
+    seen, other, reference = parts_of(data, options)
+    network, place = (load_classifier(options.dataset), None) if ships else feature_network(seen, options.features)
+    n = whole("--samples", options.samples, low=20)
+    other, reference = (type(part)(part.images[:n], part.labels[:n], part.class_names) for part in (other, reference))
+    device = choose_device(options.device)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        found = compare(model, network, other, reference, steps=options.sampling_steps, seed=options.seed, device=device)
+    for note in dict.fromkeys(str(warning.message) for warning in notes):
+        print(f"note: {note}", file=sys.stderr)
+    kind = "a classifier" if isinstance(network, Classifier) else "a random network, normalised on the images"
+    print(f"features: {network.num_features} of {kind}{' that ships' if ships else f', in {place}'}")
+    print(f"{found.n} images in each set, compared with as many real ones; brackets hold 95% intervals\n")
+    print(f"{'':20}{'Fréchet distance':30}kernel distance")
+    for name, (frechet, kernel) in (("samples", found.samples), ("other real images", found.real)):
+        print(f"{name:20}{frechet!s:30}{kernel}")
+    if found.samples[0].low > found.real[0].high:
+        print("\nThe samples differ measurably from real images.")
+    else:
+        print("\nThe samples do not differ measurably from real images, in these features and at this number.")
+
+
+def parts_of(data: ImageDataset, options: argparse.Namespace) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
+    """The images for the feature network, those to compare and those to compare with. The last are none that the network has seen."""
+    if not options.dataset.startswith("folder:"):
+        held_out = load_dataset(options.dataset, train=False, root=options.root, size=data.image_shape[1])
+        if not torch.equal(held_out.images, data.images):  # or there is but one set of them
+            return data, *split_in_halves(held_out)
+    other, reference = split_in_halves(data)
+    return other, other, reference
+
+
+def load_model(name: str) -> Denoiser:
+    """The denoiser in a folder (of a run that is not finished: its average), of a hub id, or that ships under this name."""
+    if Path(name).is_dir():
+        return Denoiser.from_pretrained(name) if (Path(name) / CONFIG).is_file() else load_checkpoint(name)
+    ships = name in {path.name for path in (WEIGHTS / "denoiser").iterdir()}
+    return load_pretrained(name) if ships else Denoiser.from_pretrained(name)
