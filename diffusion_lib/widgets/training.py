@@ -1,10 +1,9 @@
 """The training view: the loss curve, and samples on the same noise at successive steps. Live while `train` runs, or afterwards."""
 
-import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -111,16 +110,16 @@ class TrainingWidget(FrameWidget):
             elif self.losses:
                 warn("none of the losses is finite (NaN or infinity): no curve is drawn")
 
-    async def watch(
+    def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
-    ) -> AsyncIterator[TrainStep]:
-        """Passes on the steps of `run`, showing their losses, and `samples(step)` after the steps in `at`: `async for step in …`.
+    ) -> Iterator[TrainStep]:
+        """Passes on the steps of `run`, showing their losses, and `samples(step)` after the steps in `at`.
 
         The Stop button ends it after the step that is being made, and so does interrupting the kernel (once; twice is
         Python's KeyboardInterrupt). Nothing is lost: watch the same `run` again, and it goes on.
 
-        It is asynchronous so that the kernel hears the button between two steps, as ipykernel 7.4 and newer do. Older ones,
-        Colab's among them, hear it only when the cell has ended: there, interrupt.
+        The button interrupts the kernel where its page can, as in JupyterLab and Notebook. Elsewhere, on Colab for one, its message
+        waits until the cell has ended: there, interrupt.
         """
         if not isinstance(at, range):  # which is fast to look into, and may be long
             at = frozenset(_steps("at", at))
@@ -145,7 +144,6 @@ class TrainingWidget(FrameWidget):
                         show_losses()
                         shown = time.monotonic()
                     yield step
-                    await asyncio.sleep(0.001)  # for messages to arrive in: a single turn of the event loop would be too few
                     if self.stop or interrupted:
                         break
         finally:
@@ -190,7 +188,7 @@ def live_training(
 
         view = live_training(config.steps, ["samples"], (16, 1, 28, 28))
         display(view)
-        async for step in view.watch(train(denoiser, dataset, config), lambda step: {"samples": sample(step.ema, 16)}, at=[100, 200]):
+        for step in view.watch(train(denoiser, dataset, config), lambda step: {"samples": sample(step.ema, 16)}, at=[100, 200]):
             ...
     """
     panels = [panels] if isinstance(panels, str) else [str(name) for name in panels]

@@ -37,7 +37,7 @@ view = dl.widgets.live_training(100_000, ["samples"], (8, 1, 28, 28), title="liv
 """,
     """
 display(view)
-async for step in view.watch(run, lambda step: {"samples": x0 * (-1) ** (step.step // 25)}, at=range(25, 100_000, 25)):
+for step in view.watch(run, lambda step: {"samples": x0 * (-1) ** (step.step // 25)}, at=range(25, 100_000, 25)):
     pass
 print("stopped after", step.step)
 """,

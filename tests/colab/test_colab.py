@@ -109,7 +109,7 @@ def unhurried():
 run = unhurried()
 view = dl.widgets.live_training(100_000, ["samples"], (8, 1, 28, 28), title="live")
 display(view)
-async for step in view.watch(run, lambda step: {"samples": x0 * (-1) ** (step.step // 25)}, at=range(25, 100_000, 25)):
+for step in view.watch(run, lambda step: {"samples": x0 * (-1) ** (step.step // 25)}, at=range(25, 100_000, 25)):
     pass
 print("next:", next(run).step - step.step)
 """,

@@ -1,6 +1,5 @@
 """The stored notebooks as other programs read them."""
 
-import ast
 import importlib.util
 import os
 import re
@@ -40,9 +39,7 @@ def tool(monkeypatch):
 def test_notebook_converts_to_a_python_script(path):
     script = script_of(path)
     assert "import diffusion_lib as dl" in script
-    # a live view is watched with `async for`, which notebooks may do at the top level; Python itself would want a function around it
-    is_live = "live_training(" in script
-    compile(script, path.stem, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_live else 0)
+    compile(script, path.stem, "exec")
     assert not re.search(r"(?m)^\s*[%!]", script)  # a magic that was left as it is
 
 

@@ -1,6 +1,5 @@
 """What people hand to the widgets: usual forms are taken, and what cannot be shown is refused in words, before long work."""
 
-import asyncio
 import io
 import warnings
 
@@ -83,12 +82,9 @@ def test_live_training_that_diverges_goes_on_with_a_warning():
         view.add(5, {"samples": with_nan(FRAMES[0], 1)})
     assert view.steps == [5]
     losses = (dl.TrainStep(n, torch.tensor(NAN), torch.tensor(1.0), 0.1, None, None, torch.tensor(0)) for n in range(6, 10))
-
-    async def watch():
-        return [step.step async for step in view.watch(losses, lambda step: {"samples": FRAMES[0]}, at=np.array([8]))]
-
+    watching = view.watch(losses, lambda step: {"samples": FRAMES[0]}, at=np.array([8]))
     with pytest.warns(UserWarning, match="none of the losses is finite"):
-        assert asyncio.run(watch()) == [6, 7, 8, 9]
+        assert [step.step for step in watching] == [6, 7, 8, 9]
     assert view.steps == [5, 8]
 
 

@@ -1,6 +1,5 @@
 """The widgets' Python side: what they send to the page, and what they store in the notebook for viewers that run no code."""
 
-import asyncio
 import io
 import re
 import signal
@@ -351,18 +350,13 @@ def live(total=30):
 
 def watched(view, run, samples, at, act=None):
     """The steps that a reader's loop sees, with act(step) done in it; ends where it returns True."""
-
-    async def loop():
-        seen = []
-        async for step in view.watch(run, samples, at):
-            assert view.running
-            seen.append(step.step)
-            if act is not None and act(step):
-                break
-        await asyncio.sleep(0)  # a generator that was left is closed by the event loop
-        return seen
-
-    return asyncio.run(loop())
+    seen = []
+    for step in view.watch(run, samples, at):
+        assert view.running
+        seen.append(step.step)
+        if act is not None and act(step):
+            break
+    return seen
 
 
 def test_live_view_yields_every_step_and_shows_it():
@@ -390,23 +384,6 @@ def test_live_view_stops_and_resumes_the_same_run():
     assert watched(view, run, samples, [5, 20]) == list(range(8, 31))
     assert np.frombuffer(view.losses, np.float32) == pytest.approx(LOSSES)
     assert view.steps == [5, 20]
-
-
-def test_event_loop_runs_between_steps():
-    view, samples = live()
-
-    async def run_beside():
-        async def press_later():
-            while len(view.pictures) < 1:
-                await asyncio.sleep(0)
-            view.stop = True
-
-        task = asyncio.create_task(press_later())
-        seen = [step.step async for step in view.watch(fake_run(30), samples, at=[5])]
-        await task
-        return seen
-
-    assert asyncio.run(run_beside())[-1] in (5, 6)
 
 
 @pytest.fixture

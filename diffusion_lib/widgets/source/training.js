@@ -77,10 +77,12 @@ function render({ model, el }) {
   function addStatus() {
     const row = create("div", "dl-controls", root);
     const stop = create("button", "dl-button dl-stop", row, { type: "button", textContent: "Stop after this step" });
-    stop.title = "Where the kernel does not hear this button while it works, interrupt the kernel: it stops after the step, too";
+    stop.title = "Where this button cannot reach the kernel while it works, interrupt the kernel: it stops after the step, too";
     const text = create("span", "dl-value", row, {}, { role: "status" });
     stop.addEventListener("click", () => {
       model.send({ stop: true }); // not a change of state, which would wait for the answer to the last one
+      // a kernel reads messages when the cell has ended; JupyterLab's manager of widgets knows it, and can interrupt it
+      model.widget_manager?.kernel?.interrupt?.()?.catch?.(() => {});
       stop.disabled = true;
       text.textContent = "stopping …";
     });
