@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from diffusion_lib.files import write_whole
-from diffusion_lib.pretrained import WEIGHTS
+from diffusion_lib.saving import SHIPPED
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -35,7 +35,7 @@ def origin(script: str, device: str) -> dict:
 
 def digest(model: str) -> str:
     """Of the network's weights that ship, so that results of older ones are noticed."""
-    tensors = load_file(WEIGHTS / "denoiser" / model / "model.safetensors")
+    tensors = load_file(SHIPPED / "denoiser" / model / "model.safetensors")
     found = hashlib.sha256()
     for name in sorted(name for name in tensors if name.startswith("network.")):
         found.update(name.encode() + tensors[name].numpy().tobytes())

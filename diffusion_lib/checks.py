@@ -212,9 +212,8 @@ def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} of them, as whole numbers") from error
     if labels.ndim == 1 and len(labels) != n:
-        raise ValueError(
-            f"y has {len(labels)} entr{'y' if len(labels) == 1 else 'ies'} for {n} image{'s' * (n != 1)}; expected one for each, or one class for all of them"
-        )
+        found, images = ("entry" if len(labels) == 1 else "entries"), ("image" if n == 1 else "images")
+        raise ValueError(f"y has {len(labels)} {found} for {n} {images}; expected one for each, or one class for all of them")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
     if labels.shape not in {(), (n,)}:

@@ -12,7 +12,7 @@ from diffusion_lib.data.dataset import (
     to_uint8,
 )
 from diffusion_lib.data.download import cache_folder
-from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset, size_from_text
+from diffusion_lib.data.registry import DATASETS, dataset_names, load_dataset, size_from_text, takes
 
 __all__ = [
     "DATASETS",
@@ -27,6 +27,7 @@ __all__ = [
     "load_dataset",
     "num_classes_of",
     "size_from_text",
+    "takes",
     "to_float",
     "to_uint8",
 ]

@@ -101,6 +101,12 @@ def load_dataset(
     return with_mirror_images(dataset) if flip else dataset
 
 
+def takes(name: str | os.PathLike, option: str) -> bool:
+    """Whether the dataset called `name` takes this option of `load_dataset`. `ValueError` if there is no such dataset."""
+    known = _options_of(_find(name, None)[0])
+    return known is None or option in known
+
+
 def _find(name: str | os.PathLike, root: str | Path | None) -> tuple[Callable[..., ImageDataset], list[str]]:
     """The loader, and the path to call it with first, if there is one."""
     if isinstance(name, os.PathLike):

@@ -9,14 +9,13 @@ import torch
 from tqdm import tqdm
 
 from diffusion_lib.checks import whole
-from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of
-from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of, takes
 from diffusion_lib.devices import choose_device
 from diffusion_lib.measure.classifier import Classifier, train_classifier
 from diffusion_lib.measure.distances import accuracy
 from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
-from diffusion_lib.pretrained import WEIGHTS, load_checkpoint, load_classifier, load_pretrained
-from diffusion_lib.saving import CONFIG
+from diffusion_lib.pretrained import load_classifier, load_model
+from diffusion_lib.saving import SHIPPED
 
 TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # options and their defaults, without --model
 MEASURING = dict(features=None, size=None, samples=1000, sampling_steps=50, device="auto")  # and with it
@@ -89,14 +88,14 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Prints how far a model's samples are from real images, and how far other real images are."""
     model = load_model(options.model)
-    size = options.size or (model.image_shape[1] if model.image_shape else None)
+    size = options.size or (model.image_shape[1:] if model.image_shape and takes(options.dataset, "size") else None)
     data = load_dataset(options.dataset, n=options.images, size=size, root=options.root)
     if model.image_shape not in {None, image_shape_of(data)}:
         raise ValueError(
             f"the model makes images of shape {model.image_shape}, those of --dataset {options.dataset} are {image_shape_of(data)}; "
             "expected the dataset that the model was trained on, in the same --size"
         )
-    ships = options.features is None and (WEIGHTS / "classifier" / options.dataset).is_dir()
+    ships = options.features is None and (SHIPPED / "classifier" / options.dataset).is_dir()
     seen, other, reference = parts_of(data, options)
     network, place = (load_classifier(options.dataset), None) if ships else feature_network(seen, options.features)
     n = whole("--samples", options.samples, low=20)
@@ -121,17 +120,7 @@ def measure(options: argparse.Namespace) -> None:
 
 def parts_of(data: ImageDataset, options: argparse.Namespace) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
     """The images for the feature network, those to compare and those to compare with. The last are none that the network has seen."""
-    if not options.dataset.startswith("folder:"):
-        held_out = load_dataset(options.dataset, train=False, root=options.root, size=data.image_shape[1])
-        if not torch.equal(held_out.images, data.images):  # or there is but one set of them
-            return data, *split_in_halves(held_out)
+    if takes(options.dataset, "train") and not options.dataset.startswith("folder:"):  # a folder has but one set of images
+        return data, *split_in_halves(load_dataset(options.dataset, train=False, root=options.root))
     other, reference = split_in_halves(data)
     return other, other, reference
-
-
-def load_model(name: str) -> Denoiser:
-    """The denoiser in a folder (of a run that is not finished: its average), of a hub id, or that ships under this name."""
-    if Path(name).is_dir():
-        return Denoiser.from_pretrained(name) if (Path(name) / CONFIG).is_file() else load_checkpoint(name)
-    ships = name in {path.name for path in (WEIGHTS / "denoiser").iterdir()}
-    return load_pretrained(name) if ships else Denoiser.from_pretrained(name)

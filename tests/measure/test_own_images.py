@@ -239,14 +239,14 @@ def test_network_is_called_in_parts_in_eval_mode_and_left_as_it_was(network):
     ("images", "message"),
     [
         (landscapes(4), r"images has dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.to_float"),
-        (landscapes(4).numpy(), r"images is a ndarray; expected a tensor of shape \(B, C, H, W\)"),
+        (landscapes(4).numpy(), r"images is of type ndarray; expected a tensor of shape \(B, C, H, W\)"),
         (torch.zeros(3, 16, 16), r"images has shape \(3, 16, 16\); expected \(B, C, H, W\)"),
         (torch.full((2, 3, 16, 16), torch.nan), r"images hold values that are not finite"),
         (torch.zeros(4, 1, 16, 16), r"images have shape \(4, 1, 16, 16\) .*expected floats \(B, 3, H, W\)"),
         (torch.zeros(4, 3, 6, 6), r"images have shape \(4, 3, 6, 6\) .*H and W at least 8"),
         (iter([]), r"images are none at all"),
-        ("folder:own", r"images is a str; expected a tensor"),
-        (None, r"images is a NoneType; expected a tensor"),
+        ("folder:own", r"images is of type str; expected a tensor"),
+        (None, r"images is of type NoneType; expected a tensor"),
     ],
 )
 def test_features_rejects_other_images(network, images, message):
