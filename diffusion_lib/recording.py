@@ -31,7 +31,7 @@ class Recording(NamedTuple):
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
     """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them.
 
-    Meanwhile it holds at most some twice of what it keeps, of a chain of any length. Exactly `frames` are kept, if there are so
+    Meanwhile it holds at most about twice as much as it keeps, of a chain of any length. Exactly `frames` are kept, if there are so
     many, of a chain whose timesteps run evenly down to 0, as those of our samplers do, and of a list; of another chain at least half.
 
     Raises `ValueError` for a chain without steps (one that was walked before has none left), and if a step is not finite.
@@ -93,7 +93,7 @@ def checked_steps(steps: Iterable[Step], name: str) -> Iterator[Step]:
         walked += 1
         for field in ("xt", "x0_hat"):
             images = getattr(step, field)
-            if not isinstance(images, Tensor) or images.ndim != 4 or tuple(images.shape) != (shape or tuple(images.shape)):
+            if not isinstance(images, Tensor) or images.ndim != 4 or not images.numel() or tuple(images.shape) != (shape or images.shape):
                 given = tuple(images.shape) if isinstance(images, Tensor) else f"a {type(images).__name__}"
                 raise ValueError(f"{field} of {name} is {given} at t = {step.t}; expected {shape or '(B, C, H, W)'}, alike in every step")
             shape = tuple(images.shape)
