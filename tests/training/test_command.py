@@ -1,5 +1,6 @@
 """`python -m diffusion_lib.training`: every option takes effect, and its messages are correct."""
 
+import copy
 import math
 import os
 import re
@@ -53,8 +54,9 @@ def test_rerunning_the_command_keeps_the_finished_model(tmp_path, capsys):
 def test_command_saves_a_run_finished_on_another_processor(tmp_path):
     main(["--out", str(tmp_path), *TINY])
     newest = checkpoints.newest(tmp_path / "checkpoints")
-    newest.content["run"]["signal"][5] *= 1 + 1e-15
-    torch.save(newest.content, newest.path)
+    content = copy.deepcopy(newest.content)  # which is mapped from the file that is written anew
+    content["run"]["signal"][5] *= 1 + 1e-15
+    torch.save(content, newest.path)
     (tmp_path / "config.json").unlink()
     main(["--out", str(tmp_path), *TINY])
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape == (1, 28, 28)
