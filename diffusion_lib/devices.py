@@ -16,7 +16,7 @@ def choose_device(name: str | int | torch.device = "auto") -> torch.device:
     Raises `ValueError` for a name that torch does not know, and for a device that is not there; `TypeError` for what names none.
     """
     device = device_named(name)
-    if name == "auto" or (device.type == "cpu" and not device.index):  # those are there: torch need not be asked
+    if name == "auto" or (device.type in ("cpu", "meta") and not device.index):  # those are there: torch need not be asked
         return torch.device(device.type)
     count = _count(device)
     if (device.index or 0) >= count:

@@ -197,7 +197,7 @@ def sample(
             stop = min(start + batch_size, n)
             generators = sample_generators(seed, range(first + start, first + stop))
             xt = randn_like(torch.empty(stop - start, *shape, dtype=weight.dtype, device=device), generators)
-            labels = None if y is None else y[start:stop]
+            labels = None if y is None else y[start:stop].to(device)
             for step in walk(denoiser, xt, steps=steps, y=labels, generator=generators, **options):
                 xt = step.xt
                 bar.update()

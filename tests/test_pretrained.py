@@ -224,7 +224,10 @@ DAMAGES = {
     "config nested too deep": (lambda f: (f / "config.json").write_text("[" * 50_000), r"config\.json is damaged \(.*recursion"),
     "config of a gigabyte": (lambda f: os.truncate(f / "config.json", 10**9), r"config\.json is damaged \(1,000,000,000 bytes, at most"),
     "config without prediction": (lambda f: edit_config(f, lambda c: c.pop("prediction")), r"its config lacks \['prediction'\]"),
-    "config with an unknown key": (lambda f: edit_config(f, lambda c: c.update(code="x")), r"has unknown \['code'\]; expected \['im"),
+    "config with an unknown key": (
+        lambda f: edit_config(f, lambda c: c.update(code="x")),
+        r"has unknown \['code'\]; expected \['class_names', 'im",
+    ),
     "config of absurd width": (
         lambda f: edit_config(f, lambda c: c["network"].update(base_channels=2**40)),
         r"size mismatch for|overflow|too large",

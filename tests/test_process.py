@@ -224,7 +224,7 @@ def test_noise_of_an_image_does_not_depend_on_the_batch():
     generators = lambda: [torch.Generator().manual_seed(k) for k in range(5)]  # noqa: E731
     whole = randn_like(X0, generators())
     assert torch.equal(randn_like(X0[3:4], generators()[3:4]), whole[3:4])
-    with pytest.raises(ValueError, match="2 generators for 5 images; expected one for each image"):
+    with pytest.raises(ValueError, match="generator has 2 entries for 5 images; expected one for each"):
         randn_like(X0, generators()[:2])
 
 
