@@ -20,7 +20,9 @@ settings.load_profile("tests")
 SLOW = (
     *("browser", "colab", "notebooks", "robustness"),
     "data/test_download.py",
+    "exercises/test_answers.py",
     "measure/test_distances.py",
+    "measure/test_own_images.py",
     "project/test_benchmarks.py",
     "project/test_packaging.py",
     "test_pretrained.py",
