@@ -75,7 +75,8 @@ def check_network(network: Any) -> None:
 
 def as_class_names(names: Any, num_classes: int | None) -> tuple[str, ...]:
     """The classes' names, none or one for each. Raises unless they are different texts, as many as there are classes."""
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    names = () if names is None else names
+    if isinstance(names, str) or not hasattr(names, "__iter__") or not all(isinstance(name, str) for name in names):
         raise ValueError(f"class_names={names!r}; expected a list or tuple of names, one for each class")
     names = tuple(names)
     if names and len(names) != (num_classes or 0):
@@ -104,7 +105,9 @@ def _described(value: Any) -> str:
 
 def check_finite(images: Tensor, name: str = "images") -> None:
     """Raises if a number is NaN or infinite. Waits for the device that they are on."""
-    if not images.is_floating_point() or images.is_meta or images.isfinite().all():
+    if not images.is_floating_point() or images.is_meta or not images.numel():
+        return
+    if torch.stack(torch.aminmax(images.detach())).isfinite().all():  # NaN is both; isfinite of all would take as much memory again
         return
     where = ""
     if images.ndim > 3:
@@ -133,6 +136,19 @@ def check_generator(generator: Any, n: int) -> None:
         )
     if len(generator) != n:
         raise ValueError(f"generator has {len(generator)} entries for {n} images; expected one for each image, or a single generator")
+
+
+def check_sampler_options(options: dict) -> None:
+    """Raises for options of other libraries' samplers, or of ours, that `sample` has another way for."""
+    remedies = dict(
+        generator="seed=…: each sample has a generator of its own",
+        xT="shape=… and seed=…, or a sampler called on noise of your own, such as ddim_steps(denoiser, xT)",
+        num_inference_steps="steps=…",
+        guidance_scale="a guided denoiser: sample(Guided(denoiser, scale), …)",
+        num_images="n, the second argument",
+    )
+    for name in options.keys() & remedies.keys():
+        raise ValueError(f"sample takes no {name}; expected {remedies[name]}")
 
 
 def check_images(**images: Tensor) -> None:

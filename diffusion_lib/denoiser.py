@@ -8,7 +8,7 @@ A trained network is one (`Denoiser`), and so are the exact optimum of a finite 
 harder towards its class (`Guided`, in `guidance`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -19,6 +19,7 @@ from diffusion_lib.checks import (
     NO_LABEL,
     as_class_names,
     as_image_shape,
+    check_finite,
     check_images,
     check_labels,
     check_like,
@@ -170,9 +171,12 @@ class IdealDenoiser:
     x0_dataset: (N, C, H, W) in [-1, 1], or a dataset with `.images` and `.labels`, which are then used where y is given.
     """
 
+    PART = 4096  # images at a time in float64
+
     def __init__(self, x0_dataset, schedule: Schedule):
         images = getattr(x0_dataset, "images", x0_dataset)
         check_images(x0_dataset=images)
+        check_finite(images, "x0_dataset")
         check_schedule(schedule)
         self.schedule = schedule
         self.images = images
@@ -187,11 +191,13 @@ class IdealDenoiser:
         check_t(t, self.schedule.T, len(xt))
         if xt.shape[1:] != self.image_shape:
             raise ValueError(f"images have shape {tuple(xt.shape[1:])}; expected {self.image_shape}, that of the dataset")
-        x = self.images.to(xt.device, torch.float64).flatten(1)  # (N, D)
         signal, noise = (at(table, t, xt.double()).flatten(1) for table in (self.schedule.signal, self.schedule.noise))  # (B or 1, 1)
         # log q(xt | x0 = x_i) = -|xt - signal_t x_i|^2 / (2 noise_t^2) + const; |xt|^2 is const too
-        overlap = signal * (xt.double().flatten(1) @ x.T) - signal**2 / 2 * x.square().sum(dim=1)
-        log_likelihood = overlap / noise**2
+        overlaps = [
+            signal * (xt.double().flatten(1) @ x.T) - signal**2 / 2 * x.square().sum(dim=1)  # (B, part of N)
+            for x in self._in_parts(xt.device)
+        ]
+        log_likelihood = torch.cat(overlaps, dim=1) / noise**2
         y = labels_for(self, y, len(xt))
         if y is not None:
             log_likelihood = log_likelihood.masked_fill(~self._is_of_class(y, xt), -torch.inf)
@@ -199,9 +205,15 @@ class IdealDenoiser:
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         # E[x0 | xt] = sum_i p(x_i | xt) x_i
-        mean = self.weights(xt, t, y) @ self.images.to(xt.device, torch.float64).flatten(1)
+        parts = zip(self.weights(xt, t, y).split(self.PART, dim=1), self._in_parts(xt.device), strict=True)
+        mean: Any = sum(weights @ x for weights, x in parts)  # (B, D)
         x0 = mean.unflatten(1, self.image_shape).to(xt.dtype)
         return Prediction(*solve(self.schedule, "x0", xt, x0, t))
+
+    def _in_parts(self, device: torch.device) -> Iterator[Tensor]:
+        """The images as float64 (some, D), part after part: all at once would take as much memory as twice the dataset."""
+        for part in self.images.flatten(1).split(self.PART):
+            yield part.to(device, torch.float64)
 
     def _is_of_class(self, y: Tensor, xt: Tensor) -> Tensor:
         """Which image has the label asked for: bool (B, N)."""

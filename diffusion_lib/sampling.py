@@ -14,7 +14,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.checks import all_finite, as_image_shape, check_denoiser, check_generator, check_images, labels_for, number, whole
+from diffusion_lib.checks import (
+    all_finite,
+    as_image_shape,
+    check_denoiser,
+    check_generator,
+    check_images,
+    check_sampler_options,
+    labels_for,
+    number,
+    whole,
+)
 from diffusion_lib.denoiser import DenoiserProtocol, Prediction
 from diffusion_lib.devices import choose_device, like
 from diffusion_lib.errors import check_name
@@ -179,6 +189,7 @@ def sample(
     Raises `ValueError` for arguments that do not fit, and `FloatingPointError` if a sample is not finite.
     """
     check_denoiser(denoiser)
+    check_sampler_options(options)
     if not callable(sampler):
         check_name("sampler", sampler, SAMPLERS)
     walk = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
@@ -191,7 +202,7 @@ def sample(
     weight = next(parameters_of(denoiser), torch.empty(0, device="cpu"))  # the first xt has its dtype, and its device if none is asked for
     device = weight.device if device is None else choose_device(device)
 
-    samples = []
+    samples = torch.empty(n, *shape, dtype=weight.dtype, device=device)
     with progress_bar(-(-n // batch_size) * (steps or denoiser.schedule.T), progress) as bar:
         for start in range(0, n, batch_size):
             stop = min(start + batch_size, n)
@@ -201,8 +212,8 @@ def sample(
             for step in walk(denoiser, xt, steps=steps, y=labels, generator=generators, **options):
                 xt = step.xt
                 bar.update()
-            samples.append(xt)
-    return all_finite(torch.cat(samples), "samples")
+            samples[start:stop] = all_finite(xt, "samples")
+    return samples
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:

@@ -137,6 +137,9 @@ class ImageDataset:
             images = images.to(torch.get_default_dtype())  # numpy's and Python's floats have 64 bits unless they are told otherwise
         labels = _as_labels(self.labels, len(images) if images.ndim else 0, names)
         check_images_and_labels(images, labels)
+        if names and not labels.is_meta and ((labels < NO_LABEL) | (labels >= len(names))).any():
+            outside = next(label for label in labels.tolist() if not NO_LABEL <= label < len(names))
+            raise ValueError(f"labels hold {outside}; expected 0..{len(names) - 1}, places in class_names, or {NO_LABEL} for no class")
         if images.shape[3] in (1, 3) and min(images.shape[1:3]) > 4:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; expected (N, C, H, W), and these look like (N, H, W, C): "
@@ -148,7 +151,7 @@ class ImageDataset:
     @classmethod
     def without_classes(cls, images: Tensor) -> "ImageDataset":
         """Of images (N, C, H, W) alone: every label is `NO_LABEL`."""
-        return cls(images, torch.full((len(images),), NO_LABEL), ())
+        return cls(images, torch.full((len(images),), NO_LABEL, device=getattr(images, "device", "cpu")), ())
 
     def __len__(self) -> int:
         return len(self.images)

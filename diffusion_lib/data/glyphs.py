@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffusion_lib.data.dataset import ImageDataset, check_memory, to_float
+from diffusion_lib.devices import torchs_defaults
 
 CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 FONTS = (
@@ -38,6 +39,7 @@ def _glyphs(n: int, seed: int) -> ImageDataset:
     return ImageDataset(to_float(pixels), labels, tuple(CHARACTERS))
 
 
+@torchs_defaults()
 def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
     """n random glyphs, white on black: pixels uint8 (n, 1, 28, 28) and labels LongTensor (n,), indices into `CHARACTERS`.
 

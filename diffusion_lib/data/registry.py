@@ -27,6 +27,7 @@ from diffusion_lib.data.folder import load_folder
 from diffusion_lib.data.glyphs import load_glyphs
 from diffusion_lib.data.photo import load_photo
 from diffusion_lib.data.torchvision_sets import load_torchvision
+from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.errors import unknown_name
 
 DATASETS: dict[str, Callable[..., ImageDataset]] = {
@@ -95,10 +96,11 @@ def load_dataset(
         given["train"] = bool(train)
     elif not train:
         raise ValueError(f"train=False with {name!r}, which has no images to test on; expected train=True")
-    if flip and known is not None and "flip" in known:  # it has room for them
-        return loader(*path, **given, flip=True)
-    dataset = loader(*path, **given)
-    return with_mirror_images(dataset) if flip else dataset
+    with torchs_defaults():  # the same images whatever the session's are
+        if flip and known is not None and "flip" in known:  # it has room for them
+            return loader(*path, **given, flip=True)
+        dataset = loader(*path, **given)
+        return with_mirror_images(dataset) if flip else dataset
 
 
 def takes(name: str | os.PathLike, option: str) -> bool:

@@ -208,3 +208,9 @@ def test_shape_and_classes_come_from_the_datasets_own_attributes():
     for dataset in (tiny_dataset(), dl.ImageDataset(torch.zeros(2, 1, 4, 4), torch.arange(2), ())):
         assert image_shape_of(dataset) == dataset.image_shape
         assert num_classes_of(dataset) == dataset.num_classes
+
+
+@pytest.mark.parametrize("label", [2, 5, -2])
+def test_rejects_labels_without_a_name(label):
+    with pytest.raises(ValueError, match=rf"^labels hold {label}; expected 0..1, places in class_names, or -1 for no class$"):
+        dl.ImageDataset(torch.zeros(2, 1, 8, 8), torch.tensor([0, label]), ("a", "b"))

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import diffusion_lib as dl
+from diffusion_lib.data import glyphs
 
 SCHEDULE = dl.cosine_schedule()
 X = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -142,6 +143,10 @@ def test_rejects_class_names_that_do_not_fit(names, message):
         dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", class_names=names)
 
 
+def test_class_names_may_be_none():
+    assert dl.Denoiser(dl.UNet(1, 8), SCHEDULE, class_names=None).class_names == ()
+
+
 # ----------------------------------------------------------------------------------------------------------------- wrong arguments
 
 NETWORK = dl.UNet(1, 8)
@@ -207,6 +212,17 @@ def test_names_the_wrong_argument(denoiser, call, message):
         call(denoiser)
 
 
+def test_options_of_other_samplers_are_answered_with_ours(denoiser):
+    for options, remedy in (
+        (dict(generator=torch.Generator()), "seed="),
+        (dict(num_inference_steps=5), "steps="),
+        (dict(guidance_scale=3.0), r"Guided\(denoiser, scale\)"),
+        (dict(xT=X), r"ddim_steps\(denoiser, xT\)"),
+    ):
+        with pytest.raises(ValueError, match=rf"^sample takes no {next(iter(options))}; expected .*{remedy}"):
+            dl.sample(denoiser, 2, steps=2, **options)
+
+
 # ---------------------------------------------------------------------------------------------------------------- seeds, NaN, bars
 
 
@@ -258,6 +274,34 @@ def test_the_sessions_default_dtype_changes_no_sample(denoiser, dtype, default_d
     torch.testing.assert_close(dl.sample(denoiser, 2, **options), expected)
     for table, schedule in zip(tables, map(dl.make_schedule, ("linear", "cosine", "sigmoid")), strict=True):
         assert torch.equal(table, torch.stack([schedule.signal, schedule.noise]))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_the_sessions_defaults_change_no_dataset(dtype, default_dtype):
+    def load():
+        glyphs._glyphs.cache_clear()
+        glyphs._masters.cache_clear()
+        return [dl.load_dataset("glyphs", n=30), dl.load_dataset("photo", size=16)]
+
+    expected = load()
+    default_dtype(dtype)
+    with torch.device("meta"):
+        for ours, theirs in zip(load(), expected, strict=True):
+            assert (ours.images.dtype, ours.images.device.type) == (torch.float32, "cpu")
+            assert torch.equal(ours.images, theirs.images)
+            assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_ideal_denoiser_takes_no_images_that_are_not_finite():
+    with pytest.raises(ValueError, match=r"x0_dataset hold values that are not finite .* in 1 of 2, first in number 1"):
+        dl.IdealDenoiser(torch.stack([X[0], X[1] / 0]), SCHEDULE)
+
+
+def test_ideal_denoiser_goes_through_a_large_set_in_parts(monkeypatch):
+    whole = dl.IdealDenoiser(FOUR, SCHEDULE)
+    expected = whole(X, 500, [1, 2]).x0
+    monkeypatch.setattr(dl.IdealDenoiser, "PART", 3)
+    torch.testing.assert_close(whole(X, 500, [1, 2]).x0, expected)
 
 
 def test_the_sessions_default_device_is_not_taken_for_the_models(denoiser):
