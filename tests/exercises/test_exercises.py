@@ -217,6 +217,27 @@ def test_rejects_other_dtypes_in_the_place_of_bytes():
     assert grey(lambda x: x).message.startswith("it returns floats (dtype torch.float32); expected uint8")
 
 
+def test_error_that_torch_raises_is_no_stub():
+    verdict = DOUBLE(lambda x, factor: torch.cdist(x[None].half(), x[None].half()))
+    assert verdict.passed is False
+    assert "not implemented for 'Half'" in verdict.message
+
+
+def test_requires_grad_of_an_argument_is_not_to_be_changed():
+    assert DOUBLE(lambda x, factor: factor * x.requires_grad_()).message.startswith("it changes the tensors it is given")
+    assert DOUBLE(lambda x, factor: factor * x.clone().requires_grad_()).passed
+
+
+def test_accepts_a_module_as_the_function():
+    negative = Exercise(lambda x: -x, lambda random: [(torch.ones(3),), (torch.ones(2),)], ())
+
+    class Negative(torch.nn.Module):
+        def forward(self, x):
+            return -x
+
+    assert negative(Negative()).passed
+
+
 def test_answer_that_ends_the_program_is_only_wrong():
     assert DOUBLE(lambda x, factor: exit()).message.startswith("it raised")
 
