@@ -76,8 +76,8 @@ def attention(
     """Looks into the U-Net of a denoiser while it works on one image: pick a layer, a noise level and a position.
 
     denoiser: a `Denoiser` with a UNet, also compiled, or under guidance, which is then left out. x0: (1, C, H, W) in [-1, 1]. y: its
-    class, a number or a name, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out. channels: how many
-    feature maps of each layer to show.
+    class, a number or a name, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out.
+    channels: how many feature maps of each layer to show.
 
     A layer of more than some 16x16 positions is shown coarser, averaged over squares of them, and a warning says so: with a map for each
     position, their number grows with the fourth power of the image's side. Raises `ValueError` for what does not fit even so.
