@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from diffusion_lib.checks import whole
 from diffusion_lib.data import to_float, to_uint8
@@ -48,8 +49,8 @@ def as_images(images: Any, name: str = "images") -> Tensor:
     """Pictures in any usual form as floats (B, C, H, W) on the CPU, without gradients.
 
     images: floats in about [-1, 1], (B, C, H, W), (C, H, W) or (H, W) with C = 1 or 3, as a tensor or a numpy array; Pillow's pictures;
-    a list of any of these; or a dataset, whose images are meant. `ValueError` for anything else, for numbers that are not finite, and
-    for pixels 0..255.
+    a list of any of these; or a dataset, whose images are meant. `ValueError` for anything else, also pairs of images and labels, for
+    numbers that are not finite, and for pixels 0..255.
     """
     batch = _batch(images, name)
     limits = value_range(batch)
@@ -66,6 +67,8 @@ def as_frames(frames: Any, name: str, dimensions: int = 5) -> Tensor:
 
     frames: a tensor, an array, or a list of F tensors or arrays, for a grid also of lists. What they hold is `check_frames`'s to look at.
     """
+    if _is_pair(frames):
+        raise _pair(name)
     if isinstance(frames, list | tuple) and frames and dimensions > 3:
         parts = [as_frames(each, name, dimensions - 1) for each in frames]
         if len({part.shape for part in parts}) > 1:
@@ -92,20 +95,61 @@ def check_frames(frames: Tensor, name: str, place: Callable[[int], str]) -> None
 
 def _batch(images: Any, name: str) -> Tensor:
     images = getattr(images, "images", images)
+    if _is_pair(images):
+        raise _pair(name)
     if isinstance(images, Iterable) and not isinstance(images, Tensor | np.ndarray | str | bytes | dict | Image):
-        parts = [_batch(each, name) for each in images]
+        parts = []
+        for each in images:
+            if _is_pair(each):
+                raise _pairs(images, name)
+            parts.append(_batch(each, name))
         shapes = sorted({tuple(part.shape[1:]) for part in parts})
         if len(shapes) > 1:
             raise ValueError(
                 f"{name} {_has(name, 'is')} of shapes {', '.join(map(str, shapes))}; expected one shape (C, H, W): resize or crop them"
             )
         if not parts:
-            raise ValueError(f"{name} holds no images; expected a batch of one or more")
+            raise ValueError(f"{name} {_has(name, 'holds')} no images; expected a batch of one or more")
         return torch.cat(parts)
+    if isinstance(images, Dataset):  # of somebody else's, which can be looked into by number only
+        raise _pairs(images, name)
     batch = _four_dimensions(_floats(images, name), name).cpu()
     if not batch.numel():
-        raise ValueError(f"{name} holds no images, with shape {tuple(batch.shape)}; expected a batch of one or more")
+        raise ValueError(f"{name} {_has(name, 'holds')} no images, with shape {tuple(batch.shape)}; expected a batch of one or more")
     return batch
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether these are an image, or a batch, and what a dataset gives with it: a label or several, as numbers, names or a tensor."""
+    if not isinstance(value, list | tuple) or len(value) < 2:
+        return False
+    first, *others = value
+    is_image = isinstance(first, Image) or (isinstance(first, Tensor | np.ndarray) and first.ndim >= 2)
+    return is_image and not _is_label(first) and all(_is_label(each) for each in others)
+
+
+def _is_label(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim < 2 or value.dtype in (torch.int32, torch.int64)
+    if isinstance(value, np.ndarray | np.generic):
+        return value.ndim < 2 or value.dtype.kind in "iOSU"
+    if isinstance(value, list | tuple):  # a batch's names
+        return bool(value) and all(isinstance(each, str | int) for each in value)
+    return isinstance(value, str | int | float | None)
+
+
+def _pair(name: str) -> ValueError:
+    return ValueError(f"{name} {_has(name, 'is')} a pair, of images and their labels; expected the images alone: {_code(name)}[0]")
+
+
+def _pairs(images: Any, name: str) -> ValueError:
+    """The error of a loader, a dataset or a list that gives an image and its label each time."""
+    given, remedy = f"{name} {_has(name, 'is')} a {type(images).__name__}", "[image for image, label in …]"
+    if isinstance(images, DataLoader):
+        remedy = "next(iter(loader))[0]"
+    elif isinstance(images, Dataset):
+        remedy = "[dataset[i][0] for i in range(16)]"
+    return ValueError(f"{given}, of images and their labels; expected the images alone: {remedy}")
 
 
 def _floats(images: Any, name: str) -> Tensor:
@@ -132,7 +176,10 @@ def _floats(images: Any, name: str) -> Tensor:
 
 def _pillow(picture: Image, name: str) -> Tensor:
     if picture.mode.startswith(("I", "F")):
-        raise ValueError(f"{name} holds a picture of mode {picture.mode!r}; expected 8 bits for each colour: picture.convert('L') or 'RGB'")
+        raise ValueError(
+            f"{name} {_has(name, 'holds')} a picture of mode {picture.mode!r}; expected 8 bits for each colour: "
+            "picture.convert('L') or 'RGB'"
+        )
     pixels = torch.from_numpy(np.array(picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")))
     return to_float(pixels.view(*pixels.shape[:2], -1).permute(2, 0, 1))
 
@@ -169,7 +216,8 @@ def value_range(images: Tensor) -> tuple[float, float] | None:
 def _check_scale(name: str, low: float, high: float) -> None:
     if low >= 0 and PIXELS[0] < high <= PIXELS[1]:
         raise ValueError(
-            f"{name} ranges from {low:.6g} to {high:.6g}, as pixels 0..255 do; expected about -1..1: {_code(name)} / 127.5 - 1"
+            f"{name} {_has(name, 'ranges')} from {low:.6g} to {high:.6g}, as pixels 0..255 do; expected about -1..1: "
+            f"{_code(name)} / 127.5 - 1"
         )
 
 
@@ -178,4 +226,4 @@ def _code(name: str) -> str:
 
 
 def _has(name: str, verb: str = "has") -> str:
-    return {"has": "have", "is": "are"}[verb] if name == "images" else verb
+    return {"has": "have", "is": "are", "holds": "hold", "ranges": "range"}[verb] if name == "images" else verb

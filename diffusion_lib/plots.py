@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from torch import Tensor
 
 from diffusion_lib.errors import unknown_name
@@ -44,6 +44,7 @@ def show(images: Any, columns: int = 8, title: str = "", scale: float = 0.55, ax
     0..255, or make a figure larger than matplotlib draws.
     """
     picture = image_grid(images, columns)
+    _check_ax(ax)
     if ax is None:
         _, ax = plt.subplots(figsize=_size(picture.shape[1] / 28 * _scale(scale), picture.shape[0] / 28 * scale), layout="constrained")
     ax.imshow(picture.numpy(), interpolation="nearest")
@@ -115,7 +116,7 @@ def plot_schedules(
     figure, axes = plt.subplots(1, len(quantities), figsize=(3 * len(quantities), 2.7), squeeze=False, layout="constrained")
     for ax, quantity in zip(axes[0], quantities, strict=True):
         for schedule in schedules:
-            u = torch.arange(1, schedule.T + 1) / schedule.T
+            u = torch.arange(1, schedule.T + 1, dtype=torch.float32, device="cpu") / schedule.T
             ax.plot(u, getattr(schedule, quantity)[1:], label=f"{schedule.name}, T={schedule.T}")
         ax.set(xlabel="t / T", title=quantity)
         if quantity == "alpha_bar":
@@ -141,6 +142,7 @@ def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes |
     bad = [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]
     if bad:
         warn(f"{len(bad)} of {len(losses)} losses are not finite (NaN or infinity), the first in step {bad[0]}: no curve is drawn there")
+    _check_ax(ax)
     ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
     average, seen, averages = math.nan, 0, []
     for loss in losses:
@@ -185,6 +187,20 @@ def _size(width: float, height: float) -> tuple[float, float]:
     return width, height
 
 
+def _check_ax(ax: Any) -> None:
+    """Raises unless it is a matplotlib `Axes`, or None."""
+    if ax is None or isinstance(ax, Axes):
+        return
+    remedy = "such as plt.gca()"
+    if isinstance(ax, np.ndarray):
+        remedy = f"one of the {ax.size} in it, such as ax.flat[0]"
+    elif isinstance(ax, FigureBase):
+        remedy = "figure.gca()"
+    elif isinstance(ax, list | tuple):
+        remedy = "one of them, as in figure, ax = plt.subplots()"
+    raise ValueError(f"ax is of type {type(ax).__name__}; expected one matplotlib Axes: {remedy}")
+
+
 def _scale(scale: float) -> float:
     if isinstance(scale, bool) or not isinstance(scale, int | float | np.number) or not 0 < scale < math.inf:
         raise ValueError(f"scale={scale!r}; expected a number above 0, of inches")
@@ -193,10 +209,11 @@ def _scale(scale: float) -> float:
 
 def plot_time_to_quality(results: dict, ax: Axes | None = None) -> Axes:
     """Fréchet distance against seconds of training, a curve for each network: `load_results("time_to_quality")`. Bars: 95% intervals."""
+    _check_ax(ax)
     ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")[1] if ax is None else ax
     for name in dict.fromkeys(row["network"] for row in results["rows"]):
         rows = sorted((row for row in results["rows"] if row["network"] == name), key=lambda row: row["seconds"])
-        value, low, high = torch.tensor([list(row["frechet_distance"].values()) for row in rows]).T
+        value, low, high = np.array([list(row["frechet_distance"].values()) for row in rows], np.float32).T
         ax.errorbar([row["seconds"] for row in rows], value, [value - low, high - value], fmt="o-", markersize=4, capsize=3, label=name)
     ax.axhline(results["real"]["value"], color="0.4", linestyle="--", label="other real images")
     ax.set(xscale="log", yscale="log", xlabel="seconds of training", ylabel="Fréchet distance")

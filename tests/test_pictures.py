@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import noise, tiny_dataset
 from PIL import Image
+from torch.utils.data import DataLoader
 
 import diffusion_lib as dl
 from diffusion_lib.pictures import as_frames, as_images, check_frames, image_grid
@@ -59,23 +60,23 @@ def test_takes_pictures_in_any_usual_form(images, expected):
         (torch.zeros(2, 4, 8, 6), r"images have 4 channels; .*: images\[:, :3\] leaves the fourth, transparency, out"),
         (torch.zeros(5), r"images have shape \(5,\); expected \(B, C, H, W\)"),
         (torch.zeros(2, 2, 1, 8, 6), r"images have shape \(2, 2, 1, 8, 6\); expected"),
-        (GREY[:0], "images holds no images"),
-        ([], "images holds no images; expected a batch of one or more"),
-        (torch.zeros(1, 1, 0, 6), "images holds no images"),
+        (GREY[:0], "images hold no images"),
+        ([], "images hold no images; expected a batch of one or more"),
+        (torch.zeros(1, 1, 0, 6), "images hold no images"),
         ([GREY[0], COLOUR[0]], r"images are of shapes \(1, 8, 6\), \(3, 8, 6\); expected one shape"),
         (dl.to_uint8(GREY), r"images have dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.to_float$"),
         (dl.to_uint8(GREY).numpy(), r"use diffusion_lib.to_float\(torch.from_numpy"),
         (GREY > 0, r"images have dtype torch.bool; .*images.float\(\) \* 2 - 1 makes a mask black and white"),
         (GREY.long(), "images have dtype torch.int64"),
         (GREY.cfloat(), "images have dtype torch.complex64"),
-        ((GREY + 1) * 127.5, r"images ranges from .* as pixels 0..255 do; expected about -1..1: images / 127.5 - 1"),
+        ((GREY + 1) * 127.5, r"images range from .* as pixels 0..255 do; expected about -1..1: images / 127.5 - 1"),
         (None, r"images are a NoneType; expected a tensor of shape \(B, C, H, W\)"),
         ("photo", "images are a str"),
         ({"a": GREY}, "images are a dict"),
         (np.array([None]), "images are a ndarray"),
         (GREY.to("meta"), "images have no values of their own"),
         (GREY[0, 0].to_sparse(), "images have no values of their own"),
-        (Image.new("I;16", (4, 4)), "images holds a picture of mode 'I;16'"),
+        (Image.new("I;16", (4, 4)), "images hold a picture of mode 'I;16'"),
     ],
 )
 def test_rejects_what_is_no_picture_and_says_the_remedy(images, message):
@@ -97,6 +98,61 @@ def test_rejects_numbers_that_are_not_finite(value):
 @pytest.mark.parametrize("images", [noise(2, 1, 8, 8) * 5, GREY * 40, GREY.abs() * 300 + 300, (GREY + 1) / 2, torch.ones(1, 1, 2, 2) * 3])
 def test_noise_and_chains_that_explode_are_not_taken_for_pixels(images):
     assert torch.equal(as_images(images), images)
+
+
+class Pairs(torch.utils.data.Dataset):
+    """A dataset as others write them: no `.images`, and an image and its label by number."""
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        return tiny_dataset(4)[i]
+
+
+DATA = tiny_dataset(4)
+PAIR, LOADER, PAIRS = (
+    r"are a pair, of images and their labels; expected the images alone: images\[0\]$",
+    r"are a DataLoader, of images and their labels; expected the images alone: next\(iter\(loader\)\)\[0\]$",
+    r", of images and their labels; expected the images alone: \[image for image, label in …\]$",
+)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (DATA[0], PAIR),
+        (DATA[:3], PAIR),
+        (list(DATA[:3]), PAIR),
+        ((PILLOW, 3), PAIR),
+        ((GREY, ["a", "b", "c"]), PAIR),
+        ((GREY.numpy(), np.arange(3)), PAIR),
+        ((GREY[0], "a"), PAIR),
+        ((GREY[0], None), PAIR),
+        ((GREY, torch.zeros(3, 2, dtype=torch.long)), PAIR),
+        (DataLoader(DATA, batch_size=2), LOADER),
+        (DataLoader(Pairs(), batch_size=2), LOADER),
+        (next(iter(DataLoader(DATA, batch_size=2))), PAIR),
+        (iter(DataLoader(DATA, batch_size=2)), PAIRS),
+        ([DATA[0], DATA[1]], PAIRS),
+        (zip(DATA.images, DATA.labels, strict=True), PAIRS),
+        (Pairs(), r"are a Pairs, of images and their labels; expected the images alone: \[dataset\[i\]\[0\] for i in range\(16\)\]$"),
+        ([GREY.long(), GREY.long()], "images have dtype torch.int64"),
+    ],
+)
+def test_says_how_to_take_the_images_out_of_pairs_with_labels(images, message):
+    with pytest.raises(ValueError, match=message):
+        as_images(images)
+
+
+def test_takes_a_loader_of_images_alone():
+    assert torch.equal(as_images(DataLoader(GREY, batch_size=2)), GREY)
+    assert torch.equal(as_images([dataset_item[0] for dataset_item in (DATA[0], DATA[1])]), DATA.images[:2])
+
+
+def test_pairs_are_no_frames():
+    with pytest.raises(ValueError, match=r"^film is a pair, of images and their labels; expected the images alone: film\[0\]$"):
+        as_frames(DATA[:3], "film")
 
 
 def test_frames_are_taken_as_lists_of_lists():

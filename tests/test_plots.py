@@ -4,6 +4,7 @@ import math
 import warnings
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from helpers import noise
@@ -71,7 +72,7 @@ IMAGES = noise(3, 1, 8, 8).clamp(-1, 1)
     ("draw", "message"),
     [
         (lambda: show(IMAGES * math.nan), r"images have values that are not finite \(NaN or infinity\) in 3 of 3"),
-        (lambda: show((IMAGES + 1) * 127.5), r"images ranges from .*, as pixels 0..255 do"),
+        (lambda: show((IMAGES + 1) * 127.5), r"images range from .*, as pixels 0..255 do"),
         (lambda: show(IMAGES, scale=0), "scale=0; expected a number above 0"),
         (lambda: show(IMAGES.repeat(20_000, 1, 1, 1), columns=4), r"the figure would be 1x2652 inches, .* expected at most 65535 a side"),
         (lambda: show_rows([], []), "labels has 0 entries for 0 rows; expected one or more rows"),
@@ -87,6 +88,25 @@ IMAGES = noise(3, 1, 8, 8).clamp(-1, 1)
 def test_figures_reject_what_cannot_be_drawn(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: plt.subplots(1, 2)[1], r"ax is of type ndarray; expected one matplotlib Axes: one of the 2 in it, such as ax.flat\[0\]"),
+        (plt.figure, r"ax is of type Figure; expected one matplotlib Axes: figure.gca\(\)"),
+        (lambda: plt.figure().subfigures(), r"ax is of type SubFigure; expected one matplotlib Axes: figure.gca\(\)"),
+        (plt.subplots, r"ax is of type tuple; expected one matplotlib Axes: one of them, as in figure, ax = plt.subplots\(\)"),
+        (lambda: plt, r"ax is of type module; expected one matplotlib Axes: such as plt.gca\(\)"),
+        (lambda: 0, r"ax is of type int; expected one matplotlib Axes"),
+    ],
+)
+def test_figures_are_drawn_into_one_axes(make, message):
+    ax = make()
+    for draw in (lambda: show(IMAGES, ax=ax), lambda: plot_loss([1.0], ax=ax), lambda: plot_time_to_quality({}, ax=ax)):
+        with pytest.raises(ValueError, match=message):
+            draw()
+    plt.close("all")
 
 
 def test_many_panels_are_announced(monkeypatch):

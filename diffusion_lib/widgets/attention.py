@@ -9,7 +9,7 @@ import torch
 import traitlets
 from torch import Tensor
 
-from diffusion_lib.checks import as_labels, whole
+from diffusion_lib.checks import labels_for, whole
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.pictures import as_images, draw
 from diffusion_lib.plots import warn
@@ -76,8 +76,8 @@ def attention(
     """Looks into the U-Net of a denoiser while it works on one image: pick a layer, a noise level and a position.
 
     denoiser: a `Denoiser` with a UNet, also compiled, or under guidance, which is then left out. x0: (1, C, H, W) in [-1, 1]. y: its
-    class, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out. channels: how many
-    feature maps of each layer to show.
+    class, a number or a name, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out.
+    channels: how many feature maps of each layer to show.
 
     A layer of more than some 16x16 positions is shown coarser, averaged over squares of them, and a warning says so: with a map for each
     position, their number grows with the fourth power of the image's side. Raises `ValueError` for what does not fit even so.
@@ -89,7 +89,8 @@ def attention(
     if len(x0) != 1:
         raise ValueError(f"x0 has {len(x0)} images; expected one: x0[:1]")
     x0, eps = (placed(each, denoiser) for each in with_noise(x0, eps))
-    y = None if y is None else as_labels(y, 1).to(x0.device)
+    labels = labels_for(denoiser, y, 1)
+    y = None if labels is None else labels.to(x0.device)
     T = denoiser.schedule.T
     ts = sorted({max(1, T * i // 10) for i in range(11)}) if ts is None else list(ts) if isinstance(ts, Iterable) else [ts]
     ts = [within(f"ts[{i}]", t, 1, T) for i, t in enumerate(ts)]
@@ -212,7 +213,7 @@ def _places(size: tuple[int, int], heads: int, channels: int, frames: int) -> tu
 
 def _pooling(size: tuple[int, int], places: tuple[int, int]) -> Tensor:
     """(h w of the positions, h w of the places): 1 where a position belongs to a place, divided by how many do."""
-    rows, columns = (torch.arange(n) * m // n for n, m in zip(size, places, strict=True))
+    rows, columns = (torch.arange(n, device="cpu") * m // n for n, m in zip(size, places, strict=True))
     belongs = torch.nn.functional.one_hot((rows[:, None] * places[1] + columns).flatten(), places[0] * places[1]).float()
     return belongs / belongs.sum(dim=0)
 
@@ -234,7 +235,7 @@ def _weights(block: AttentionBlock, h: Tensor, places: tuple[int, int]) -> Tenso
     pooling = _pooling(size, places).to(h.device)
     q, k, _ = block.queries_keys_values(h)
     rows = max(1, MOST_WEIGHTS // (k.shape[1] * k.shape[2]))  # so many at once
-    pooled = torch.zeros(k.shape[1], pooling.shape[1], pooling.shape[1], device=h.device)
+    pooled = torch.zeros(k.shape[1], pooling.shape[1], pooling.shape[1], dtype=torch.float32, device=h.device)
     for some, belongs in zip(q.split(rows, dim=2), pooling.split(rows), strict=True):
         pooled += belongs.T @ (block.weights_of(some, k)[0].float() @ pooling)
     return pooled * (len(pooling) / pooling.shape[1])  # as if all places had as many positions, so that none is bright for its size

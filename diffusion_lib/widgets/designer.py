@@ -74,7 +74,7 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
         if self.kind == "linear":
             return linear_schedule(T, *betas)
         if self.kind == "linear, not scaled":
-            return Schedule.from_beta(torch.linspace(*betas, T, dtype=torch.float64), self.kind)
+            return Schedule.from_beta(torch.linspace(*betas, T, dtype=torch.float64, device="cpu"), self.kind)
         if self.kind == "cosine":
             return cosine_schedule(T, values["s"])
         return sigmoid_schedule(T, values["start"], values["end"], values["tau"])
@@ -100,7 +100,8 @@ def design_schedule(
     x0, eps = with_noise(x0, None)
     traits = pictures(x0, eps, columns)
     x0, eps = (placed(each, denoiser) for each in (x0, eps))
-    times = (torch.linspace(0, 1, LEVELS) ** 1.5 * (denoiser.schedule.T - 1)).round().long() + 1  # closer together where images are clean
+    places = torch.linspace(0, 1, LEVELS, dtype=torch.float32, device="cpu") ** 1.5  # closer together where images are clean
+    times = (places * (denoiser.schedule.T - 1)).round().long() + 1
     shape = grid_size(x0.shape, columns, padding=0)
     sheets = [Sheet(LEVELS, *shape) for _ in range(2)]  # of the estimates for xt, and for noise
     looked_at: dict[int, list[Tensor]] = {0: [], 1: []}  # what the fingerprint looks at

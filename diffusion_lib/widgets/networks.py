@@ -27,7 +27,7 @@ def with_network(denoiser: Any) -> Denoiser:
     if not isinstance(getattr(inner, "network", None), nn.Module):
         raise ValueError(f"the denoiser is a {type(inner).__name__}; expected a Denoiser, whose network is a UNet")
     if isinstance(inner.network, DataParallel | DistributedDataParallel):  # copies of it would work in its place, one on each device
-        inner = Denoiser(inner.network.module, inner.schedule, inner.prediction, inner.image_shape)
+        inner = Denoiser(inner.network.module, inner.schedule, inner.prediction, inner.image_shape, inner.class_names)
     return inner
 
 

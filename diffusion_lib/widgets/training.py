@@ -200,7 +200,7 @@ def live_training(
     check_channels(channels, "a panel")
     total, columns = whole("total", total), whole("columns", columns)
     panel_shape = _panel_shape((images, channels, height, width), columns, len(panels))
-    empty = draw(torch.zeros(images, channels, height, width), columns)
+    empty = draw(torch.zeros(images, channels, height, width, dtype=torch.float32, device="cpu"), columns)
     widget = TrainingWidget(columns, title=title, total=total, live=True, panel_names=panels, panel_shape=list(panel_shape))
     widget.summary = f"TrainingWidget(live, {total} steps; {', '.join(panels)})"
     widget.still = filmstrip({name: [empty.numpy()] for name in panels}, ["no samples yet"])

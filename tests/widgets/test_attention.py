@@ -53,6 +53,11 @@ def parallel_network():
     return denoiser
 
 
+def parallel(denoiser):
+    denoiser.network = torch.nn.DataParallel(denoiser.network)
+    return denoiser
+
+
 @pytest.mark.parametrize(
     "wrapped",
     [
@@ -79,6 +84,16 @@ def test_takes_the_class_in_any_usual_form(y):
     assert attention(network(), X0, y=y, ts=5).sheets == attention(network(), X0, y=torch.tensor([1]), ts=[5]).sheets
 
 
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: dl.Guided(d, 3.0), lambda d: torch.compile(d, backend="eager"), parallel])
+@pytest.mark.parametrize("y", ["B", ["B"], np.array(["B"])])
+def test_takes_the_class_by_its_name(y, wrap):
+    plain = network()
+    named = wrap(dl.Denoiser(plain.network, plain.schedule, class_names=("A", "B", "C")))
+    assert attention(named, X0, y=y, ts=5).sheets == attention(plain, X0, y=1, ts=5).sheets
+    with pytest.raises(ValueError, match="unknown class 'D'"):
+        attention(named, X0, y="D", ts=5)
+
+
 @pytest.mark.parametrize("x0", [X0[0], X0[0, 0], X0.numpy(), [X0[0]], X0.double().requires_grad_()])
 def test_takes_the_image_in_any_usual_form(x0):
     assert attention(network(), x0, ts=np.array([5])).sheets == attention(network(), X0, ts=[torch.tensor(5)]).sheets
@@ -94,6 +109,7 @@ def test_takes_the_image_in_any_usual_form(x0):
         (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one of a network"),
         (dict(denoiser=dl.Denoiser(torch.nn.Conv2d(1, 1, 1), dl.cosine_schedule(20))), "network is a Conv2d; expected a UNet"),
         (dict(y=[1, 2]), r"y has 2 entries for 1 image; expected one for each"),
+        (dict(y="A"), "y='A' is a name, and this denoiser's classes have none; expected whole numbers"),
         (dict(y=1.5), "y has dtype torch.float32; expected whole numbers"),
         (dict(y=3), r"y=3 is out of range; expected classes 0\.\.2"),
         (dict(ts=[0]), r"ts\[0\]=0; expected 1\.\.20"),
