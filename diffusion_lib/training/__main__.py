@@ -23,7 +23,7 @@ from diffusion_lib.pretrained import from_state, load_model
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.training import TrainConfig, TrainStep, checkpoints, train
-from diffusion_lib.training.config import check_warmup
+from diffusion_lib.training.config import check_computes, check_warmup
 from diffusion_lib.training.logs import TensorBoard, recorded
 from diffusion_lib.training.processes import launched
 from diffusion_lib.unet import UNet
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
-        choose_device(options.device)
+        check_computes(choose_device(options.device))
     except ValueError as error:
         if options.traceback:
             raise

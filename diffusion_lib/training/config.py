@@ -59,9 +59,16 @@ class TrainConfig:
             error = unknown_name("precision", self.precision, ("auto", *PRECISIONS))
             meant = SHORT.get(self.precision.lower())
             raise ValueError(f"{error} Did you mean {meant!r}?") if meant and "Did you mean" not in str(error) else error
-        if device_named(self.device).type == "meta":
-            raise ValueError(f"device={self.device!r}, which holds no numbers; expected one to compute on: 'auto', 'cpu', 'cuda', …")
-        # whether another is there is seen by `train`: a config may be made elsewhere
+        check_computes(self.device)  # whether it is there is seen by `train`: a config may be made elsewhere
+
+
+def check_computes(device: Any) -> None:
+    """Raises `ValueError` for a device of another name than torch's, and for "meta"."""
+    if device_named(device).type == "meta":
+        raise ValueError(
+            f"device={str(device)!r} is not there to compute on, it holds no numbers; expected 'auto', the fastest that is, or 'cpu', "
+            "which always is: --device auto on the command line"
+        )
 
 
 def check_warmup(config: TrainConfig) -> None:

@@ -51,7 +51,7 @@ def test_command_passes_size_channels_and_flip_on(trained, pictures, capsys):
 
 
 def test_images_are_like_those_of_the_model_to_start_from(trained, pictures):
-    assert trained("--init-from", "glyphs-1", "--dataset", f"folder:{pictures}").images.shape == (3, 1, 28, 28)
+    assert trained("--init-from", "glyphs-1", "--base-channels", "16", "--dataset", f"folder:{pictures}").images.shape == (3, 1, 28, 28)
 
 
 @pytest.mark.parametrize(("name", "said"), [("cat", "no classes"), (".", "2 classes")])

@@ -271,7 +271,7 @@ def test_config_takes_torchs_own_names_of_device_and_precision():
         with pytest.raises(ValueError, match=rf"unknown precision '{short}'; .+ Did you mean '{name}'\?$"):
             dl.TrainConfig(precision=short)
     for device in ("meta", torch.device("meta")):
-        with pytest.raises(ValueError, match="device='meta', which holds no numbers; expected one to compute on"):
+        with pytest.raises(ValueError, match="device='meta' is not there to compute on, it holds no numbers; expected 'auto'"):
             dl.TrainConfig(device=device)
 
 
