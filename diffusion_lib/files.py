@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import Any
 
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -62,8 +64,34 @@ def _beside(path: Path) -> Path:
 
 
 def as_path(path: str | os.PathLike) -> Path:
-    """The path, where a leading ~ is the user's home folder, as in a shell."""
+    """The path, where a leading ~ is the user's home folder and $VARIABLES are expanded, as in a shell.
+
+    Raises `TypeError` for what is no path, `ValueError` for an empty one, `FileNotFoundError` if a variable in it is not set.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise TypeError(f"path={path!r} is of type {type(path).__name__}; expected a path, as a string or a Path")
+    if not text.strip():
+        raise ValueError(f"path={text!r} is empty; expected a path: is a variable in it not set? ('.' is the current folder)")
+    place = Path(os.path.expanduser(text))
+    if any("$" in each.name and each.exists() for each in (place, *place.parents)):  # which is then its name
+        return place
+    for variable in re.findall(r"\$\w+|\$\{\w+\}", text):
+        if variable.strip("${}") not in os.environ:
+            raise FileNotFoundError(f"path={text!r}, but the variable {variable} is not set; expected a path: set it, or leave it out")
+    return Path(os.path.expandvars(place))
+
+
+def as_folder(name: str, path: Any) -> Path:
+    """The path of a folder that is there or can be made. Raises as `as_path`, with the argument's name; `NotADirectoryError` if a file is
+    in its place."""
     try:
-        return Path(path).expanduser()
-    except RuntimeError:  # ~name of a user that is not there
-        return Path(path)
+        directory = as_path(path)
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        raise type(error)(str(error).replace("path=", f"{name}=", 1)) from None
+    for place in (directory, *directory.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise NotADirectoryError(f"{name}={str(path)!r}, but {place} is a file; expected a folder, or a new name")
+            break
+    return directory

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from diffusion_lib.devices import is_sharded, torchs_defaults
-from diffusion_lib.files import as_path, write_whole
+from diffusion_lib.files import as_folder, as_path, write_whole
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"
@@ -74,18 +74,19 @@ class Saveable(nn.Module):
 def write(directory: str | Path, config: dict, tensors: dict[str, Tensor]) -> None:
     """Writes the model into `directory`, made if it is not there; what it held under these names is replaced.
 
-    Raises `ValueError` for weights that are not finite, which `read` would refuse, and `OSError` if there is no room for them.
+    Raises `ValueError` for weights that are not finite, which `read` would refuse, and for an empty path; `TypeError` for what is no path;
+    `OSError` if a file is in the folder's place, or there is no room.
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    directory = as_folder("directory", directory)
     for name, value in tensors.items():
         if not isinstance(value, Tensor) or value.layout != torch.strided or value.dtype not in KINDS or value.is_meta:
             kind = f"{value.dtype} on {value.device.type!r}" if isinstance(value, Tensor) else type(value).__name__
             raise ValueError(f"{name} is {kind}; expected numbers of {KIND_NAMES}: no others can be read back")
         if not value.float().isfinite().all():
             raise ValueError(f"{name} holds numbers that are not finite in float32; expected finite ones: no others can be read back")
-    directory = as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
 
     def write_weights(path: Path) -> None:
@@ -214,8 +215,11 @@ def _locate(source: str | Path) -> tuple[Path, Path]:
     """The paths of the model's two files, downloaded where they have to be."""
     if not isinstance(source, str | os.PathLike):
         raise TypeError(f"{source!r} is of type {type(source).__name__}; expected the path of a folder, or a hub id 'owner/name'")
-    expected, name, directory = "expected a folder that save_pretrained wrote", str(source), as_path(source)
-    if directory.is_dir() and name:
+    expected, name = "expected a folder that save_pretrained wrote", str(source)
+    if not name.strip():
+        raise FileNotFoundError(f"{name!r} is no folder; expected one that save_pretrained wrote, or a hub id 'owner/name'")
+    directory = as_path(source)
+    if directory.is_dir():
         for file in (directory / CONFIG, directory / WEIGHTS):
             if not file.is_file():
                 raise FileNotFoundError(f"{file} is not there; {expected}{_within(directory)}")
@@ -232,9 +236,7 @@ def _locate(source: str | Path) -> tuple[Path, Path]:
         hint = _within(directory) if directory.match("step-*.pt") else folder
     else:
         hint = ("" if "/" in name else shipped_hint(name)) or nearby_hint(directory)
-    raise FileNotFoundError(
-        f"{name or repr(name)} is no folder{here}; expected one that save_pretrained wrote, or a hub id 'owner/name'{hint}"
-    )
+    raise FileNotFoundError(f"{name} is no folder{here}; expected one that save_pretrained wrote, or a hub id 'owner/name'{hint}")
 
 
 def _within(place: Path) -> str:

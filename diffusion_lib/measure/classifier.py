@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion_lib.data import LabelledImages
+from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.saving import Saveable, built
 from diffusion_lib.training.batches import batch_indices
 
@@ -87,12 +88,13 @@ def train_classifier(
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     classifier.train()
     for step in range(1, steps + 1):
-        index = batch_indices(len(dataset.images), batch_size, step, seed)
-        loss = F.cross_entropy(classifier(dataset.images[index]), dataset.labels[index], label_smoothing=0.05)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        scheduler.step()
+        with torchs_defaults():
+            index = batch_indices(len(dataset.images), batch_size, step, seed)
+            loss = F.cross_entropy(classifier(dataset.images[index]), dataset.labels[index], label_smoothing=0.05)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
         yield loss.detach()
 
 

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from diffusion_lib.checks import as_labels, check_finite, check_images, whole
 from diffusion_lib.data import LabelledImages
+from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.measure.classifier import Classifier, FeatureNetwork
 
 
@@ -37,6 +38,7 @@ Network = Callable[[Tensor], Tensor]  # images (B, C, H, W) -> features (B, F)
 
 
 @torch.no_grad()
+@torchs_defaults()
 def features(network: Network, images: Images, batch_size: int = 512, *, progress: bool = False) -> Tensor:
     """The network's features of images (N, C, H, W) in [-1, 1]: float64 (N, F), on the CPU.
 
@@ -66,6 +68,7 @@ def features(network: Network, images: Images, batch_size: int = 512, *, progres
     return torch.cat(found)
 
 
+@torchs_defaults()
 def frechet_distance(
     real: Images, fake: Images, y: Tensor | None = None, resamples: int = 40, seed: int = 0, *, network: Network | None = None
 ) -> Estimate:
@@ -92,7 +95,7 @@ def frechet_distance(
         warnings.warn(
             f"{fewest} images, {real.shape[1]} features: such a Fréchet distance is mostly bias; expected several times as many images: "
             "use more, or see kernel_distance",
-            stacklevel=2,
+            stacklevel=3,  # torchs_defaults is between
         )
     value = _frechet(real, fake)
     random = torch.Generator().manual_seed(seed)
@@ -100,6 +103,7 @@ def frechet_distance(
     return _around(value, torch.tensor(draws).std().item(), lowest=0.0)
 
 
+@torchs_defaults()
 def kernel_distance(real: Images, fake: Images, blocks: int = 10, *, network: Network | None = None) -> Estimate:
     """Squared maximum mean discrepancy under the cubic kernel, of two sets of features (N, F) and (M, F); about 0 is the best.
 
@@ -125,6 +129,7 @@ def kernel_distance(real: Images, fake: Images, blocks: int = 10, *, network: Ne
     return _around(of_blocks.mean().item(), of_blocks.std().item() / math.sqrt(blocks))
 
 
+@torchs_defaults()
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> Estimate:
     """The fraction of the images (N, C, H, W) read correctly: those that the classifier reads as the label (N,) asked for. In 0..1, with
     Wilson's interval."""

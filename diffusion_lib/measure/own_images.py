@@ -17,6 +17,7 @@ from tqdm import tqdm
 from diffusion_lib.checks import NO_LABEL, check_finite, whole
 from diffusion_lib.data import ImageDataset, LabelledImages, cache_folder, check_images_and_labels, image_shape_of, num_classes_of
 from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.measure.classifier import SMALLEST, Classifier, FeatureNetwork, train_classifier
 from diffusion_lib.measure.distances import Estimate, features, frechet_distance, kernel_distance
 from diffusion_lib.sampling import sample
@@ -33,6 +34,7 @@ class Comparison(NamedTuple):
     real: tuple[Estimate, Estimate]
 
 
+@torchs_defaults()
 def train_features(
     dataset: LabelledImages,
     *,
@@ -110,6 +112,7 @@ def _digest(dataset: LabelledImages) -> str:
     return content.hexdigest()[:16]
 
 
+@torchs_defaults()
 def split_in_halves(dataset: LabelledImages, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
     """Two sets of as many images each, drawn at random. Raises `ValueError` if there are too few to compare."""
     half = len(dataset.images) // 2
@@ -121,6 +124,7 @@ def split_in_halves(dataset: LabelledImages, seed: int = 0) -> tuple[ImageDatase
     return first, second
 
 
+@torchs_defaults()
 def compare(
     model: Denoiser,
     network: FeatureNetwork,

@@ -3,7 +3,6 @@
 import argparse
 import sys
 import warnings
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -14,11 +13,12 @@ from diffusion_lib.devices import choose_device
 from diffusion_lib.measure.classifier import Classifier, train_classifier
 from diffusion_lib.measure.distances import accuracy
 from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
+from diffusion_lib.options import image_size, is_shortage, of_model, path, told
 from diffusion_lib.pretrained import load_classifier, load_model
 from diffusion_lib.saving import SHIPPED
 
 TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # options and their defaults, without --model
-MEASURING = dict(features=None, size=None, samples=1000, sampling_steps=50, device="auto")  # and with it
+MEASURING = dict(features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto")  # and with it
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,19 +37,22 @@ def main(arguments: list[str] | None = None) -> None:
             measure(options)
         else:
             train(options, parser)
-    except (OSError, ValueError, MemoryError) as error:
-        parser.exit(1, f"{parser.prog}: {str(error) or type(error).__name__}\n")
+    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_shortage(error):
+            raise
+        remedy = "fewer --images or --samples" if options.model else f"a --batch-size below {options.batch_size}, or fewer --images"
+        parser.exit(1, f"{parser.prog}: {told(error, remedy)}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure", description=main.__doc__)
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
-    parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
+    parser.add_argument("--root", type=path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many of its images to use; default: all")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     training = parser.add_argument_group("training a classifier")
-    training.add_argument("--out", type=Path, help="folder for the weights")
+    training.add_argument("--out", type=path, help="folder for the weights")
     for name in ("steps", "batch_size", "lr"):
         default = TRAINING[name]
         training.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
@@ -57,11 +60,15 @@ def make_parser() -> argparse.ArgumentParser:
     measuring.add_argument("--model", help="its folder, finished or not, a hub id, or the name of one that ships")
     measuring.add_argument(
         "--features",
-        type=Path,
+        type=path,
         help="folder of the feature network: used if it is there, else made and saved; default: the classifier that ships, or one in the "
         "cache folder for these images",
     )
-    measuring.add_argument("--size", type=int, help="height and width of photo and folder images; default: those of the model")
+    measuring.add_argument(
+        "--size", type=image_size, help="height and width of photo and folder images, 32 or HEIGHTxWIDTH; default: those of the model"
+    )
+    measuring.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images; default: those of the model")
+    measuring.add_argument("--skip-broken", action="store_true", help="leave out files of a folder that cannot be read")
     measuring.add_argument("--samples", type=int, default=MEASURING["samples"], help="how many at most; default: %(default)s")
     measuring.add_argument("--sampling-steps", type=int, default=MEASURING["sampling_steps"], help="of DDIM; default: %(default)s")
     measuring.add_argument("--device", default=MEASURING["device"], help="default: %(default)s")
@@ -88,12 +95,12 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> None:
     """Prints how far a model's samples are from real images, and how far other real images are."""
     model = load_model(options.model)
-    size = options.size or (model.image_shape[1:] if model.image_shape and takes(options.dataset, "size") else None)
-    data = load_dataset(options.dataset, n=options.images, size=size, root=options.root)
+    asked = of_model(options.dataset, model.image_shape, options.size, options.channels)
+    data = load_dataset(options.dataset, n=options.images, root=options.root, skip_broken=options.skip_broken, **asked)
     if model.image_shape not in {None, image_shape_of(data)}:
         raise ValueError(
             f"the model makes images of shape {model.image_shape}, those of --dataset {options.dataset} are {image_shape_of(data)}; "
-            "expected the dataset that the model was trained on, in the same --size"
+            "expected the dataset that the model was trained on, in the same --size and --channels"
         )
     ships = options.features is None and (SHIPPED / "classifier" / options.dataset).is_dir()
     seen, other, reference = parts_of(data, options)

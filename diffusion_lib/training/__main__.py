@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from diffusion_lib.data import LabelledImages, dataset_names, describe, image_shape_of, load_dataset, num_classes_of, size_from_text
+from diffusion_lib.checks import unet_config
+from diffusion_lib.data import LabelledImages, dataset_names, describe, image_shape_of, load_dataset, num_classes_of
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
-from diffusion_lib.files import as_path
+from diffusion_lib.files import as_folder, as_path
+from diffusion_lib.options import image_size, is_shortage, of_model, path, told
 from diffusion_lib.pretrained import from_state, load_model
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import SCHEDULES, make_schedule
 from diffusion_lib.training import TrainConfig, TrainStep, checkpoints, train
+from diffusion_lib.training.config import check_computes, check_warmup
 from diffusion_lib.training.logs import TensorBoard, recorded
 from diffusion_lib.training.processes import launched
 from diffusion_lib.unet import UNet
@@ -36,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = make_parser()
     options = parser.parse_args(arguments)
     try:
-        choose_device(options.device)
+        check_computes(choose_device(options.device))
     except ValueError as error:
         if options.traceback:
             raise
@@ -47,10 +50,11 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(str(error))
     try:
         run(options, config)
-    except (OSError, ValueError, FloatingPointError, MemoryError) as error:
-        if options.traceback:
+    except (OSError, ValueError, FloatingPointError, MemoryError, RuntimeError) as error:
+        if options.traceback or (isinstance(error, RuntimeError) and not is_shortage(error)):
             raise
-        parser.exit(1, f"{parser.prog}: {str(error) or type(error).__name__}\n")
+        remedy = f"a --batch-size below {options.batch_size} or a smaller network (--base-channels), or fewer --images"
+        parser.exit(1, f"{parser.prog}: {told(error, remedy)}\n")
     except KeyboardInterrupt:
         done = max(checkpoints.names(options.out / "checkpoints"), default=None)
         parser.exit(130, f"\nstopped: the same command goes on {f'after {done}' if done else 'at the first step'}\n")
@@ -61,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
     shown: dict[str, Any] = dict(help="default: %(default)s")
     parser.add_argument(
-        "--out", type=as_path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
+        "--out", type=path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
     )
     parser.add_argument(
         "--init-from",
@@ -74,7 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--tensorboard", action="store_true", help="write losses and pictures to OUT/tensorboard, too, for TensorBoard")
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
-    parser.add_argument("--root", type=Path, help="where torchvision's datasets are kept; default: the cache folder")
+    parser.add_argument("--root", type=path, help="where torchvision's datasets are kept; default: the cache folder")
     parser.add_argument("--images", type=int, help="how many images to train on; default: all")
     parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
     parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
@@ -94,14 +98,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def image_size(text: str) -> int | tuple[int, int]:
-    """What --size asks for."""
-    try:
-        return size_from_text(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def run(options: argparse.Namespace, config: TrainConfig) -> None:
     """Trains as the options say, and saves the average that the last checkpoint holds."""
     accelerator = launched(config.device, config.precision)
@@ -113,12 +109,20 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
             print(f"{processes} on {accelerator.device.type}, mixed precision: {accelerator.mixed_precision}", flush=True)
     if options.sample_every < 0:
         raise ValueError(f"--sample-every {options.sample_every}; expected a number of steps, or 0 for no pictures")
+    as_folder("--out", options.out)
+    check_warmup(config)
+    begin = None if options.init_from is None else initial(options)
+    if begin is None:  # what needs no images is looked at before they are loaded, which may take minutes
+        unet_config(**UNet().config | dict(base_channels=options.base_channels, norm_groups=options.norm_groups))
+        make_schedule(options.schedule, options.T)
     board = TensorBoard(options.out) if options.tensorboard and is_main else None
-    asked = {name: value for name in ("channels", "flip", "skip_broken") if (value := getattr(options, name))}
-    dataset = load_dataset(options.dataset, n=options.images, size=options.size, seed=options.dataset_seed, root=options.root, **asked)
+    asked: dict[str, Any] = {name: value for name in ("flip", "skip_broken") if (value := getattr(options, name))}
+    asked |= of_model(options.dataset, None if begin is None else begin.image_shape, options.size, options.channels)
+    dataset = load_dataset(options.dataset, n=options.images, seed=options.dataset_seed, root=options.root, **asked)
     if is_main:
         print(f"{options.dataset}: {describe(dataset)}", flush=True)
-    denoiser = make_denoiser(options, config, dataset)
+    denoiser = make_denoiser(options, config, dataset) if begin is None else begin
+    check_classes(denoiser, dataset, options)
     if options.compile:
         if is_main:
             print("compiling the network: the first step takes a minute or more", flush=True)
@@ -136,13 +140,22 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
 
 
 def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: LabelledImages) -> Denoiser:
-    """The denoiser to train; its first weights are the seed's, or those that it is to start from."""
-    if options.init_from is not None:
-        return initial(options)
+    """A new denoiser for these images; its first weights are the seed's."""
     torch.manual_seed(config.seed)
     num_classes = None if options.unconditional else num_classes_of(dataset)
     network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
     return Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
+
+
+def check_classes(denoiser: Denoiser, dataset: LabelledImages, options: argparse.Namespace) -> None:
+    """Raises `ValueError` if the model to start from has classes, and the dataset others."""
+    ours, theirs = denoiser.num_classes, num_classes_of(dataset)
+    if ours is not None and ours != theirs:
+        raise ValueError(
+            f"--dataset {options.dataset} has {f'{theirs} classes' if theirs else 'no classes'}, the model of --init-from "
+            f"{options.init_from} has {ours}; expected as many: a dataset of {ours} classes, or a model without classes, "
+            "or leave out --init-from"
+        )
 
 
 def initial(options: argparse.Namespace) -> Denoiser:
@@ -158,6 +171,13 @@ def initial(options: argparse.Namespace) -> Denoiser:
         if asked not in (value, make_parser().get_default(name)):
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} {asked} with --init-from, whose model has {value}; expected the model's: leave out {option}")
+    if denoiser.image_shape is not None:
+        channels, *sides = denoiser.image_shape
+        size = options.size if isinstance(options.size, tuple | None) else (options.size, options.size)
+        for name, asked, value in (("size", size, tuple(sides)), ("channels", options.channels, channels)):
+            if asked not in (None, value):
+                asked, value = ("x".join(map(str, each)) if isinstance(each, tuple) else each for each in (asked, value))
+                raise ValueError(f"--{name} {asked} with --init-from, whose model has {value}; expected the model's: leave out --{name}")
     if begun := max(checkpoints.names(options.out / "checkpoints"), default=None):
         print(f"going on after {begun}: --init-from had its say at the first step", flush=True)
     return denoiser

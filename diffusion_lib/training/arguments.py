@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from diffusion_lib.denoiser import Denoiser
-from diffusion_lib.files import as_path
+from diffusion_lib.files import as_folder
 from diffusion_lib.networks import unwrapped
 from diffusion_lib.training.config import TrainConfig
 
@@ -72,13 +72,7 @@ def _folder(checkpoint_dir: Any) -> Path | None:
         return None
     if not isinstance(checkpoint_dir, str | os.PathLike) or not str(checkpoint_dir):
         raise TypeError(f"checkpoint_dir={checkpoint_dir!r}; expected the path of a folder, or None for no checkpoints")
-    directory = as_path(checkpoint_dir)
-    for place in (directory, *directory.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise NotADirectoryError(f"checkpoint_dir={str(checkpoint_dir)!r}, but {place} is a file; expected a folder, or a new name")
-            break
-    return directory
+    return as_folder("checkpoint_dir", checkpoint_dir)
 
 
 def _dataset_of(data: Any) -> str:

@@ -10,6 +10,8 @@ import torch
 from diffusion_lib.devices import PRECISIONS, device_named
 from diffusion_lib.errors import unknown_name
 
+SHORT = dict(fp16="float16", half="float16", bf16="bfloat16", fp32="float32", float="float32", full="float32")  # others' names
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -29,8 +31,8 @@ class TrainConfig:
     checkpoint_every: int = 500  # steps, if there is a checkpoint_dir
     skip_limit: int = 30  # steps in a row that may be skipped because loss or gradient is not finite; then training stops
     seed: int = 0
-    device: str = "auto"  # "auto": CUDA, else MPS, else CPU
-    precision: str = "auto"  # of the network's arithmetic: "float32", "bfloat16", "float16"; "auto": the fastest the device has
+    device: str = "auto"  # "auto": CUDA, else MPS, else CPU; a torch.device or a GPU's number is taken, too
+    precision: str = "auto"  # of the network's arithmetic: "float32", "bfloat16", "float16", or torch's; "auto": the device's fastest
 
     def __post_init__(self):
         # numpy's numbers, too, and as Python's own: a checkpoint holds no others
@@ -54,14 +56,35 @@ class TrainConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
         if self.precision not in ("auto", *PRECISIONS):
-            raise unknown_name("precision", self.precision, ("auto", *PRECISIONS))
-        device_named(self.device)  # whether it is there is seen by `train`: a config may be made elsewhere
+            error = unknown_name("precision", self.precision, ("auto", *PRECISIONS))
+            meant = SHORT.get(self.precision.lower())
+            raise ValueError(f"{error} Did you mean {meant!r}?") if meant and "Did you mean" not in str(error) else error
+        check_computes(self.device)  # whether it is there is seen by `train`: a config may be made elsewhere
+
+
+def check_computes(device: Any) -> None:
+    """Raises `ValueError` for a device of another name than torch's, and for "meta"."""
+    if device_named(device).type == "meta":
+        raise ValueError(
+            f"device={str(device)!r} is not there to compute on, it holds no numbers; expected 'auto', the fastest that is, or 'cpu', "
+            "which always is: --device auto on the command line"
+        )
+
+
+def check_warmup(config: TrainConfig) -> None:
+    """Raises `ValueError` if the learning rate would rise until the end. No config's own fault: another number of steps mends it."""
+    if config.warmup_steps >= config.steps and config.warmup_steps > 0:
+        raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
 
 
 def _as_plain(kind: type, name: str, value: Any) -> int | float | str:
     try:
         if kind is str and isinstance(value, str | torch.device):
             return str(value)
+        if name == "precision" and isinstance(value, torch.dtype):
+            return str(value).removeprefix("torch.")
+        if name == "device" and isinstance(value, int) and not isinstance(value, bool):
+            return str(device_named(value))  # as `sample` takes it: a GPU's number
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
         if kind is not str and not isinstance(value, str | bytes):

@@ -356,6 +356,72 @@ def test_command_measures_a_model_that_ships_with_the_classifier_that_ships(caps
     assert capsys.readouterr().out.startswith("features: 64 of a classifier that ships\n70 images in each set")
 
 
+def test_command_measures_a_grey_model_on_the_readable_files_of_a_folder(folder, tmp_path, capsys):
+    (folder / "00.png").write_bytes(b"not a picture")
+    model = save_model(tmp_path / "grey", channels=1)
+    options = ["--dataset", f"folder:{folder}", "--model", str(model), "--sampling-steps", "1", "--device", "cpu"]
+    with pytest.raises(SystemExit):
+        main(options)
+    assert "00.png cannot be read as an image" in capsys.readouterr().err
+    with pytest.warns(UserWarning, match="skipped 1 of 48 files"):
+        main([*options, "--skip-broken"])
+    assert "23 images in each set" in capsys.readouterr().out
+
+
+def test_command_takes_height_and_width(folder, tmp_path, capsys):
+    place = tmp_path / "wide"
+    dl.Denoiser(tiny_unet_of(3), dl.linear_schedule(20), "eps", image_shape=(3, 8, 16)).save_pretrained(place)
+    options = ["--dataset", f"folder:{folder}", "--model", str(place), "--sampling-steps", "1", "--device", "cpu"]
+    main([*options, "--size", "8x16"])
+    given = capsys.readouterr().out
+    main(options)
+    assert capsys.readouterr().out == given
+    with pytest.raises(SystemExit):
+        main([*options, "--size", "16x8"])
+    assert "images of shape (3, 8, 16), those of --dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float16, torch.float64, "meta"], ids=str)
+def test_features_and_distances_are_those_of_any_session(default):
+    bars, unnamed = tiny_dataset(n=80), unlabelled(60)
+
+    def measured():
+        found = []
+        for dataset, steps in ((bars, 3), (unnamed, None)):
+            network = train_features(dataset, steps=steps, progress=False, num_features=4)
+            first, second = split_in_halves(dataset)
+            found += [each(first, second, network=network) for each in (frechet_distance, kernel_distance)]
+        return found
+
+    expected = measured()
+    if default == "meta":
+        with torch.device("meta"):
+            assert measured() == expected
+        return
+    torch.set_default_dtype(default)
+    try:
+        assert measured() == expected
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("option", ["--out", "--features", "--root"])
+@pytest.mark.parametrize("place", ["", "$NOT_SET_ANYWHERE/x"])
+def test_command_refuses_paths_of_variables_that_are_not_set(capsys, option, place):
+    with pytest.raises(SystemExit):
+        main([option, place])
+    assert "is a variable in it not set" in (said := capsys.readouterr().err) or "variable $NOT_SET_ANYWHERE is not set" in said
+
+
+def test_command_tells_of_too_little_memory(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("diffusion_lib.measure.train_classifier.train", lambda options, parser: torch.empty(2**50))
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path), "--batch-size", "5000000"])
+    said = capsys.readouterr().err
+    assert "out of memory (" in said
+    assert said.endswith("; expected a run that fits: a --batch-size below 5000000, or fewer --images\n")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -363,7 +429,7 @@ def test_command_measures_a_model_that_ships_with_the_classifier_that_ships(caps
         (["--model", "MODEL", "--steps", "5"], "--steps is for training a classifier"),
         (["--out", "x", "--sampling-steps", "5"], "--sampling-steps is for measuring a model: expected --model, too"),
         ([], "--out is missing; expected a folder for the classifier's weights, or --model to measure a model"),
-        (["--model", "GREY"], "the model makes images of shape (1, 16, 16), those of --dataset folder:"),
+        (["--model", "GREY", "--channels", "3"], "the model makes images of shape (1, 16, 16), those of --dataset folder:"),
         (["--model", "MODEL", "--images", "20"], "20 images; expected 40 or more: half of them are compared with the other half"),
         (["--model", "MODEL", "--samples", "5"], "--samples=5; expected a whole number, 20 or more"),
         (["--model", "no/such/model"], "no/such/model is no folder; expected one that save_pretrained wrote, or a hub id"),

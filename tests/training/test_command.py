@@ -417,6 +417,64 @@ def test_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys
     assert capsys.readouterr().err == f"\nstopped: the same command goes on {message}\n"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--init-from", "glyph"],
+        ["--steps", "5", "--warmup-steps", "5"],
+        ["--base-channels", "10"],
+        ["--norm-groups", "0"],
+        ["--T", "0"],
+        ["--out", "taken"],
+        ["--out", "taken/model"],
+        ["--init-from", "glyphs", "--size", "32"],
+        ["--init-from", "glyphs", "--channels", "3"],
+    ],
+)
+def test_wrong_options_are_told_before_images_are_loaded(begun, capsys, tmp_path, monkeypatch, options):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", "model", *options])
+    assert ended.value.code == 1
+    assert "expected" in capsys.readouterr().err
+    assert "dataset" not in begun
+
+
+@pytest.mark.parametrize(
+    "fail",
+    [
+        lambda *arguments: torch.empty(2**50, device="cpu"),
+        lambda *arguments: torch.empty((2**62, 2**62), device="cpu"),
+        lambda *arguments: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")),
+    ],
+)
+def test_too_little_memory_is_told_in_one_line(begun, capsys, tmp_path, monkeypatch, fail):
+    monkeypatch.setattr(training, "train", lambda *arguments: fail() or list(fail()))
+    with pytest.raises(SystemExit) as ended:
+        main(["--out", str(tmp_path), "--batch-size", "5000000"])
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"python -m \S+: out of memory \(.+\); expected a run that fits: a --batch-size below 5000000 .+\n", said)
+
+
+def test_other_runtime_errors_keep_their_traceback(begun, tmp_path, monkeypatch):
+    def train(*arguments):
+        raise RuntimeError("shapes cannot be multiplied")
+
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(RuntimeError, match="multiplied"):
+        main(["--out", str(tmp_path)])
+
+
+@pytest.mark.parametrize("place", ["", " ", "$NOT_SET_ANYWHERE/x", "${NOT_SET_ANYWHERE}"])
+def test_out_is_no_path_of_a_variable_that_is_not_set(begun, capsys, place):
+    with pytest.raises(SystemExit):
+        main(["--out", place])
+    assert re.search(r"argument --out: path=.*(is empty|NOT_SET_ANYWHERE\}? is not set); expected a path", capsys.readouterr().err)
+    assert begun == {}
+
+
 def test_failed_run_saves_no_model(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(dl.Denoiser, "loss", lambda self, x0, y, t, eps: self(x0, t, y).eps.flatten(1).mean(1) * math.nan)
     with pytest.raises(SystemExit):

@@ -50,6 +50,17 @@ def test_command_passes_size_channels_and_flip_on(trained, pictures, capsys):
     assert "4 images of 1x16x32 in 2 classes: 2 cat, 2 dog\n" in capsys.readouterr().out
 
 
+def test_images_are_like_those_of_the_model_to_start_from(trained, pictures):
+    assert trained("--init-from", "glyphs-1", "--base-channels", "16", "--dataset", f"folder:{pictures}").images.shape == (3, 1, 28, 28)
+
+
+@pytest.mark.parametrize(("name", "said"), [("cat", "no classes"), (".", "2 classes")])
+def test_model_to_start_from_has_the_classes_of_the_dataset(pictures, tmp_path, capsys, name, said):
+    with pytest.raises(SystemExit):
+        main(["--out", str(tmp_path / "model"), "--init-from", "glyphs", "--dataset", f"folder:{pictures / name}"])
+    assert f" has {said}, the model of --init-from glyphs has 36; expected as many" in capsys.readouterr().err
+
+
 def test_command_skips_broken_files_when_asked(trained, pictures, capsys):
     (pictures / "cat" / "1.png").write_bytes(b"not a picture")
     with pytest.raises(SystemExit):

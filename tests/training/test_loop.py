@@ -249,7 +249,7 @@ def test_rejects_config_values_out_of_range(options, message):
         (dict(seed="0"), "seed='0' is of type str; expected a whole number"),
         (dict(lr="0.1"), "lr='0.1' is of type str; expected a number"),
         (dict(grad_clip=None), "grad_clip=None is of type NoneType; expected a number"),
-        (dict(device=0), "device=0 is of type int; expected a string"),
+        (dict(device=True), "device=True is of type bool; expected a string"),
     ],
 )
 def test_rejects_config_values_of_other_types(options, message):
@@ -262,6 +262,17 @@ def test_accepts_numpy_numbers_in_config():
     assert dl.TrainConfig(device=torch.device("cpu"), steps=1e3) == dl.TrainConfig(device="cpu", steps=1000)
     values = [config.steps, config.lr, config.grad_clip, config.seed, config.precision]
     assert [(value, type(value)) for value in values] == [(5, int), (0.5, float), (2.0, float), (3, int), ("float32", str)]
+
+
+def test_config_takes_torchs_own_names_of_device_and_precision():
+    assert dl.TrainConfig(device=0).device == str(torch.device(0))
+    assert dl.TrainConfig(precision=torch.bfloat16).precision == "bfloat16"
+    for short, name in (("fp16", "float16"), ("bf16", "bfloat16"), ("FP32", "float32")):
+        with pytest.raises(ValueError, match=rf"unknown precision '{short}'; .+ Did you mean '{name}'\?$"):
+            dl.TrainConfig(precision=short)
+    for device in ("meta", torch.device("meta")):
+        with pytest.raises(ValueError, match="device='meta' is not there to compute on, it holds no numbers; expected 'auto'"):
+            dl.TrainConfig(device=device)
 
 
 def test_accepts_the_largest_seed(dataset):
