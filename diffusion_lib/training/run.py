@@ -21,7 +21,7 @@ from diffusion_lib.seeds import derived_seed
 from diffusion_lib.training import checkpoints, processes
 from diffusion_lib.training.arguments import check_arguments, trainable
 from diffusion_lib.training.batches import Batch, draw_batch, parts_of_batch, seeded_dropout
-from diffusion_lib.training.config import TrainConfig
+from diffusion_lib.training.config import TrainConfig, check_warmup
 from diffusion_lib.training.memory import keep_freed_memory
 from diffusion_lib.training.sharding import gather, reshard, shard, shards
 
@@ -238,8 +238,7 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
         raise ValueError(f"the dataset's images are {images.dtype}; expected torch.float32: use images.float()")
     if denoiser.image_shape is not None and denoiser.image_shape != shape:
         raise ValueError(f"the dataset's images are {shape}; expected {denoiser.image_shape}, those of this denoiser")
-    if config.warmup_steps >= config.steps and config.warmup_steps > 0:
-        raise ValueError(f"warmup_steps={config.warmup_steps} with steps={config.steps}; expected fewer than the steps")
+    check_warmup(config)
     low, high = images.aminmax()
     if not (low >= -1 and high <= 1):
         bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
