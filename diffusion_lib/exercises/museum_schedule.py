@@ -1,6 +1,7 @@
 """Exhibits of notebook 06 about the schedule: who owns it, and what becomes of it with fewer steps."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -54,6 +55,7 @@ def _about_model(got, expected, model) -> str | None:
 _KIND_LOST = 'what the network predicts (model.prediction) got lost: "eps" is assumed'
 
 
+@dataclass(frozen=True)
 class _SameDraws(Exercise):
     """A network made anew is not random to this check but another one, and is told so."""
 

@@ -1,12 +1,13 @@
 """Exhibits of notebook 06 about training: the gradient, and the checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, close
+from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, Verdict, close
 from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, comparable
 
 # -------------------------------------------------------------------------------------------------------------------- gradient
@@ -53,7 +54,23 @@ def _about_gradient(got, expected, w, target) -> str | None:
 
 _SUM = "this is the gradient of the sum; the loss is the mean, whose gradient does not grow with the number of values"
 
-check_exhibit_10 = Exercise(
+
+@dataclass(frozen=True)
+class _Differentiable(Exercise):
+    """An answer may ask for gradients of what it is given: that changes no number."""
+
+    def _verdict(self, attempt: Callable) -> Verdict:
+        def asked(*arguments):
+            try:
+                return attempt(*arguments)
+            finally:
+                for argument in arguments:
+                    argument.requires_grad_(False)
+
+        return super()._verdict(asked)
+
+
+check_exhibit_10 = _Differentiable(
     reference=_gradient,
     inputs=_weights_and_targets,
     diagnose=_about_gradient,
