@@ -416,7 +416,10 @@ WRONG["check_exhibit_7"] = [
     (lambda model: dl.Denoiser(model.network, dl.cosine_schedule()), "its prediction is 'eps'"),
     (lambda model: dl.Denoiser(torch.nn.Conv2d(1, 1, 3), model.schedule, model.prediction), ""),
     (lambda model: dl.Denoiser(torch.nn.Identity(), model.schedule, model.prediction), "its network's weights are not those"),
-    (lambda model: dl.Denoiser(dl.UNet(**model.network.config), model.schedule, model.prediction), "its network's weights are not those of the model"),
+    (
+        lambda model: dl.Denoiser(dl.UNet(**model.network.config), model.schedule, model.prediction),
+        "its network's weights are not those of the model",
+    ),
     (lambda model: dl.load_pretrained("glyphs"), "its network's weights are not those of the model"),
     (reloaded_and_zeroed, "its network's weights are not those"),
     (reloaded_in_half, "its network's weights are not those"),
