@@ -193,7 +193,8 @@ def _with_interval(reads):
 
 def _all_none_and_some(random: torch.Generator) -> list[tuple]:
     some = [torch.randperm(n, generator=random) < right for n, right in ((400, 281), (50, 44), (16, 9))]
-    return [(reads,) for reads in (*some, torch.ones(16, dtype=torch.bool), torch.zeros(30, dtype=torch.bool))]
+    alike = [torch.full((n,), right) for n, right in ((16, True), (30, False), (400, True))]
+    return [(reads,) for reads in (*some, *alike)]
 
 
 def _as_wald(p, half=lambda p, n: 1.96 * math.sqrt(p * (1 - p) / n), swapped=False):

@@ -91,10 +91,10 @@ def _drawn(mean, variance, z, s):
 
 def _end_calls(random: torch.Generator) -> list[tuple]:
     """Variances from nearly 0 to nearly 1, at the last step and long before."""
-    shapes = (16, 1, 4, 4), (2, 3, 5, 7), (1, 1, 6, 3), (3, 3, 4, 2), (2, 1, 3, 3), (4, 1, 2, 5)
+    shapes = (16, 1, 4, 4), (2, 3, 5, 7), (1, 1, 6, 3), (3, 3, 4, 2), (2, 1, 3, 3), (4, 1, 2, 5), (2, 2, 4, 3)
     return [
         (2 * torch.randn(shape, generator=random), torch.tensor(variance), torch.randn(shape, generator=random), s)
-        for shape, variance, s in zip(shapes, (0.05, 0.3, 0.9, 1e-4, 0.02, 0.45), (1, 0, 2, 20, 0, 900), strict=True)
+        for shape, variance, s in zip(shapes, (0.05, 0.3, 0.9, 1e-4, 0.02, 0.45, 1e-8), (1, 0, 2, 20, 0, 900, 5), strict=True)
     ]
 
 

@@ -1,12 +1,13 @@
 """Exhibits of notebook 06 about training: the gradient, and the checkpoint."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, close
+from diffusion_lib.exercises.checking import CLOSE, Exercise, Mistake, Verdict, close
 from diffusion_lib.exercises.exhibit import AS_IT_STANDS, apart, comparable
 
 # -------------------------------------------------------------------------------------------------------------------- gradient
@@ -53,7 +54,23 @@ def _about_gradient(got, expected, w, target) -> str | None:
 
 _SUM = "this is the gradient of the sum; the loss is the mean, whose gradient does not grow with the number of values"
 
-check_exhibit_10 = Exercise(
+
+@dataclass(frozen=True)
+class _Differentiable(Exercise):
+    """An answer may ask for gradients of what it is given: that changes no number."""
+
+    def _verdict(self, attempt: Callable) -> Verdict:
+        def asked(*arguments):
+            try:
+                return attempt(*arguments)
+            finally:
+                for argument in arguments:
+                    argument.requires_grad_(False)
+
+        return super()._verdict(asked)
+
+
+check_exhibit_10 = _Differentiable(
     reference=_gradient,
     inputs=_weights_and_targets,
     diagnose=_about_gradient,
@@ -65,7 +82,7 @@ check_exhibit_10 = Exercise(
             _gradient_of(lambda loss: loss.backward(loss), lambda error: error.square().sum()),
             "the argument of backward is still there, and the loss is the sum now: two things to fix",
         ),
-        Mistake(lambda w, target: (w - target) / w.numel(), "this is half the gradient: the derivative of a square has a factor of 2"),
+        Mistake(lambda w, target: (w - target) / w.numel(), "this is half the gradient; a factor of 2 is missing, or one of 1/2 too many"),
         Mistake(lambda w, target: w - target, "this is the error; the mean of its squares has the derivative 2 (w - target) / n"),
         Mistake(_gradient_of(lambda loss: (-loss).backward()), "the sign is turned over: this walks uphill"),
         Mistake(_gradient_of(lambda loss: loss.backward(-loss)), "the sign is turned over, and the gradient still multiplied by the loss"),
@@ -116,10 +133,21 @@ def _run(random: torch.Generator) -> list[tuple]:
     return runs
 
 
+_KEYS = "network", "optimizer", "step"
+
+
 def _what_is_asked_for(saved: dict) -> list:
-    """What else is saved does no harm. Of what is compared with no other, which kind it is."""
-    parts = [saved.get(name) for name in ("network", "optimizer", "step")]
-    return [part if part is None or isinstance(part, int | float | Tensor) or _is_state(part) else type(part).__name__ for part in parts]
+    """What else is saved does no harm, unless it stands in the place of what is missing. Of other kinds of parts, which it is."""
+    parts = [_kind_of(saved[name]) if name in saved else None for name in _KEYS]
+    return parts if None not in parts else [*parts, *(str(name) for name in saved if name not in _KEYS)]
+
+
+def _kind_of(part: Any) -> Any:
+    """Numbers and states as they are; of other parts the type, and of a list of dicts their names, too."""
+    if isinstance(part, int | float | Tensor) or _is_state(part):
+        return part
+    names = sorted(map(str, part[0])) if isinstance(part, list) and part and isinstance(part[0], dict) else ""
+    return f"{type(part).__name__} {names}"
 
 
 def _is_state(part: Any) -> bool:
@@ -160,7 +188,7 @@ def _about_state(name: str, ours: Any, theirs: dict, other: dict) -> str | None:
     if isinstance(ours, torch.nn.Module | torch.optim.Optimizer):
         return f"{name!r} is the {type(ours).__name__} itself; expected {call}"
     if not isinstance(ours, dict):
-        return f"{name!r} is a {type(ours).__name__}; expected {call}, a dict"
+        return f"{name!r} is {'None' if ours is None else f'a {type(ours).__name__}'}; expected {call}, a dict"
     if name == "optimizer" and any(isinstance(key, Tensor) for key in ours):
         return f"'optimizer' is optimizer.state, without the settings and by weights that only this run has; expected {call}"
     if name == "optimizer" and "state" in ours and not ours["state"]:
@@ -176,6 +204,9 @@ def _about_checkpoint(got, expected, network, optimizer, step) -> str | None:
     if not isinstance(got, dict):
         return f"this is a {type(got).__name__}; expected a dict with the keys 'network', 'optimizer' and 'step'"
     missing = [name for name in expected if name not in got]
+    unknown = [name for name in got if name not in expected]
+    if len(missing) == len(unknown) == 1:
+        return f"{unknown[0]!r} is no key that is looked for; expected {missing[0]!r}"
     if missing:
         known = ", ".join(repr(name) for name in got if isinstance(name, str))[:100]
         return f"it lacks {' and '.join(map(repr, missing))}: expected the keys 'network', 'optimizer', 'step', got {known or 'none'}"

@@ -64,6 +64,12 @@ _RATE = (
         (lambda step, steps, warmup: (step / warmup) ** 2, "in the warm-up the rate rises on a parabola; asked for is a line"),
         (lambda step, steps, warmup: 1 - step / warmup, "in the warm-up the rate falls; it should rise from 0"),
         (lambda step, steps, warmup: warmup / step, "step / warmup is upside down"),
+        (lambda step, steps, warmup: step, "in the warm-up it returns lr times step: divide by warmup"),
+        (lambda step, steps, warmup: 1 / warmup, "in the warm-up the rate stays at lr / warmup; step is missing: step / warmup"),
+        (
+            lambda step, steps, warmup: math.sin(0.5 * math.pi * step / warmup),
+            "in the warm-up the rate rises on a sine; asked for is a line",
+        ),
     ],
     [
         (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)), ""),
@@ -148,6 +154,10 @@ _RATE = (
         (lambda step, steps, warmup: 0.1 + 0.9 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 10; asked for is 0"),
         (lambda step, steps, warmup: 0.01 + 0.99 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 100; asked for is 0"),
         (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)) ** 2, "the half cosine is squared"),
+        (
+            lambda step, steps, warmup: 0.5 * math.cos(math.pi * _u(step, steps, warmup)),
+            "the 1 is missing: half of 1 + cos runs from 1 to 0; half of cos alone, from 1/2 to -1/2",
+        ),
     ],
     [
         (lambda height, lr: height * lr, ""),
@@ -155,15 +165,17 @@ _RATE = (
         (lambda height, lr: height * lr**2, "lr is in it twice"),
         (lambda height, lr: height * lr / 2, "the whole curve has half its height"),
         (lambda height, lr: min(height * lr, 1.0), "the rate is cut off at 1; lr may be more"),
+        (lambda height, lr: float(int(height * lr)), "the rate is a whole number: // or int cuts the fraction off"),
+        (lambda height, lr: float(round(height * lr)), "the rate is rounded to a whole number"),
         (lambda height, lr: height + lr, "lr is added; it is the height of the curve, so it multiplies"),
     ],
 )
 
 
 def _rate_calls(random: torch.Generator) -> list[tuple]:
-    """The warm-ups before the falls."""
+    """The warm-ups before the falls; a rate as small as in practice last."""
     rises: Sequence[tuple] = (
-        (1000, 100, 3.0, (37, 1, 100)),
+        (1000, 100, 3.0, (77, 1, 100)),
         (60, 25, 0.7, (7, 25)),
         (50, 10, 20.0, (3,)),
     )
@@ -172,20 +184,59 @@ def _rate_calls(random: torch.Generator) -> list[tuple]:
         (60, 25, 0.7, (33, 60)),
         (50, 10, 20.0, (11, 45)),
     )
-    return [(step, *settings) for *settings, at in (*rises, *falls) for step in at]
+    small = [(400, 80, 3e-4, (61, 80, 210, 390, 400))]
+    return [(step, *settings) for *settings, at in (*rises, *falls, *small) for step in at]
+
+
+def _relative(mistakes: Sequence[Mistake[Callable]]) -> Callable[..., str | None]:
+    """`nearly`, in units of lr."""
+
+    def divided(answer: Callable) -> Callable:
+        return lambda step, steps, warmup, lr: answer(step, steps, warmup, lr) / lr
+
+    explain = nearly([Mistake(divided(mistake.answer), mistake.message) for mistake in mistakes], atol=1e-5)
+    return lambda got, expected, *call: explain(got / call[-1], expected / call[-1], *call)
+
+
+def _otherwise(rise: Callable | None = None, fall: Callable | None = None) -> Callable:
+    """The right answer with another rise or fall, lr in it."""
+
+    def rate(step, steps, warmup, lr):
+        if step <= warmup:
+            return rise(step, steps, warmup, lr) if rise else lr * step / warmup
+        return fall(step, steps, warmup, lr) if fall else lr * _half_cosine(_u(step, steps, warmup))
+
+    return rate
+
+
+_IN_ALL = (
+    Mistake(
+        _otherwise(rise=lambda step, steps, warmup, lr: lr * step // warmup),
+        "in the warm-up the rate is a whole number: // cuts the fraction off, / keeps it",
+    ),
+    Mistake(
+        _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + math.cos(math.pi * _u(step, steps, warmup))),
+        "brackets are missing: 0.5 * lr multiplies all of (1 + cos(pi u))",
+    ),
+    Mistake(
+        _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + 1 + math.cos(math.pi * _u(step, steps, warmup))),
+        "lr / 2 is added; it multiplies 1 + cos(pi u)",
+    ),
+)
 
 
 def _rate_off(got: Any, expected: float, step: int, steps: int, warmup: int, lr: float) -> str | None:
     if getattr(got, "ndim", 0) or not math.isfinite(got := float(got)):
         return None
     where = "in the warm-up" if step <= warmup else "the warm-up is right; after that" if step < steps else "the last rate should be 0:"
-    return f"{where} it returns {got:.4g}; expected {expected:.4g}"
+    digits = next((n for n in range(4, 9) if f"{got:.{n}g}" != f"{expected:.{n}g}"), 9)
+    return f"{where} it returns {got:.{digits}g}; expected {expected:.{digits}g}"
 
 
 check_learning_rate = Exercise(
     reference=_scheduled(0)(*(options[0][0] for options in _RATE)),
     inputs=_rate_calls,
-    look=lambda rate: rate + 0.0,  # a whole number is a rate, too
+    look=lambda rate: (rate + 0.0) * 1e4,  # a whole number is a rate, too, and a small one is compared to as many digits
     mistakes=(
         *one_wrong(_scheduled(0), *_RATE),
         *one_wrong(_scheduled(-1), _RATE[0][:1], _RATE[1], _RATE[2][:1]),
@@ -195,8 +246,9 @@ check_learning_rate = Exercise(
             "there is no warm-up: the cosine begins at step 0, and should where a line from 0 to lr ends",
         ),
         Mistake(lambda step, steps, warmup, lr: lr, "the rate is lr at every step; it should rise on a line, then fall on half a cosine"),
+        *_IN_ALL,
     ),
     diagnose=first_of(
-        nearly((*one_wrong(_scheduled(0), *_RATE), *two_wrong(_scheduled(0), _RATE[0], _RATE[1], _RATE[2][:2])), atol=1e-5), _rate_off
+        _relative((*one_wrong(_scheduled(0), *_RATE), *two_wrong(_scheduled(0), _RATE[0], _RATE[1], _RATE[2][:2]))), _rate_off
     ),
 )

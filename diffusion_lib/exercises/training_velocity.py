@@ -2,7 +2,7 @@
 
 import torch
 
-from diffusion_lib.exercises.checking import Exercise
+from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.variations import explained, first_of, mixture, nearly, one_wrong, randn, two_wrong
 
 # ------------------------------------------------------------------------------------------------------------------- velocity
@@ -95,8 +95,14 @@ check_v = Exercise(
     # v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0                                           Salimans & Ho 2022, section 4
     reference=lambda x0, eps, alpha_bar_t: alpha_bar_t.sqrt() * eps - (1 - alpha_bar_t).sqrt() * x0,
     inputs=_two_images,
-    mistakes=one_wrong(_mixed, *_V),
-    diagnose=first_of(nearly(two_wrong(_mixed, *_V)), mixture(["x0", "eps"]), explained),
+    mistakes=(
+        *one_wrong(_mixed, *_V),
+        Mistake(
+            lambda x0, eps, alpha_bar_t: (alpha_bar_t * eps - (1 - alpha_bar_t) * x0).sqrt(),
+            "the root is over the whole difference, and NaN where that is negative; it is over alpha_bar_t and over 1 - alpha_bar_t",
+        ),
+    ),
+    diagnose=first_of(nearly(one_wrong(_mixed, *_V)), nearly(two_wrong(_mixed, *_V)), mixture(["x0", "eps"]), explained),
 )
 
 
@@ -140,5 +146,5 @@ check_x0_from_v = Exercise(
     inputs=_two_images,
     mistakes=one_wrong(_mixed, *_BACK),
     praise="xt and v are x0 and eps turned by an angle, and this turns them back",
-    diagnose=first_of(nearly(two_wrong(_mixed, *_BACK)), mixture(["xt", "v"]), explained),
+    diagnose=first_of(nearly(one_wrong(_mixed, *_BACK)), nearly(two_wrong(_mixed, *_BACK)), mixture(["xt", "v"]), explained),
 )

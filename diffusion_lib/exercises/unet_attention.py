@@ -88,6 +88,12 @@ _ATTENTION = (
             lambda scores: scores.clamp(max=80).softmax(-1),
             "the scores are cut off at 80; subtract each row's maximum instead, as softmax does",
         ),
+        (
+            lambda scores: _exp_below_the_maximum(scores, scores.amax(-2, keepdim=True)),
+            "the maximum runs over the positions that ask; within a row all scores are lowered by the same number, the row's maximum",
+        ),
+        (lambda scores: (scores - scores.amax(-1, keepdim=True)).exp(), "the maximum is subtracted; now divide by each row's sum of exp"),
+        (lambda scores: scores.exp() / scores.exp().sum(), "exp is divided by the sum over all rows; each row is divided by its own"),
         (_causal, "each position looks only at itself and those before; in an image all positions are looked at"),
     ],
     [
@@ -128,19 +134,31 @@ _attend = _attended(_ATTENTION[0][0][0], _ATTENTION[1][0][0])
 
 
 def _large_scores(random):
-    """Scores of some hundreds, exact in float32, and two keys that differ by 1 in each position's score."""
+    """Scores of some hundreds to a thousand, exact in float32, and two keys that differ by 1 in each position's score."""
     q, k = (torch.randint(-2, 3, (2, 2, 7, 16), generator=random).float() for _ in range(2))
     q[..., 0] = 1
     k[:, :, 1] = k[:, :, 0]
-    k[:, :, 1, 0] += 1 / 32
-    return 128 * q, k, torch.randn(2, 2, 7, 16, generator=random)
+    k[:, :, 1, 0] += 1 / 64
+    return 256 * q, k, torch.randn(2, 2, 7, 16, generator=random)
+
+
+def _overflown(got, expected, q, k, v) -> str | None:
+    if not isinstance(got, torch.Tensor) or got.shape != expected.shape or not got.isnan().any():
+        return None
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    if scores.abs().max() < 80:
+        return None
+    return (
+        f"{int(got.isnan().sum())} of {got.numel()} numbers are NaN, with scores up to {scores.max():.4g}: exp overflows, or is 0 in "
+        "all of a row; subtract each row's maximum first, as softmax does"
+    )
 
 
 check_attention = Exercise(
     # softmax(q k^T / sqrt(d)) v                                                                     Vaswani et al. 2017, equation 1
     reference=_attend,
     inputs=lambda random: [
-        *(randn(random, size, size, size) for size in ((2, 3, 5, 16), (1, 2, 9, 8), (3, 1, 4, 32))),
+        *(randn(random, size, size, size) for size in ((2, 3, 5, 12), (1, 2, 9, 8), (3, 1, 4, 32))),
         _large_scores(random),
     ],
     mistakes=(
@@ -149,6 +167,11 @@ check_attention = Exercise(
             _attended(_divided(lambda q: 1), lambda scores: scores.softmax(-1), lambda weights, v: weights @ v / math.sqrt(v.shape[-1])),
             "the scores are divided by sqrt(d) before the softmax, not after",
         ),
+        Mistake(
+            _attended(_divided(lambda q: 1), lambda scores: scores.softmax(-1), scores_of=_ATTENTION[3][5][0]),
+            "the scores are cosines: queries and keys are scaled to length 1; (2.8) takes them as they are, and divides by sqrt(d)",
+        ),
+        Mistake(lambda q, k, v: _attend(q, k, k), "the keys are averaged; the mean is of the values"),
         Mistake(lambda q, k, v: _attend(q, v, k), "keys and values are swapped: the scores come from the keys, the mean is of the values"),
         Mistake(lambda q, k, v: _attend(v, k, q), "queries and values are swapped: the mean is of the values"),
         Mistake(lambda q, k, v: _attend(v, q, k), "q, k and v are each in another's place: softmax(q k^T / sqrt(d)) v"),
@@ -158,5 +181,5 @@ check_attention = Exercise(
             "the d numbers of a position are compared with each other, (d, d); scores are between positions, (N, N)",
         ),
     ),
-    diagnose=first_of(nearly(two_wrong(_attended, *_ATTENTION)), explained),
+    diagnose=first_of(nearly(one_wrong(_attended, *_ATTENTION)), _overflown, nearly(two_wrong(_attended, *_ATTENTION)), explained),
 )

@@ -230,6 +230,14 @@ WRONG["check_exhibit_4"] = [
     (lambda mean, variance, z, s: mean + variance.sqrt() * z, "as it stands"),
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s >= 0 else mean, "as it stands"),
     (lambda mean, variance, z, s: mean, "no step adds noise now"),
+    (
+        lambda mean, variance, z, s: mean + variance.clamp(min=1e-4).sqrt() * z if s else mean,
+        "in the step to s = 5 this is 1 mean + 0.01 z",
+    ),
+    (
+        lambda mean, variance, z, s: mean + variance.clamp(min=1e-6).sqrt() * z if s else mean,
+        "in the step to s = 5 this is 1 mean + 0.001 z",
+    ),
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 1 else mean, "the step to s = 1 has no noise either"),
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s - 1 else mean, "the step to s = 1 is without noise"),
     (lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 2 else mean, "in the step to s = 1 this is 1 mean + 0 z"),
@@ -364,7 +372,15 @@ def reloaded_in_training_mode(model):
     return dl.Denoiser(model.train().network, model.schedule, model.prediction)
 
 
+def rebuilt(model, load=True):
+    network = dl.UNet(**model.network.config)
+    if load:
+        network.load_state_dict(model.network.state_dict())
+    return dl.Denoiser(network, model.schedule, model.prediction)
+
+
 RIGHT["check_exhibit_7"] = [
+    rebuilt,
     reloaded_by_parts,
     lambda model: model,
     lambda model: dl.Denoiser(model.network, model.schedule, model.prediction),
@@ -375,6 +391,7 @@ RIGHT["check_exhibit_7"] = [
     lambda model: dl.Denoiser(model.network, model.schedule, model.prediction).requires_grad_(False),
 ]
 WRONG["check_exhibit_7"] = [
+    (lambda model: rebuilt(model, load=False), "its network's weights are not those of the model"),
     (lambda model: dl.Denoiser(model.network, dl.linear_schedule(), model.prediction), "as it stands"),
     (lambda model: dl.Denoiser(model.network, dl.linear_schedule(1000), model.prediction), "as it stands"),
     (reloaded_by_assigning, "as it stands"),
@@ -399,13 +416,16 @@ WRONG["check_exhibit_7"] = [
     (lambda model: dl.Denoiser(model.network, dl.cosine_schedule()), "its prediction is 'eps'"),
     (lambda model: dl.Denoiser(torch.nn.Conv2d(1, 1, 3), model.schedule, model.prediction), ""),
     (lambda model: dl.Denoiser(torch.nn.Identity(), model.schedule, model.prediction), "its network's weights are not those"),
-    (lambda model: dl.Denoiser(dl.UNet(**model.network.config), model.schedule, model.prediction), "it raised AttributeError"),
+    (
+        lambda model: dl.Denoiser(dl.UNet(**model.network.config), model.schedule, model.prediction),
+        "its network's weights are not those of the model",
+    ),
     (lambda model: dl.load_pretrained("glyphs"), "its network's weights are not those of the model"),
     (reloaded_and_zeroed, "its network's weights are not those"),
     (reloaded_in_half, "its network's weights are not those"),
     (reloaded_with_zeroed_model, "it changes the Denoiser"),
     (reloaded_in_training_mode, "it changes the Denoiser"),
-    (lambda model: model.network, "it returns a Conv2d; expected a Denoiser"),
+    (lambda model: model.network, "it returns an UNet; expected a Denoiser"),
     (lambda model: model.schedule, "it returns a Schedule; expected a Denoiser"),
     (lambda model: (model.network, model.schedule, model.prediction), "it returns 3 values"),
     (lambda model: dl.Denoiser(model, model.schedule, model.prediction), "its network's weights are not those"),
@@ -800,7 +820,23 @@ RIGHT["check_exhibit_12"] = [
 ]
 WRONG["check_exhibit_12"] = [
     (lambda network, optimizer, step: {"network": network.state_dict(), "step": step}, "as it stands"),
-    (saved_with(optimizer=lambda o: None), "as it stands"),
+    (saved_with(optimizer=lambda o: None), "'optimizer' is None; expected optimizer.state_dict()"),
+    *(
+        (
+            lambda network, optimizer, step, key=key: {"network": network.state_dict(), key: optimizer.state_dict(), "step": step},
+            f"'{key}' is no key that is looked for; expected 'optimizer'",
+        )
+        for key in ("optim", "optimiser", "adam", "optimizer_state")
+    ),
+    (
+        lambda network, optimizer, step: {"model": network.state_dict(), "optimizer": optimizer.state_dict(), "step": step},
+        "'model' is no key that is looked for; expected 'network'",
+    ),
+    (
+        lambda network, optimizer, step: {"network": network.state_dict(), "exp_avg": [], "lr": 0.1, "step": step},
+        "it lacks 'optimizer'",
+    ),
+    (saved_with(optimizer=lambda o: [o.state_dict()]), "'optimizer' is a list; expected optimizer.state_dict()"),
     (lambda network, optimizer, step: {"network": network.state_dict(), "optimizer": optimizer.state_dict()}, "the step is lost now"),
     (lambda network, optimizer, step: {"optimizer": optimizer.state_dict(), "step": step}, "the weights are not in it"),
     (lambda network, optimizer, step: {"network": network.state_dict()}, "it lacks 'optimizer' and 'step'"),
@@ -841,7 +877,7 @@ WRONG["check_exhibit_12"] = [
     (saved_with(step=lambda s: s + 1), "the step after"),
     (saved_with(step=lambda s: s - 1), "the step before"),
     (saved_with(step=lambda s: 0), "the step is 0"),
-    (saved_with(step=lambda s: None), "the step is lost now"),
+    (saved_with(step=lambda s: None), "'step' is None"),
     (saved_with(step=lambda s: 7), "'step' is 7; expected 1200"),
     (saved_with(step=lambda s: 60), "'step' is 60; expected 7"),
     (saved_with(step=str), "'step' is '7'"),
@@ -1161,6 +1197,8 @@ WRONG["check_exhibit_15"] = [
     (lambda reads: wald(reads) if wald(reads)[1] == 0 else wilson(reads), "as if 16 images could prove"),
     (lambda reads: (wald(reads)[0], wald(reads)[1] + 1e-12), ""),
     (floored(1e-3), "for 16 of 16; expected"),
+    (lambda reads: wald(reads) if wald(reads)[1] else (wald(reads)[0], 0.1), "for 400 of 400; expected"),
+    (lambda reads: wald(reads) if wald(reads)[1] else (wald(reads)[0], 0.07), "for 400 of 400; expected"),
     (floored(0.01), "for 16 of 16; expected"),
     (floored(0.5), "half the width is 0.5 for 281 of 400"),
     (unbiased, "n - 1"),

@@ -162,6 +162,7 @@ RIGHT_V = [
     _v_by_angle,
 ]
 WRONG_V = [
+    (lambda x0, eps, a: (a * eps - (1 - a) * x0).sqrt(), "the root is over the whole difference"),
     # the signs and the places
     (lambda x0, eps, ab: ab.sqrt() * x0 - (1 - ab).sqrt() * eps, "image and noise are swapped"),
     (lambda x0, eps, ab: ab.sqrt() * eps + (1 - ab).sqrt() * x0, "the image is added"),
@@ -231,6 +232,7 @@ RIGHT_X0 = [
     _x0_by_system,
 ]
 WRONG_X0 = [
+    (lambda xt, v, a: (a.sqrt() * xt - (1 - a).sqrt() * v) / (2 * a - 1), "nothing has to be divided"),
     # other things that xt and v give
     (lambda xt, v, ab: (xt - (1 - ab).sqrt() * v) / ab.sqrt(), "this is how x0 comes from eps"),
     (lambda xt, v, ab: ab.sqrt() * v + (1 - ab).sqrt() * xt, "this is eps"),
@@ -472,6 +474,32 @@ WRONG_RATE = [
     (_rate(fall=lambda step, steps, warmup: _half((step - warmup) / 900)), "the warm-up is right; after that it returns"),
     (_rate(fall=lambda step, steps, warmup: _half((step - warmup) / steps - warmup)), "needs brackets"),
     (lambda step, steps, warmup, lr: lr * step / warmup * _half(max(0, _u(step, steps, warmup))), "goes on rising under the cosine"),
+    (_rate(fall=lambda *a: 0.5 * math.cos(math.pi * _u(*a))), "the 1 is missing"),
+    (_rate(fall=lambda *a: 0.5 * (1 + math.cos(3.14 * _u(*a)))), "it returns 2.54"),
+    (_rate(lambda step, steps, warmup: math.sin(math.pi / 2 * step / warmup)), "rises on a sine"),
+    (_rate(lambda step, steps, warmup: 1 / warmup), "stays at lr / warmup"),
+    (_rate(lambda step, steps, warmup: step), "divide by warmup"),
+    (
+        lambda step, steps, warmup, lr: (
+            lr * step / warmup if step <= warmup else lr * 0.5 * 1 + math.cos(math.pi * _u(step, steps, warmup))
+        ),
+        "brackets are missing",
+    ),
+    (
+        lambda step, steps, warmup, lr: lr * step / warmup if step <= warmup else lr * 0.5 + 2 * _half(_u(step, steps, warmup)),
+        "lr / 2 is added",
+    ),
+    # digits
+    (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr), 4), "expected "),
+    (lambda step, steps, warmup, lr: max(1e-6, _rate()(step, steps, warmup, lr)), "the last rate should be 0: it returns 1e-06"),
+    (lambda step, steps, warmup, lr: max(1e-5, _rate()(step, steps, warmup, lr)), "the last rate should be 0: it returns 1e-05"),
+    (lambda step, steps, warmup, lr: int(_rate()(step, steps, warmup, lr)), "cuts the fraction off"),
+    (lambda step, steps, warmup, lr: math.floor(_rate()(step, steps, warmup, lr)), "cuts the fraction off"),
+    (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr)), "rounded to a whole number"),
+    (
+        lambda step, steps, warmup, lr: lr * step // warmup if step <= warmup else _rate()(step, steps, warmup, lr),
+        "in the warm-up the rate is a whole number",
+    ),
     # lr
     (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, 1.0), "lr is forgotten"),
     (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, 3.0), "step: 7"),
@@ -489,7 +517,7 @@ WRONG_RATE = [
     (lambda step, steps, warmup, lr: torch.tensor([_rate()(step, steps, warmup, lr)]), "returns shape (1,)"),
     (lambda step, steps, warmup, lr: str(_rate()(step, steps, warmup, lr)), "it returns '"),
     (lambda step, steps, warmup, lr: lr * step / warmup if step < warmup else None if step == warmup else 0.0, "it returns None"),
-    (lambda step, steps, warmup, lr: -_rate()(step, steps, warmup, lr), "in the warm-up it returns -1.11"),
+    (lambda step, steps, warmup, lr: -_rate()(step, steps, warmup, lr), "in the warm-up it returns -2.31"),
     (lambda step, steps, warmup, lr: _rate()(step, steps, 0, lr), "there is no warm-up"),
 ]
 
