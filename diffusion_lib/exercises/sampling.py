@@ -50,7 +50,7 @@ def _about_small(x: Tensor | None, expected: Tensor, t: Tensor) -> str | None:
     ratio = ratios.median()
     if (ratios / ratio - 1).abs().max() > 0.2:
         return None
-    small = ": add nothing to it, and set no floor" if 0 < ratio < 0.99 else ""
+    small = ": add nothing to it, and set no floor" if 0 < ratio < 0.99 else ": is something added to it?" if 0 < ratio < 1 else ""
     return f"it is {ratio.item():.4g} times what it should be where alpha_bar_t is {t.item():.2g}{small}"
 
 

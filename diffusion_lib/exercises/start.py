@@ -122,7 +122,7 @@ check_spell = Exercise(
         Mistake(lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], f"small letters get lost: {_SMALL}"),
         Mistake(
             lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS],
-            "word.capitalize() makes a capital of the first character alone, and small letters get lost; word.upper() makes capitals of all",
+            "word.capitalize() makes a capital of the first character alone, and the rest gets lost: word.upper()",
         ),
         Mistake(lambda word: [CHARACTERS.index(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),
         Mistake(lambda word: [CHARACTERS.find(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),

@@ -342,7 +342,7 @@ WRONG_DDIM = [
     # floors, caps and small numbers
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / (t.sqrt() + 1e-8) + (1 - s).sqrt() * eps,
-        "add nothing to it, and set no floor",
+        "is something added to it?",
     ),
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / (t + 1e-8).sqrt() + (1 - s).sqrt() * eps,
@@ -451,7 +451,7 @@ WRONG_SIGMA = [
     (lambda s, t, eta: sigma(s, t, 0.7), "it is"),
     (lambda s, t, eta: sigma(s, t, min(eta, 0.6)), "it is"),
     (lambda s, t, eta: sigma(s, t, eta).item() * 1.01, "it is"),
-    (lambda s, t, eta: sigma(s, t, eta).view(1), "it returns 1 value; expected one number"),
+    (lambda s, t, eta: sigma(s, t, eta).view(1), "it returns shape (1,); expected ()"),
     (lambda s, t, eta: [sigma(s, t, eta)], "it returns 1 value; expected one number"),
     (lambda s, t, eta: (sigma(s, t, eta), sigma(s, t, eta) ** 2), "it returns 2 values; expected one number"),
     (lambda s, t, eta: sigma(s, t, eta) * torch.randn(()), "draw no random numbers"),
@@ -648,7 +648,7 @@ RIGHT_GUIDED = [
 ]
 
 WRONG_GUIDED = [
-    (lambda c, u, scale: torch.zeros_like(c), "this"),
+    (lambda c, u, scale: torch.zeros_like(c), "conditional has the factor 0; expected 3"),
     (lambda c, u, scale: c + scale * (u - c), "the two answers are swapped"),
     (lambda u, c, scale: u + scale * (c - u), "the two answers are swapped"),
     (lambda c, u, scale: scale * u + (1 - scale) * c, "the two answers are swapped"),

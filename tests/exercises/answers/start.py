@@ -362,7 +362,7 @@ AVERAGE_WRONG = [
     (lambda images: images.numpy().mean(0, ddof=1), "it raised TypeError"),
     (lambda images: str(images.mean(0)), "it returns"),
     (torch.zeros(3, 4, 5), "expected a function"),
-    (nn.AvgPool2d(2), "expected a function"),
+    (nn.AvgPool2d(2), "it returns shape (6, 3, 2, 2); expected (3, 4, 5)"),
 ]
 
 # ------------------------------------------------------------------------------------------------------------------------ numbers
