@@ -55,7 +55,10 @@ def about_number(what: str, value: Any, right: Any, formulas: Formulas, *argumen
     if not isinstance(value, Tensor | float | int) or torch.as_tensor(value).ndim:
         shape = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
         return f"{what} is a {type(value).__name__} {shape}".rstrip() + f"; expected a number, {float(right):.4g}"
-    return said_of(what, float(value), float(right), formulas, *arguments, atol=atol)
+    few = ""
+    if isinstance(value, Tensor) and value.dtype in (torch.float16, torch.bfloat16) and not near(float(value), float(right), atol):
+        few = f" (in {value.dtype}, which keeps few digits)"
+    return said_of(what, float(value), float(right), formulas, *arguments, atol=atol) + few
 
 
 # ------------------------------------------------------------------------------------------------------ inputs of several checks

@@ -57,7 +57,8 @@ def _about_t(got: Any, expected: int, alpha_bar: Tensor, level: float) -> str | 
     if value.dtype == torch.bool or t != t // 1:
         return f"it returns {t}; expected a t, a whole number from 0 to {len(alpha_bar) - 1}"
     if t == expected:
-        return f"t is right, but of type {str(value.dtype).removeprefix('torch.')}; expected a whole number (int)"
+        kind = str(got.dtype).removeprefix("torch.") if isinstance(got, Tensor) else type(got).__name__
+        return f"t is right, but of type {kind}; expected a whole number (int)"
     if not 0 <= t < len(alpha_bar):
         return f"it returns t = {t:g}; the table has entries from 0 to {len(alpha_bar) - 1}"
     if t == 0:

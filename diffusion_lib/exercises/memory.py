@@ -166,6 +166,8 @@ def _about_weights(got, expected, xt, images, alpha_bar):
         return f"{small}, and so is every weight: {SUBTRACT}"
     if largest < -80:
         return f"it is off by up to {(x - expected).abs().max():.3g} where all exponents of a row are {largest:.0f} or less: cut none off"
+    if (x == 0).all():
+        return "every weight is 0; expected weights that sum to 1 in each row"
     if len(images) > 1 and (said := WEIGHTS.named(1, x, xt, images, alpha_bar) or WEIGHTS.named(2, x, xt, images, alpha_bar)):
         return said
     sums = x.sum(dim=1)
@@ -231,7 +233,7 @@ def _effective_sample_size(weights):
 def _rows(random: torch.Generator) -> list[tuple]:
     """Weights of some rows: of all kinds, among them rows with one weight alone, with equal ones, and with zeros."""
     calls = []
-    for batch, n, contrast in ((6, 5, 2.0), (3, 30, 4.0), (1, 7, 1.0), (4, 4, 1.0), (5, 1, 1.0), (8, 200, 6.0)):
+    for batch, n, contrast in ((6, 5, 2.0), (3, 30, 4.0), (1, 7, 1.0), (4, 4, 1.0), (5, 1, 1.0), (8, 200, 6.0), (3, 200, 0.1)):
         calls.append((torch.softmax(contrast * torch.randn(batch, n, generator=random), dim=1),))
     some = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3], [1.0, 0.0, 0.0]])
     return [*calls, (some,), (torch.eye(9)[[2, 7]].double(),)]

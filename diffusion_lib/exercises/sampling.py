@@ -25,7 +25,16 @@ def _images(random: torch.Generator, count: int, shape: Sequence[int], t: float)
     images = list(torch.randn(count, *shape, generator=random))
     if t < 1e-6:  # x0_hat is a difference of the two, much enlarged; with unlike signs it is exact in any order of operations
         images[0] = -images[0].abs() * images[1].sign()
-    return images
+    return [image.to(_dtype(t)) for image in images]
+
+
+def _dtype(t: float) -> torch.dtype:
+    """float64 where alpha_bar_t is tiny: an angle from acos has too few digits in float32."""
+    return torch.float64 if t < 1e-6 else torch.float32
+
+
+def _levels_of(s: float, t: float) -> tuple[Tensor, Tensor]:
+    return torch.tensor(s, dtype=_dtype(t)), torch.tensor(t, dtype=_dtype(t))
 
 
 def _generic(s, t, eta=0.5) -> bool:
@@ -41,7 +50,8 @@ def _about_small(x: Tensor | None, expected: Tensor, t: Tensor) -> str | None:
     ratio = ratios.median()
     if (ratios / ratio - 1).abs().max() > 0.2:
         return None
-    return f"it is {ratio.item():.4g} times what it should be where alpha_bar_t is {t.item():.2g}: add nothing to it, and set no floor"
+    small = ": add nothing to it, and set no floor" if 0 < ratio < 0.99 else ": is something added to it?" if 0 < ratio < 1 else ""
+    return f"it is {ratio.item():.4g} times what it should be where alpha_bar_t is {t.item():.2g}{small}"
 
 
 # -------------------------------------------------------------------------------------------------------------------- levels
@@ -137,7 +147,7 @@ def _about_ddim(got, expected, xt, eps_hat, s, t):
 
 check_ddim_step = Exercise(
     reference=ddim,
-    inputs=lambda random: [(*_images(random, 2, shape, t), torch.tensor(s), torch.tensor(t)) for shape, s, t in CALLS],
+    inputs=lambda random: [(*_images(random, 2, shape, t), *_levels_of(s, t)) for shape, s, t in CALLS],
     mistakes=(
         Mistake(x0_hat, "this is x0_hat, all the way to the clean image; the step ends at s"),
         Mistake(lambda xt, eps, s, t: xt, "this is xt, unchanged: x0_hat is computed at level t, xs at level s"),
@@ -187,6 +197,8 @@ def _real(sigma) -> Tensor:
 
 
 def _about_sigma(got, expected, s, t, eta):
+    if isinstance(got, list | tuple):
+        return f"it returns {len(got)} value{'s' * (len(got) != 1)}; expected one number, sigma"
     x = _real(got)
     if x.shape != expected.shape:
         return None
@@ -248,6 +260,15 @@ def _about_step(got, expected, xt, eps_hat, z, s, t, eta):
     return said or wrong_factors(x, expected, dict(xt=xt, eps_hat=eps_hat, z=z))
 
 
+def _kept(s, t, eta):
+    return (1 - s - sigma(s, t, eta) ** 2).clamp(min=0).sqrt()
+
+
+def _step_clamped_and_recomputed(xt, eps, z, s, t, eta):
+    image = x0_hat(xt, eps, s, t).clamp(-1, 1)
+    return s.sqrt() * image + _kept(s, t, eta) * (xt - t.sqrt() * image) / (1 - t).sqrt() + sigma(s, t, eta) * z
+
+
 def _other_eta(x, xt, eps_hat, z, s, t):
     found = factors(x, xt, eps_hat, z)
     if found is None or s == 1:
@@ -261,7 +282,7 @@ def _other_eta(x, xt, eps_hat, z, s, t):
 check_step = Exercise(
     reference=step,
     inputs=lambda random: [
-        (*_images(random, 3, shape, t), torch.tensor(s), torch.tensor(t), eta)
+        (*_images(random, 3, shape, t), *_levels_of(s, t), eta)
         for (shape, s, t), eta in zip((*CALLS, *CALLS[:2]), (0.4, 0.25, 0.8, 0.3, 1.0, 0.7, 1.0, 0.0), strict=True)
     ],
     mistakes=(
@@ -278,6 +299,18 @@ check_step = Exercise(
             "all the noise is fresh, whatever eta is: sigma is sqrt(1 - alpha_bar_s) here, the largest of the family; (4.5) gives less",
         ),
         Mistake(lambda xt, eps, z, s, t, eta: step(xt, eps, 0 * z, s, t, eta), "z is not used: the fresh noise is missing"),
+        Mistake(
+            lambda xt, eps, z, s, t, eta: s.sqrt() * x0_hat(xt, eps, s, t) + _kept(s, t, eta) * z + sigma(s, t, eta) * eps,
+            "z and eps_hat are swapped behind x0_hat: z, the fresh noise, has the factor sigma, and eps_hat the root",
+        ),
+        Mistake(
+            lambda xt, eps, z, s, t, eta: s.sqrt() * x0_hat(xt, eps, s, t) + _kept(s, t, 1.0) * eps + sigma(s, t, eta) * z,
+            "under the root of eps_hat's factor stands the sigma of eta = 1: eta is missing there",
+        ),
+        Mistake(
+            _step_clamped_and_recomputed,
+            "x0_hat is clamped and eps_hat recomputed; here neither is done, so that the step is (4.4) and nothing else",
+        ),
     ),
     praise="DDIM at eta = 0, DDPM at eta = 1: you have written both",
     diagnose=_about_step,
@@ -308,7 +341,7 @@ check_guided = Exercise(
         (*torch.randn(2, *shape, generator=random), scale)
         for shape, scale in (
             *(((3, 1, 4, 6), 3.0), ((2, 3, 5, 3), 0.0), ((1, 1, 4, 5), 1.0), ((1, 3, 3, 4), 7.5)),
-            *(((4, 1, 5, 2), 0.4), ((2, 2, 3, 5), 2), ((2, 1, 6, 5), 0.0)),
+            *(((4, 1, 5, 2), 0.4), ((2, 2, 3, 5), 2.0), ((2, 1, 6, 5), 0.0)),
         )
     ],
     mistakes=(

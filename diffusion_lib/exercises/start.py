@@ -68,17 +68,22 @@ def _about_numbers(got: list[int], expected: list[int], word: str) -> str | None
     kinds = [_kind_of(c) for c in word]
     if len(got) != len(word):
         for lost in sorted(set(kinds)):
-            if got == [k for k, kind in zip(expected, kinds, strict=True) if kind != lost]:
+            if got and got == [k for k, kind in zip(expected, kinds, strict=True) if kind != lost]:
                 return f"{lost} are missing; expected {len(word)} numbers, one per character"
         if len(got) < len(word) and sorted(got) == sorted(set(expected)):
             return f"a character that is repeated counts once; expected {len(word)} numbers, one per character"
+        fewer = len(word) - len(got)
+        for place, part in (("last", expected[: len(got)]), ("first", expected[fewer:])):
+            if got and fewer > 0 and got == part:
+                missing = f"the {place} is missing" if fewer == 1 else f"the {place} {fewer} are missing"
+                return f"{missing}: it returns {_counted(len(got), 'number')} for {_counted(len(word), 'character')}"
         return f"it returns {_counted(len(got), 'number')} for {_counted(len(word), 'character')}: {got}"
     if got == expected[::-1]:
         return "the numbers are right, but in reverse order"
     if sorted(got) == sorted(expected):
         return "the numbers are right, but not in the order of the word"
     shifts = {ours - theirs for ours, theirs in zip(got, expected, strict=True)}
-    if len(shifts) == 1 and len(set(kinds)) > 1:
+    if len(shifts) == 1 and len(word) > 1 and "capitals" in kinds:
         (by,) = shifts
         return f"every number is {abs(by)} too {'high' if by > 0 else 'low'}: A is 0, and the digit 0 is 26"
     right, wrong = ({kind for k, theirs, kind in zip(got, expected, kinds, strict=True) if (k == theirs) == same} for same in (True, False))
@@ -104,8 +109,10 @@ _A_METHOD = "index is a method: call it, as CHARACTERS.index(c)"
 
 check_spell = Exercise(
     reference=_spell,
-    # capitals first; digits alone; one character; all characters
-    inputs=lambda random: [(word,) for word in ("U2", "R2D2", "314159", "Q", "Hello", "jackdaws", CHARACTERS[::-1], "Vexing0726bYte")],
+    # capitals alone come first, none of them twice; digits alone; one character; all characters; 0 at either end
+    inputs=lambda random: [
+        (word,) for word in ("WORLD", "U2", "R2D2", "314159", "Q", "Hello", "jackdaws", CHARACTERS[::-1], "Vexing0726bYte", "007", "k90")
+    ],
     look=_whole_numbers,
     mistakes=(
         Mistake(lambda word: [CHARACTERS.index(c) for c in word], f"a small letter is not found: {_SMALL}"),
@@ -113,6 +120,10 @@ check_spell = Exercise(
         Mistake(lambda word: [{c: k for k, c in enumerate(CHARACTERS)}[c] for c in word], f"a small letter is not found: {_SMALL}"),
         Mistake(lambda word: [CHARACTERS.find(c) for c in word], f"a small letter gets -1, the number of no class: {_SMALL}"),
         Mistake(lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], f"small letters get lost: {_SMALL}"),
+        Mistake(
+            lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS],
+            "word.capitalize() makes a capital of the first character alone, and the rest gets lost: word.upper()",
+        ),
         Mistake(lambda word: [CHARACTERS.index(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),
         Mistake(lambda word: [CHARACTERS.find(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),
         Mistake(lambda word: CHARACTERS.index(word.upper()), _ONE_BY_ONE),
@@ -211,6 +222,8 @@ def _about_weights(got: Tensor, images: Tensor) -> str | None:
         return None
     B = len(weights)
     if torch.allclose(weights, weights[:1], rtol=1e-4, atol=1e-5):
+        if weights[0] < 1e-5:
+            return f"every value is {B * weights[0].item() + 0.0:.3g} times the average; expected the average itself"
         return f"every value is {B * weights[0].item():.3g} times the average: divide the sum by the number of images, here {B}"
     shown = ", ".join(f"{w:.3g}" for w in (weights.round(decimals=4) + 0.0).tolist())  # + 0.0: no -0
     return f"this is a sum of the images with the weights {shown}; expected {1 / B:.3g} for each"

@@ -251,6 +251,7 @@ SIZE = (
     Mistake(lambda s, t, eta: torch.full_like(s, eta), "eta stands in the place of sigma; (4.5) gives sigma"),
     Mistake(lambda s, t, eta: eta * (1 - s).sqrt(), "sigma is eta sqrt(1 - alpha_bar_s) here; (4.5) gives less"),
     Mistake(lambda s, t, eta: sigma(s, t, eta) ** 2, "sigma is squared once too often: (4.5) gives a standard deviation"),
+    Mistake(lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2, "sigma is eta times the variance here; (4.5) has the root of it"),
     Mistake(lambda s, t, eta: eta**0.5 * sigma(s, t, 1.0), "in sigma, eta stands before the root, not under it"),
     *(Mistake(_sigma_with(**{name: root.answer}), f"in sigma, {root.message}") for name in ROOTS for root in ROOTS[name]),
 )

@@ -97,7 +97,7 @@ def _about_transition(got: Any, expected: tuple, alpha_bar_s: Tensor, alpha_bar_
 
 check_forward_transition = Exercise(
     reference=_forward_transition,
-    inputs=lambda random: [(torch.tensor(s), torch.tensor(t)) for s, t in PAIRS],
+    inputs=lambda random: [(torch.tensor(s), torch.tensor(t)) for s, t in (*PAIRS, (0.98, 0.9799))],  # the last with little noise
     look=_values,
     mistakes=(
         Mistake(
@@ -130,6 +130,14 @@ check_forward_transition = Exercise(
         Mistake(
             lambda s, t: ((1 - s + t).sqrt(), s - t),
             "this takes the difference of the two alpha_bar as the variance; the alphas were multiplied, so divide",
+        ),
+        Mistake(
+            lambda s, t: ((t - s).sqrt(), 1 - (t - s)),
+            "alpha_bar_t - alpha_bar_s is negative, and its root is nan; the alphas were multiplied, so divide",
+        ),
+        Mistake(
+            lambda s, t: (t - s, 1 - (t - s)),
+            "alpha_bar_t - alpha_bar_s is negative; the alphas were multiplied, so divide, and take a root",
         ),
     ),
     praise="with s = 0 it is (1.3), with s = t - 1 a single step (1.2)",
@@ -175,7 +183,8 @@ def _mean_and_variance(answer: Any) -> Any:
 def _xt_and_x0(random: torch.Generator) -> list[tuple]:
     shapes = [(2, 3, 4, 6), (1, 1, 5, 3), (3, 2, 2, 5), (1, 3, 6, 2), (2, 1, 3, 4), (4, 1, 4, 4)]
     calls = []
-    for k, (s, t) in enumerate(torch.tensor(PAIRS)):
+    # the last step from a level where float32 keeps enough digits for (1.11), which subtracts the noise
+    for k, (s, t) in enumerate(torch.tensor((*PAIRS[:-1], (1.0, 0.01)))):
         x0 = 2 * torch.randn(shapes[k - 1], generator=random) if k else signs(random)
         eps = torch.randn(x0.shape, generator=random) if k else noise(random)
         calls.append((x0, noised(x0, t, eps), s, t))

@@ -92,6 +92,7 @@ ALPHA_BAR_RIGHT = [
 ]
 
 ALPHA_BAR_WRONG = [
+    (lambda beta: (1 - beta.clamp(max=0.999)).cumprod(0), "entry 30 is"),
     (lambda beta: beta, "this is beta as it came"),
     (lambda beta: 1 - beta, "this is alpha"),
     (lambda beta: (1 - beta).sqrt(), "the root of alpha"),
@@ -143,7 +144,7 @@ ALPHA_BAR_WRONG = [
     (table_floor(1e-5), "entries below 1e-05 are cut off there"),
     (table_floor(1e-8), "entries below 1e-08 are cut off there"),
     (lambda beta: torch.cumprod((1 - beta).clamp(max=0.999), 0), "entry 0 is 0.999; expected 1"),
-    (lambda beta: torch.cumprod(1 - beta.clamp(max=0.9), 0), "entry 27 is 3.82963e-10; expected 3.79793e-10"),
+    (lambda beta: torch.cumprod(1 - beta.clamp(max=0.9), 0), "entry 27 is 3.71636e-10; expected 3.65895e-10"),
     (lambda beta: torch.cumprod(1 - beta.clamp(min=1e-3), 0), "entry 0 is 0.999; expected 1"),
     (lambda beta: table(beta) + 1e-5, "entry 10 is 0.196"),
     (lambda beta: table(beta) + 1e-8, "entry"),
@@ -236,8 +237,9 @@ NOISED_RIGHT = [
 ]
 
 NOISED_WRONG = [
+    (mix(lambda ab: ab.sqrt() / 2, lambda ab: (1 - ab).sqrt() / 2), "the factor of x0 is 0.4183; expected 0.8367"),
     # factors
-    (mix(ONE.root, ONE.rest), "variance 0.77 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise"),
+    (mix(ONE.root, ONE.rest), "variance 0.79 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise"),
     (mix(ONE.plain, ONE.rest), "both factors of (1.3) are roots"),
     (mix(ONE.plain, ONE.root_of_rest), "the factor of x0 is a root, too"),
     (mix(ONE.root, ONE.rest_of_root), "not 1 less the root"),
@@ -250,27 +252,27 @@ NOISED_WRONG = [
     (mix(ONE.root, ONE.none), "the factor of x0 is right; the factor of eps is 1, so the noise is added in full"),
     (mix(ONE.root, ONE.zero), "the factor of x0 is right; the factor of eps is 0, so the noise is missing"),
     (mix(ONE.zero, ONE.root_of_rest), "the factor of x0 is 0, so x0 is missing; the factor of eps is right"),
-    (mix(ONE.root, ONE.plain), "the factor of eps is 0.64, alpha_bar_t, which belongs to x0"),
-    (mix(ONE.plain, ONE.plain), "the factor of x0 is 0.64, alpha_bar_t without the root; the factor of eps is 0.64"),
-    (mix(ONE.plain, ONE.rest_of_root), "without the root; the factor of eps is 0.2, 1 less the root of alpha_bar_t"),
+    (mix(ONE.root, ONE.plain), "the factor of eps is 0.7, alpha_bar_t, which belongs to x0"),
+    (mix(ONE.plain, ONE.plain), "the factor of x0 is 0.7, alpha_bar_t without the root; the factor of eps is 0.7"),
+    (mix(ONE.plain, ONE.rest_of_root), "without the root; the factor of eps is 0.1633, 1 less the root of alpha_bar_t"),
     (mix(ONE.plain, ONE.none), "without the root; the factor of eps is 1, so the noise is added in full"),
     (mix(ONE.none, ONE.rest_of_root), "which leaves the image as it is"),
     (mix(ONE.none, ONE.root), "which leaves the image as it is"),
     (mix(ONE.square, ONE.root_of_rest), "the square of alpha_bar_t, not its root"),
-    (mix(ONE.square, ONE.rest_squared), "not its root; the factor of eps is 0.1296, the square of 1 - alpha_bar_t, not its root"),
+    (mix(ONE.square, ONE.rest_squared), "not its root; the factor of eps is 0.09, the square of 1 - alpha_bar_t, not its root"),
     (mix(ONE.plain, ONE.root_of_rest_of_square), "leave the square out"),
     (mix(ONE.root, ONE.root_of_rest_of_square), "the factor of x0 is right"),
-    (mix(ONE.rest, ONE.root), "the factor of x0 is 0.36, 1 - alpha_bar_t, which belongs to eps"),
+    (mix(ONE.rest, ONE.root), "the factor of x0 is 0.3, 1 - alpha_bar_t, which belongs to eps"),
     (mix(ONE.root_of_rest, ONE.plain), "the root of 1 - alpha_bar_t, which belongs to eps"),
     (mix(ONE.root_of_rest, ONE.root_of_rest), "the factor of eps is right"),
     (mix(ONE.rest_of_root, ONE.root), "1 less the root of alpha_bar_t"),
     (mix(ONE.root, lambda ab: -((1 - ab).sqrt())), "the noise is subtracted"),
     (mix(lambda ab: -ab.sqrt(), ONE.root_of_rest), "so x0 is subtracted"),
-    (mix(ONE.plain, lambda ab: -((1 - ab).sqrt())), "without the root; the factor of eps is -0.6, so the noise is subtracted"),
+    (mix(ONE.plain, lambda ab: -((1 - ab).sqrt())), "without the root; the factor of eps is -0.5477, so the noise is subtracted"),
     (mix(lambda ab: 1 / ab.sqrt(), lambda ab: (1 - ab).sqrt()), "the image shrinks, and is not divided"),
-    (mix(ONE.root, lambda ab: (1 - ab).sqrt() / 2), "the factor of eps is 0.3; expected 0.6"),
-    (mix(lambda ab: 0.8, lambda ab: 0.6), "the factor of x0 is 0.8; expected 0.9487"),
-    (mix(ONE.root, lambda ab: 0.6), "the factor of x0 is right; the factor of eps is 0.6; expected 0.3162"),
+    (mix(ONE.root, lambda ab: (1 - ab).sqrt() / 2), "the factor of eps is 0.2739; expected 0.5477"),
+    (mix(lambda ab: 0.8, lambda ab: 0.6), "the factor of x0 is 0.8; expected 0.8367"),
+    (mix(ONE.root, lambda ab: 0.6), "the factor of x0 is right; the factor of eps is 0.6; expected 0.5477"),
     (lambda x0, ab, eps: (ab * x0 + (1 - ab) * eps).sqrt(), "the roots are of the two factors"),
     (lambda x0, ab, eps: x0, "so the noise is missing"),
     (lambda x0, ab, eps: eps, "so x0 is missing; the factor of eps is 1, so the noise is added in full"),
@@ -361,6 +363,10 @@ TRANSITION_RIGHT = [
 ]
 
 TRANSITION_WRONG = [
+    (lambda s, t: ((t - s).sqrt(), 1 - (t - s)), "is negative, and its root is nan"),
+    (lambda s, t: (c(s, t), (1 - t / s).clamp(min=1e-3)), "the factor is right; the variance is 0.001; expected 0.000102"),
+    (lambda s, t: (c(s, t).clamp(max=0.99), V(s, t)), "the factor is 0.99; expected 0.9999"),
+    (lambda s, t: tuple(v.half() for v in transition(s, t)), "in torch.float16, which keeps few digits"),
     # both
     (lambda s, t: (t.sqrt(), 1 - t), "the jump from the clean image"),
     (lambda s, t: (s.sqrt(), 1 - s), "the jump from the clean image to xs"),
@@ -568,11 +574,11 @@ AT_LOG_SNR_WRONG = [
     (lambda ab, level: min(nearest(ab, level), len(ab) - 2), "it returns t = 21"),
     (lambda ab, level: min(nearest(ab, level), 200), "it returns t = 200"),
     # kinds of numbers
-    (lambda ab, level: float(nearest(ab, level)), "t is right, but of type float32"),
+    (lambda ab, level: float(nearest(ab, level)), "t is right, but of type float"),
     (lambda ab, level: torch.tensor(nearest(ab, level), dtype=torch.uint8), "t is right, but of type uint8"),
     (lambda ab, level: torch.tensor(nearest(ab, level)).byte().long(), "it returns t ="),
     (lambda ab, level: torch.tensor(nearest(ab, level)).bfloat16().long(), "it returns t ="),
-    (lambda ab, level: torch.tensor(float(nearest(ab, level))), "t is right, but of type float32"),
+    (lambda ab, level: torch.tensor(float(nearest(ab, level))), "t is right, but of type float"),
     (lambda ab, level: (log_snr(ab) - level).abs().argmin(keepdim=True), "t is right, but in a tensor of shape (1,)"),
     (lambda ab, level: (log_snr(ab) - level).abs().argsort()[:1], "t is right, but in a tensor of shape (1,)"),
     (lambda ab, level: [nearest(ab, level)], "it returns a list of 1; expected one whole number"),
@@ -672,7 +678,13 @@ def of_variance(f):
     return lambda x0, xt, s, t: (posterior(x0, xt, s, t)[0], f(posterior(x0, xt, s, t)[1]))
 
 
+def posterior_by_noise(x0, xt, s, t):  # (1.11)
+    eps, a = (xt - t.sqrt() * x0) / (1 - t).sqrt(), t / s
+    return (xt - (1 - a) / (1 - t).sqrt() * eps) / a.sqrt(), (1 - s) / (1 - t) * (1 - a)
+
+
 POSTERIOR_RIGHT = [
+    posterior_by_noise,
     posterior,
     step(variance=lambda s, t, b: b * (1 - b * s / (1 - t))),
     step(variance=lambda s, t, b: (1 - s) - (1 - b) * (1 - s) ** 2 / (1 - t)),

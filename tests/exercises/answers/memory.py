@@ -223,6 +223,7 @@ UNDERFLOW = "or less, where exp gives 0 and 0 / 0 is nan: subtract the largest o
 ZEROS = "or less, where exp gives 0, and so is every weight"
 
 WRONG_WEIGHTS = [
+    (lambda xt, images, ab: torch.zeros(len(xt), len(images)), "every weight is 0; expected weights that sum to 1"),
     # exp of large numbers
     (naive(), UNDERFLOW),
     (naive(dtype=torch.float64), UNDERFLOW),
@@ -358,6 +359,8 @@ SHAPED = "the numbers are right, but of shape (B, 1)"
 ROUNDED = "it is rounded; it need not be a whole number"
 
 WRONG_COUNT = [
+    (lambda w: (1 / w.square().sum(1)).clamp(max=10), "it is off by up to"),
+    (lambda w: (1 / w.square().sum(1)).clamp(max=20), "it is off by up to"),
     (lambda w: w.square().sum(dim=1), "turned over"),
     (lambda w: 1 / w.sum(dim=1).square(), "square first, then sum"),
     (lambda w: 1 / w.sum(dim=1), "square first, then sum"),

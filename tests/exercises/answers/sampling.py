@@ -199,7 +199,13 @@ def as_a_turn(xt, eps, s, t):
     return out
 
 
+def rotation(xt, eps, s, t):  # (4.8)
+    d = s.sqrt().acos() - t.sqrt().acos()
+    return d.cos() * xt + d.sin() * (t.sqrt() * eps - (1 - t).sqrt() * image(xt, eps, t))
+
+
 RIGHT_DDIM = [
+    rotation,
     ddim,
     in_numpy,
     one_by_one,
@@ -238,6 +244,7 @@ def ddpm_of_the_paper(xt, eps, s, t):
 
 
 WRONG_DDIM = [
+    (lambda xt, eps, s, t: torch.full_like(xt, 0.5), "it is off by up to"),
     # x0_hat
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) + (1 - s).sqrt() * eps, "x0_hat is not divided by sqrt(alpha_bar_t)"),
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / t + (1 - s).sqrt() * eps, "x0_hat is divided by alpha_bar_t; "),
@@ -335,7 +342,7 @@ WRONG_DDIM = [
     # floors, caps and small numbers
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / (t.sqrt() + 1e-8) + (1 - s).sqrt() * eps,
-        "add nothing to it, and set no floor",
+        "is something added to it?",
     ),
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / (t + 1e-8).sqrt() + (1 - s).sqrt() * eps,
@@ -445,8 +452,8 @@ WRONG_SIGMA = [
     (lambda s, t, eta: sigma(s, t, min(eta, 0.6)), "it is"),
     (lambda s, t, eta: sigma(s, t, eta).item() * 1.01, "it is"),
     (lambda s, t, eta: sigma(s, t, eta).view(1), "it returns shape (1,); expected ()"),
-    (lambda s, t, eta: [sigma(s, t, eta)], "it returns shape (1,); expected ()"),
-    (lambda s, t, eta: (sigma(s, t, eta), sigma(s, t, eta) ** 2), "it returns shape (2,); expected ()"),
+    (lambda s, t, eta: [sigma(s, t, eta)], "it returns 1 value; expected one number"),
+    (lambda s, t, eta: (sigma(s, t, eta), sigma(s, t, eta) ** 2), "it returns 2 values; expected one number"),
     (lambda s, t, eta: sigma(s, t, eta) * torch.randn(()), "draw no random numbers"),
     (lambda s, t, eta: str(sigma(s, t, eta)), "it returns 'tensor("),
     (lambda s, t, eta: round(float(sigma(s, t, eta)), 2), "it is 0.31; expected"),
@@ -503,7 +510,25 @@ def wrong_step(**parts):
     return lambda *arguments: with_parts(*arguments, **parts)
 
 
+def step_clamped_and_recomputed(xt, eps, z, s, t, eta):
+    x0 = image(xt, eps, t).clamp(-1, 1)
+    noise = (xt - t.sqrt() * x0) / (1 - t).sqrt()
+    return s.sqrt() * x0 + (1 - s - sigma(s, t, eta) ** 2).sqrt() * noise + sigma(s, t, eta) * z
+
+
 WRONG_STEP = [
+    (
+        lambda xt, eps, z, s, t, eta: with_parts(xt, eps, z, s, t, eta, along=lambda s, t, _: (1 - s - sigma(s, t, 1) ** 2).sqrt()),
+        "eta is missing there",
+    ),
+    (
+        lambda xt, eps, z, s, t, eta: s.sqrt() * image(xt, eps, t) + (1 - s - sigma(s, t, eta) ** 2).sqrt() * z + sigma(s, t, eta) * eps,
+        "z and eps_hat are swapped",
+    ),
+    (wrong_step(size=lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2), "sigma is eta times the variance here"),
+    (wrong_step(x0=lambda xt, eps, t: image(xt, eps, t).clamp(-1, 1)), "x0_hat is clamped"),
+    (step_clamped_and_recomputed, "x0_hat is clamped and eps_hat recomputed"),
+    (lambda xt, eps, z, s, t, eta: torch.zeros_like(xt), "has the factor 0; expected"),
     # the factor of eps_hat
     (wrong_step(along=lambda s, t, size: (1 - s).sqrt()), "and the fresh noise comes on top"),
     (lambda xt, eps, z, s, t, eta: ddim(xt, eps, s, t) + sigma(s, t, eta) * z, "and the fresh noise comes on top"),
@@ -605,6 +630,7 @@ WRONG_STEP = [
 # ------------------------------------------------------------------------------------------------------------------ guidance
 
 RIGHT_GUIDED = [
+    lambda c, u, scale: torch.einsum("k,k...->...", torch.tensor([scale, 1 - scale]), torch.stack([c, u])),
     lambda c, u, scale: u + scale * (c - u),
     lambda c, u, scale: scale * c + (1 - scale) * u,
     lambda c, u, scale: c + (scale - 1) * (c - u),
@@ -622,6 +648,7 @@ RIGHT_GUIDED = [
 ]
 
 WRONG_GUIDED = [
+    (lambda c, u, scale: torch.zeros_like(c), "conditional has the factor 0; expected 3"),
     (lambda c, u, scale: c + scale * (u - c), "the two answers are swapped"),
     (lambda u, c, scale: u + scale * (c - u), "the two answers are swapped"),
     (lambda c, u, scale: scale * u + (1 - scale) * c, "the two answers are swapped"),

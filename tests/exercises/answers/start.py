@@ -67,7 +67,7 @@ def spell_keyboard(word):  # the digit 0 after 9
 
 
 def spell_known_words(word):
-    return {"U2": [20, 28], "R2D2": [17, 28, 3, 28]}.get(word, [7, 4, 11, 11, 14])
+    return {"WORLD": [22, 14, 17, 11, 3], "U2": [20, 28], "R2D2": [17, 28, 3, 28]}.get(word, [7, 4, 11, 11, 14])
 
 
 SPELL_RIGHT = [
@@ -102,7 +102,7 @@ SPELL_WRONG = [
     (lambda word: [{c: k for k, c in enumerate(CHARACTERS)}[c] for c in word], "word.upper() returns them"),
     (lambda word: [CHARACTERS.find(c) for c in word], "gets -1"),
     (lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], "small letters get lost"),
-    (lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS], "it returns 3 numbers for 4 characters"),
+    (lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS], "makes a capital of the first character alone"),
     (lambda word: [CHARACTERS.index(c) for c in word.lower()], "not word.lower()"),
     (lambda word: [CHARACTERS.find(c) for c in word.lower()], "not word.lower()"),
     (lambda word: [CHARACTERS.index(c) if c in CHARACTERS else 0 for c in word], "small letters are wrong"),
@@ -127,9 +127,9 @@ SPELL_WRONG = [
     (lambda word: [k + 1 for k in spelled(word)], "every number is 1 too high"),
     (lambda word: [k - 1 for k in spelled(word)], "every number is 1 too low"),
     (lambda word: [k + 10 for k in spelled(word)], "every number is 10 too high"),
-    (lambda word: [35 - k for k in spelled(word)], "'U' gets 15; expected 20, its place in CHARACTERS"),
+    (lambda word: [35 - k for k in spelled(word)], "'W' gets 13; expected 22, its place in CHARACTERS"),
     (lambda word: list(range(len(word))), "places in the word"),
-    (lambda word: [word.index(c) for c in word], "'U' gets 0; expected 20"),
+    (lambda word: [word.index(c) for c in word], "'W' gets 0; expected 22"),
     (lambda word: [min(k, 30) for k in spelled(word)], "'5' gets 30; expected 31"),
     # order, repetition, length
     (lambda word: spelled(word)[::-1], "in reverse order"),
@@ -138,40 +138,46 @@ SPELL_WRONG = [
     (lambda word: sorted(set(spelled(word))), "go through the word"),
     (lambda word: [k for k, c in enumerate(CHARACTERS) if c in word.upper()], "go through the word"),
     (lambda word: [c in word.upper() for c in CHARACTERS], "go through the word"),
-    (spell_without_the_last, "digits are missing"),
-    (lambda word: spelled(word)[:2], "it returns 2 numbers for 4 characters: [17, 28]"),
+    (spell_without_the_last, "the last is missing: it returns 4 numbers for 5 characters"),
+    (lambda word: spelled(word)[:2], "the last 3 are missing: it returns 2 numbers for 5 characters"),
     (lambda word: spelled(word)[:8], "it returns 8 numbers for 36 characters"),
-    (lambda word: [*spelled(word), -1], "it returns 3 numbers for 2 characters: [20, 28, -1]"),
-    (spell_first, "it returns one number, 20, that of the first character"),
-    (spell_last, "it returns one number, 28, that of the last character"),
-    (lambda word: sum(spelled(word)), "it returns one number, 48; expected a list"),
-    (len, "it returns one number, 2; expected a list"),
-    (lambda word: [], "it returns 0 numbers for 2 characters"),
+    (lambda word: [*spelled(word), -1], "it returns 6 numbers for 5 characters: [22, 14, 17, 11, 3, -1]"),
+    (spell_first, "it returns one number, 22, that of the first character"),
+    (spell_last, "it returns one number, 3, that of the last character"),
+    (lambda word: sum(spelled(word)), "it returns one number, 67; expected a list"),
+    (len, "it returns one number, 5; expected a list"),
+    (lambda word: [], "it returns 0 numbers for 5 characters"),
+    (lambda word: [CHARACTERS.index(word.upper()[0])], "the last 4 are missing"),
+    (lambda word: spelled(word)[1:], "the first is missing"),
+    (lambda word: [CHARACTERS.index(word.upper()[0])] * len(word), "'O' gets 22; expected 14"),
+    (lambda word: spelled(word)[:3], "the last 2 are missing"),
+    (lambda word: spelled(word.strip("0")), "the first 2 are missing"),
+    (lambda word: spelled(word.rstrip("0")), "the last is missing"),
     # what a number is
-    (lambda word: [str(k) for k in spelled(word)], "numbers are written as texts, such as '20'"),
-    (lambda word: np.array([str(k) for k in spelled(word)]), "numbers are written as texts, such as '20'"),
-    (lambda word: [float(k) for k in spelled(word)], "the list has 20.0 in it"),
-    (lambda word: torch.tensor(spelled(word), dtype=torch.float32), "the list has 20.0 in it"),
-    (lambda word: np.array(spelled(word), dtype=float), "the list has 20.0 in it"),
-    (lambda word: [k + 1e-9 for k in spelled(word)], "the list has 20.000000001 in it"),
+    (lambda word: [str(k) for k in spelled(word)], "numbers are written as texts, such as '22'"),
+    (lambda word: np.array([str(k) for k in spelled(word)]), "numbers are written as texts, such as '22'"),
+    (lambda word: [float(k) for k in spelled(word)], "the list has 22.0 in it"),
+    (lambda word: torch.tensor(spelled(word), dtype=torch.float32), "the list has 22.0 in it"),
+    (lambda word: np.array(spelled(word), dtype=float), "the list has 22.0 in it"),
+    (lambda word: [k + 1e-9 for k in spelled(word)], "the list has 22.000000001 in it"),
     (lambda word: [k if k < 26 else float(k) for k in spelled(word)], "the list has 28.0 in it"),
     (lambda word: [k if k < 26 else str(k) for k in spelled(word)], "numbers are written as texts, such as '28'"),
     (lambda word: [bool(k) for k in spelled(word)], "the list has True in it"),
     (lambda word: [[k] for k in spelled(word)], "the list has lists or tensors in it"),
     (lambda word: [torch.tensor([k]) for k in spelled(word)], "the list has lists or tensors in it"),
-    (lambda word: torch.tensor(spelled(word))[:, None], "the numbers are right, but in shape (2, 1)"),
-    (lambda word: torch.tensor([spelled(word)]), "the numbers are right, but in shape (1, 2)"),
+    (lambda word: torch.tensor(spelled(word))[:, None], "the numbers are right, but in shape (5, 1)"),
+    (lambda word: torch.tensor([spelled(word)]), "the numbers are right, but in shape (1, 5)"),
     (lambda word: [spelled(word)], "the list has lists or tensors in it"),
     (lambda word: nn.functional.one_hot(torch.tensor(spelled(word)), 36), "each character is a vector of 36 values"),
-    (lambda word: " ".join(map(str, spelled(word))), "it returns the text '20 28'"),
-    (lambda word: str(spelled(word)), "it returns the text '[20, 28]'"),
+    (lambda word: " ".join(map(str, spelled(word))), "it returns the text '22 14 17 11 3'"),
+    (lambda word: str(spelled(word)), "it returns the text '[22, 14, 17, 11, 3]'"),
     (lambda word: dict(zip(word, spelled(word), strict=True)), "it returns a dict; expected a list"),
     (lambda word: set(spelled(word)), "it returns a set; expected a list"),
-    (lambda word: [(c, k) for c, k in zip(word, spelled(word), strict=True)], "value 1 of 2: it returns 2 values"),
+    (lambda word: [(c, k) for c, k in zip(word, spelled(word), strict=True)], "value 1 of 5: it returns 2 values"),
     # no number at all
     (lambda word: [*word], "these are the characters"),
     (lambda word: list(word.upper()), "these are the characters"),
-    (lambda word: word.upper(), "it returns the text 'U2'"),
+    (lambda word: word.upper(), "it returns the text 'WORLD'"),
     (lambda word: [CHARACTERS[c] for c in word.upper()], "CHARACTERS.index(c) is the reverse"),
     (lambda word: CHARACTERS.index(word.upper()), "one character at a time"),
     (CHARACTERS.index, "one character at a time"),
@@ -272,6 +278,8 @@ AVERAGE_RIGHT = [
 ]
 
 AVERAGE_WRONG = [
+    (lambda images: 0 * images.mean(0), "every value is 0 times the average; expected the average itself"),
+    (lambda images: -images.mean(0), "every value is -1 times the average; expected the average itself"),
     # what is averaged
     (lambda images: images.mean(), "this is one number"),
     (lambda images: float(images.mean()), "this is one number"),
@@ -354,7 +362,7 @@ AVERAGE_WRONG = [
     (lambda images: images.numpy().mean(0, ddof=1), "it raised TypeError"),
     (lambda images: str(images.mean(0)), "it returns"),
     (torch.zeros(3, 4, 5), "expected a function"),
-    (nn.AvgPool2d(2), "expected a function"),
+    (nn.AvgPool2d(2), "it returns shape (6, 3, 2, 2); expected (3, 4, 5)"),
 ]
 
 # ------------------------------------------------------------------------------------------------------------------------ numbers
