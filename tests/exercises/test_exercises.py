@@ -264,8 +264,8 @@ def test_message_quotes_numbers_from_the_answer():
 
 def test_message_quotes_the_variance_of_a_wrong_xt():
     message = exercises.check_noised(lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t) * eps).message
-    # 0.64 + 0.36^2
-    assert message.startswith("your xt has variance 0.77 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise")
+    # 0.7 + 0.3^2
+    assert message.startswith("your xt has variance 0.79 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise")
 
 
 # -------------------------------------------------------------------------------------------------------------- in the notebooks
