@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffusion_lib.checks import whole
 from diffusion_lib.errors import unknown_name
-from diffusion_lib.files import write_whole
+from diffusion_lib.files import as_path, write_whole
 from diffusion_lib.pictures import as_frames, as_images, check_channels, check_frames, draw
 from diffusion_lib.recording import Recording, Thinning, checked_steps, length_of
 from diffusion_lib.sampling import Step
@@ -128,7 +128,7 @@ def _looked_at(frames: Any, name: str) -> Tensor:
 def _path(path: Any, suffixes: Collection[str], call: str) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"path is a {type(path).__name__}; expected where to write, as in {call}")
-    path = Path(path)
+    path = as_path(path)
     if suffixes and path.suffix.lower() not in suffixes:
         raise ValueError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(suffixes)}, which says what kind of file to write")
     return path

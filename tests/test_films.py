@@ -121,3 +121,9 @@ def test_rejects_what_cannot_be_written_and_leaves_no_file(tmp_path, call, messa
     with pytest.raises(ValueError, match=message):
         call(tmp_path)
     assert list(tmp_path.rglob("*.*")) == []
+
+
+@pytest.mark.parametrize("save", [save_gif, save_frames, save_grid])
+def test_rejects_a_path_that_is_empty(save):
+    with pytest.raises(ValueError, match=r"path='' is empty; expected a path"):
+        save("", FRAMES if save is not save_grid else FRAMES[0])

@@ -68,6 +68,16 @@ def about_interval(answer: Any, k: int, n: int) -> str | None:
         if any(_near(half, width) for rule in (wald, wilson) for _, width in [rule(k, n, z)]):
             errors = "one standard error" if z == 1 else f"{z:g} standard errors"
             return f"half the width is that of {errors}, for {certainty}; asked for are 95%, 1.96 of them"
+    slips = {  # in writing Wilson's down
+        "z in front of the root is missing": wilson(k, n)[1] / Z,
+        "the root is missing": Z * (p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n),
+        "the division by 1 + z^2 / n is missing": wilson(k, n)[1] * (1 + Z**2 / n),
+        "this is the standard deviation of single images, not the interval of their mean": math.sqrt(p * (1 - p)),
+        "this is the standard deviation of single images (by n - 1), not the interval of their mean": math.sqrt(p * (1 - p) * n / (n - 1)),
+    }
+    for said, width in slips.items():
+        if _near(half, width):
+            return f"half the width is {half:.4g} for {k} of {n}: {said}"
     ours, theirs = apart(half, wilson(k, n)[1])
     return f"half the width is {ours} for {k} of {n}; {theirs} is Wilson's"
 

@@ -130,6 +130,10 @@ check_random_timesteps = Exercise(
             "not all are equally likely: 0 is drawn and becomes 1, which is twice as frequent",
         ),
         Mistake(
+            lambda T, n: torch.randint(0, T, (n,)).clamp(min=1),
+            "not all are equally likely: 0 is drawn and becomes 1, which is twice as frequent. And T is never drawn",
+        ),
+        Mistake(
             lambda T, n: torch.randint(1, T + 2, (n,)).clamp(max=T),
             "not all are equally likely: T + 1 is drawn and becomes T, which is twice as frequent",
         ),

@@ -56,6 +56,14 @@ _HANDS = (
             lambda i, hands: 2 * math.pi * 10_000 ** (-i / hands),
             "the hands turn 2 pi times too fast: omega is in radians per timestep already",
         ),
+        (
+            lambda i, hands: math.pi / 180 * 10_000 ** (-i / hands),
+            "the angles are taken for degrees: omega is in radians per timestep already",
+        ),
+        (
+            lambda i, hands: torch.linspace(1, 1e-4, hands, dtype=torch.float64),
+            "the speeds fall on a straight line; omega falls by the same factor from hand to hand, 10000^(-i / (d / 2))",
+        ),
         (lambda i, hands: 10_000 ** (-i.flip(0) / hands), "the hands are in reverse order: hand 0 is the fastest"),
         (lambda i, hands: torch.ones_like(i), "all hands turn at 1 radian per timestep (// cuts the fraction off, / keeps it)"),
         (lambda i, hands: 10_000 ** (-i // hands), "-i // (d / 2) is a whole number: / keeps the fraction"),

@@ -108,6 +108,10 @@ _NORM = (
             "this takes the larger of sigma^2 and delta; (2.6) adds delta, always",
         ),
         (lambda x, variance: x / variance.sqrt().clamp(min=_DELTA), _TINY),
+        (
+            lambda x, variance: x / (variance.sqrt() + _DELTA).sqrt(),
+            "the root is taken twice: std is a root already, and (2.6) has the root of sigma^2 + delta",
+        ),
         (_by_root(1e-6), "delta is 1e-6; (2.6) has 1e-5"),
         (_by_root(1e-4), "delta is 1e-4; (2.6) has 1e-5"),
         (_by_root(1e-3), "delta is 1e-3; (2.6) has 1e-5"),

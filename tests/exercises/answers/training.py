@@ -52,6 +52,7 @@ RIGHT_TIMESTEPS = [
     lambda T, n: torch.randint(1, T + 1, (n, 1)).squeeze(1),
 ]
 WRONG_TIMESTEPS = [
+    (lambda T, n: torch.randint(0, T, (n,)).clamp(min=1), "And T is never drawn"),
     # the range
     (lambda T, n: torch.randint(1, T, (n,)), "T is never drawn"),
     (lambda T, n: torch.randint(0, T, (n,)), "this draws 0 to T - 1"),

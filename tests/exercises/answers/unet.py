@@ -66,6 +66,8 @@ RIGHT_EMBEDDINGS = [
     dl.unet.sinusoidal_embedding,
 ]
 WRONG_EMBEDDINGS = [
+    (_embedding(lambda i, n: math.pi / 180 * _omega(i, n)), "degrees"),
+    (_embedding(lambda i, n: torch.linspace(1, 1e-4, n)), "straight line"),
     # the order
     (_embedding(_omega, lambda a: torch.cat([a.sin(), a.cos()], dim=1)), "the sines come first"),
     (_embedding(_omega, lambda a: torch.stack([a.cos(), a.sin()], dim=-1).flatten(1)), "cosines and sines alternate"),
@@ -346,7 +348,16 @@ RIGHT_NORM = [
     lambda h, groups: torch.cat([_norm(part, 1) for part in h.chunk(groups, dim=1)], dim=1),
     lambda h, groups: torch.stack([_norm(image[None], groups)[0] for image in h]),
 ]
+
+
+def _twice_rooted(h, groups):
+    g = h.reshape(len(h), groups, -1)
+    mean, std = g.mean(2, keepdim=True), g.std(2, keepdim=True, unbiased=False)
+    return ((g - mean) / (std + 1e-5).sqrt()).reshape(h.shape)
+
+
 WRONG_NORM = [
+    (_twice_rooted, "the root is taken twice"),
     # delta
     (_normed(lambda v: v.sqrt()), "delta is missing"),
     (_normed(lambda v: v.sqrt() + 1e-5), "delta is added to the root"),
