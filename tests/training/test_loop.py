@@ -282,7 +282,8 @@ def test_accepts_the_largest_seed(dataset):
 
 def other(images=None, labels=None):
     dataset = tiny_dataset()
-    return dl.ImageDataset(dataset.images if images is None else images, dataset.labels if labels is None else labels, dataset.class_names)
+    images, labels = dataset.images if images is None else images, dataset.labels if labels is None else labels
+    return SimpleNamespace(images=images, labels=labels, class_names=dataset.class_names)
 
 
 @pytest.mark.parametrize(
