@@ -13,7 +13,7 @@ from diffusion_lib.pictures import value_range
 from diffusion_lib.sampling import Step
 
 Item = TypeVar("Item")
-SHOW_PROGRESS_AFTER = 30  # seconds; a chain that is shorter leaves nothing in the notebook but its pictures
+SHOW_PROGRESS_AFTER = 30  # seconds, in a terminal: what a notebook stores must not depend on how fast the machine is
 SLOTS = 8  # frames that are made room for at a time
 EXPECTED = "expected the steps of a sampler, such as ddim_steps(…)"
 
@@ -86,7 +86,7 @@ def checked_steps(steps: Iterable[Step], name: str) -> Iterator[Step]:
         raise ValueError(f"{name} is a {type(steps).__name__}; {EXPECTED}")
     shape: tuple[int, ...] = ()
     walked = 0
-    for step in tqdm(steps, desc=f"recording {name}", unit="step", delay=SHOW_PROGRESS_AFTER, leave=False):
+    for step in tqdm(steps, desc=f"recording {name}", unit="step", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None):
         if not all(hasattr(step, field) for field in ("t", "xt", "x0_hat")):
             raise ValueError(f"{name} yields a {type(step).__name__}; {EXPECTED}, each with t, xt and x0_hat")
         step = Step(whole("t", step.t, low=0), step.xt, step.x0_hat, getattr(step, "eps_hat", step.x0_hat))

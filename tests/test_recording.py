@@ -1,6 +1,7 @@
 """Recording a chain: the same steps as from a list of all, with memory for few, and clear words about what is no chain."""
 
 import gc
+import sys
 import weakref
 from itertools import islice, pairwise
 
@@ -168,5 +169,8 @@ def test_long_chain_shows_its_progress(monkeypatch, capsys):
     record(chain())
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(recording, "SHOW_PROGRESS_AFTER", 0)
+    record(islice(chain(), 3))
+    assert capsys.readouterr().err == "", "no terminal: a notebook would store it"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     record(islice(chain(), 3))
     assert "recording the chain" in capsys.readouterr().err

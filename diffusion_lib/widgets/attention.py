@@ -102,7 +102,7 @@ def attention(
         )
     xts = [q_sample(denoiser.schedule, x0, t, eps) for t in ts]
     seen: list[dict[str, _Inside]] = []
-    for xt, t in zip(tqdm(xts, desc="looking into the network", delay=SHOW_PROGRESS_AFTER, leave=False), ts, strict=True):
+    for xt, t in zip(tqdm(xts, desc="looking into the network", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None), ts, strict=True):
         seen.append(_look_inside(denoiser, xt, t, y, channels, len(ts)))
 
     layers: list[dict[str, Any]] = []

@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 MAX_SHEET_SIDE = 4096  # what every browser draws
 GREY_LEVELS = 16  # of grey images on the page
 LARGE = 10_000_000  # bytes of a widget's pictures: a notebook with that is slow to open, and to look at on GitHub impossible
-SHOW_PROGRESS_AFTER = 30  # seconds of work
+SHOW_PROGRESS_AFTER = 30  # seconds of work, in a terminal: what a notebook stores must not depend on how fast the machine is
 WIDEST_STILL = 2600  # pixels
 
 

@@ -105,7 +105,7 @@ def design_schedule(
     shape = grid_size(x0.shape, columns, padding=0)
     sheets = [Sheet(LEVELS, *shape) for _ in range(2)]  # of the estimates for xt, and for noise
     looked_at: dict[int, list[Tensor]] = {0: [], 1: []}  # what the fingerprint looks at
-    for i, t in enumerate(tqdm(times.tolist(), desc="asking the denoiser", delay=SHOW_PROGRESS_AFTER, leave=False)):
+    for i, t in enumerate(tqdm(times.tolist(), desc="asking the denoiser", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None)):
         for k, xt in enumerate((q_sample(denoiser.schedule, x0, t, eps), eps)):
             with torch.no_grad():
                 x0_hat = denoiser(xt, t).x0
