@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from diffusion_lib import networks
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.sampling import parameters_of
 
@@ -13,7 +14,7 @@ WRAPPERS = ("_orig_mod", "module")  # the names in a path that torch.compile and
 
 def unwrapped(denoiser: Any) -> Any:
     """The denoiser without torch.compile's and DataParallel's wrapping; `ValueError` if it is none."""
-    denoiser = _plain(denoiser)
+    denoiser = networks.unwrapped(denoiser)
     if not callable(denoiser) or getattr(denoiser, "schedule", None) is None:
         remedy = ": Denoiser(network, schedule, prediction) makes one of a network" if isinstance(denoiser, nn.Module) else ""
         raise ValueError(f"denoiser is a {type(denoiser).__name__}; expected a denoiser, which has a schedule{remedy}")
@@ -23,7 +24,7 @@ def unwrapped(denoiser: Any) -> Any:
 def with_network(denoiser: Any) -> Denoiser:
     """The `Denoiser` that guidance, torch.compile or DataParallel is wrapped around; `ValueError` if there is none."""
     denoiser = unwrapped(denoiser)
-    inner = _plain(getattr(denoiser, "denoiser", denoiser))
+    inner = networks.unwrapped(getattr(denoiser, "denoiser", denoiser))
     if not isinstance(getattr(inner, "network", None), nn.Module):
         raise ValueError(f"the denoiser is a {type(inner).__name__}; expected a Denoiser, whose network is a UNet")
     if isinstance(inner.network, DataParallel | DistributedDataParallel):  # copies of it would work in its place, one on each device
@@ -35,13 +36,3 @@ def placed(images: Tensor, denoiser: Any) -> Tensor:
     """The images on the device and in the type of the denoiser's weights; as they are, if it has none."""
     weight = next(parameters_of(denoiser), None)
     return images if weight is None else images.to(weight.device, weight.dtype)
-
-
-def _plain(module: Any) -> Any:
-    while True:
-        if isinstance(module, DataParallel | DistributedDataParallel):
-            module = module.module
-        elif isinstance(module, nn.Module) and "_orig_mod" in module._modules:
-            module = module._modules["_orig_mod"]
-        else:
-            return module
