@@ -1,4 +1,4 @@
-"""What users hand in, looked at where it enters. Each function raises `ValueError` with the value, what was expected and the remedy."""
+"""Checks of users' input, made where it enters. Each raises a `ValueError` that names the value, what was expected and the remedy."""
 
 import math
 import operator
@@ -13,29 +13,29 @@ from torch import Tensor
 from diffusion_lib.errors import unknown_name
 
 NO_LABEL = -1  # the label of an image whose class is not given
-# far beyond any network that this package is for; a config from a stranger may ask for anything
+# far beyond any network that this package is for: a config from an unknown source may ask for anything
 MAX_LEVELS, MAX_BLOCKS, MAX_SIDE = 8, 16, 16_384
 
 
 def whole(name: str, value: Any, low: int = 1, high: int | None = None, of: str = "") -> int:
-    """`value` as Python's int: its own, numpy's, or a torch tensor of one integer; else, or outside low..high, `ValueError`.
+    """`value` as a Python int, from an int of Python, numpy or a one-element tensor. Raises `ValueError` for others, and outside low..high.
 
-    of: what to say of the range, as in "expected a whole number, 1..1000 for a schedule of T=1000".
+    of: appended to the range in the message, as in "expected an integer, 1..1000 for a schedule of T=1000".
     """
     try:
         if isinstance(value, bool | np.bool_) or getattr(value, "dtype", None) == torch.bool:
             raise TypeError
-        number = operator.index(value)  # refuses floats, 32.0 too, whose fraction might be the caller's mistake
+        number = operator.index(value)  # refuses floats, even 32.0: a fraction may be the caller's mistake
     except (TypeError, RuntimeError, ValueError):
         number = None
     if number is None or number < low or (high is not None and number > high):
         expected = f"{low} or more" if high is None else f"{low}..{high}"
-        raise ValueError(f"{name}={value!r}; expected a whole number, {expected}{of}")
+        raise ValueError(f"{name}={value!r}; expected an integer, {expected}{of}")
     return number
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf, expected: str = "a finite number") -> float:
-    """`value` as Python's float, from any kind of number or a tensor of one; else, or outside low..high, `ValueError`."""
+    """`value` as a Python float, from any kind of number or a one-element tensor. Raises `ValueError` for others, and outside low..high."""
     try:
         if isinstance(value, str | bytes | bool | np.bool_) or getattr(value, "ndim", 0) != 0:
             raise TypeError
@@ -48,7 +48,7 @@ def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf
 
 
 def table(name: str, values: Any, least: int = 2, expected: str = "(T + 1,) with T >= 1: one entry per t = 0..T") -> Tensor:
-    """A float64 copy (least or more,) on the CPU, which nobody else can change; of a list's numbers all digits are kept."""
+    """A float64 copy on the CPU, of shape (least or more,). Numbers from a list keep all their digits."""
     try:
         given = values if isinstance(values, Tensor) else torch.as_tensor(values, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
@@ -61,39 +61,39 @@ def table(name: str, values: Any, least: int = 2, expected: str = "(T + 1,) with
 
 
 def check_schedule(schedule: Any) -> None:
-    """Raises unless it has a schedule's tables."""
+    """Raises unless `schedule` has a schedule's tables."""
     if not all(hasattr(schedule, each) for each in ("signal", "noise", "T")):
         remedy = f"diffusion_lib.make_schedule({schedule!r})" if isinstance(schedule, str) else "such as diffusion_lib.cosine_schedule()"
         raise ValueError(f"the schedule is {_described(schedule)}; expected a Schedule: {remedy}")
 
 
 def check_network(network: Any) -> None:
-    """Raises unless it is a module."""
+    """Raises unless `network` is a module."""
     if not isinstance(network, torch.nn.Module):
         raise ValueError(f"the network is {_described(network)}; expected a torch.nn.Module such as diffusion_lib.UNet()")
 
 
 def as_class_names(names: Any, num_classes: int | None) -> tuple[str, ...]:
-    """The classes' names, none or one for each. Raises unless they are different texts, as many as there are classes."""
+    """The classes' names: none, or one per class. Raises unless they are distinct strings, as many as there are classes."""
     names = () if names is None else names
     if isinstance(names, str) or not hasattr(names, "__iter__") or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"class_names={names!r}; expected a list or tuple of names, one for each class")
+        raise ValueError(f"class_names={names!r}; expected a list or tuple of names, one per class")
     names = tuple(names)
     if names and len(names) != (num_classes or 0):
-        raise ValueError(f"{len(names)} class_names for a network of {num_classes} classes; expected one for each, or none")
+        raise ValueError(f"{len(names)} class_names for a network of {num_classes} classes; expected one per class, or none")
     if len(set(names)) < len(names):
-        raise ValueError(f"class_names holds {next(name for name in names if names.count(name) > 1)!r} twice; expected different names")
+        raise ValueError(f"class_names holds {next(name for name in names if names.count(name) > 1)!r} twice; expected distinct names")
     return names
 
 
 def check_denoiser(denoiser: Any) -> None:
-    """Raises unless it has what a sampler asks a denoiser for."""
+    """Raises unless `denoiser` has what a sampler needs."""
     if callable(denoiser) and hasattr(denoiser, "schedule"):
         return
     if hasattr(getattr(denoiser, "module", None), "schedule"):  # DataParallel and its like
-        remedy = "the one inside, .module"
+        remedy = "use the one inside, .module"
     elif isinstance(denoiser, torch.nn.Module):
-        remedy = "a network becomes one with diffusion_lib.Denoiser(network, schedule, prediction)"
+        remedy = "make one with diffusion_lib.Denoiser(network, schedule, prediction)"
     else:
         remedy = "such as diffusion_lib.load_pretrained('glyphs')"
     raise ValueError(f"the denoiser is {_described(denoiser)}; expected a denoiser, with a schedule: {remedy}")
@@ -104,45 +104,45 @@ def _described(value: Any) -> str:
 
 
 def check_finite(images: Tensor, name: str = "images") -> None:
-    """Raises if a number is NaN or infinite. Waits for the device that they are on."""
+    """Raises if a value is NaN or infinite. Waits for the images' device."""
     if not images.is_floating_point() or images.is_meta or not images.numel():
         return
-    if torch.stack(torch.aminmax(images.detach())).isfinite().all():  # NaN is both; isfinite of all would take as much memory again
+    if torch.stack(torch.aminmax(images.detach())).isfinite().all():  # isfinite of all values would need as much memory again
         return
     where = ""
     if images.ndim > 3:
         bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
-        where = f" in {len(bad)} of {len(images)}, first in number {bad[0]}"
-    raise ValueError(f"{name} hold values that are not finite (NaN or infinity){where}; expected numbers, in about -1..1")
+        where = f" in {len(bad)} of {len(images)}, first in image {bad[0]}"
+    raise ValueError(f"{name} contain NaN or infinity{where}; expected finite numbers, roughly in [-1, 1]")
 
 
 def all_finite(images: Tensor, name: str) -> Tensor:
-    """The images, which a network has made. Raises `FloatingPointError` if a number is NaN or infinite; waits for their device."""
+    """Images that a network has made. Raises `FloatingPointError` if a value is NaN or infinite. Waits for their device."""
     try:
         check_finite(images, name)
     except ValueError as error:
-        remedy = "the weights may be damaged, or too large for half precision: try float32, or look at the loss of the training run"
+        remedy = "the weights may be damaged, or too large for half precision: try float32, or check the loss of the training run"
         raise FloatingPointError(f"{error}: {remedy}") from None
     return images
 
 
 def check_generator(generator: Any, n: int) -> None:
-    """Raises unless it is None, a `torch.Generator`, or one for each of n images."""
+    """Raises unless `generator` is None, a `torch.Generator`, or a sequence of n of them."""
     if generator is None or isinstance(generator, torch.Generator):
         return
     if not isinstance(generator, Sequence) or not all(isinstance(each, torch.Generator) for each in generator):
         raise ValueError(
-            f"generator is {_described(generator)}; expected torch.Generator().manual_seed(seed), or a list of one for each image"
+            f"generator is {_described(generator)}; expected torch.Generator().manual_seed(seed), or a list with one per image"
         )
     if len(generator) != n:
-        raise ValueError(f"generator has {len(generator)} entries for {n} images; expected one for each image, or a single generator")
+        raise ValueError(f"generator has {len(generator)} entries for {n} images; expected one per image, or a single generator")
 
 
 def check_sampler_options(options: dict) -> None:
-    """Raises for options of other libraries' samplers, or of ours, that `sample` has another way for."""
+    """Raises for options that `sample` spells differently: those of other libraries' samplers, and some of our own."""
     remedies = dict(
-        generator="seed=…: each sample has a generator of its own",
-        xT="shape=… and seed=…, or a sampler called on noise of your own, such as ddim_steps(denoiser, xT)",
+        generator="seed=…: each sample has its own generator",
+        xT="shape=… and seed=…, or a sampler called on your own noise, such as ddim_steps(denoiser, xT)",
         num_inference_steps="steps=…",
         guidance_scale="a guided denoiser: sample(Guided(denoiser, scale), …)",
         num_images="n, the second argument",
@@ -152,7 +152,7 @@ def check_sampler_options(options: dict) -> None:
 
 
 def check_images(**images: Tensor) -> None:
-    """Raises unless each is a floating-point (B, C, H, W) tensor, B > 0, and all agree in shape, dtype and device."""
+    """Raises unless each is a floating-point (B, C, H, W) tensor with B > 0, and all agree in shape, dtype and device."""
     (first, reference), *_ = images.items()
     for name, x in images.items():
         if not isinstance(x, Tensor):
@@ -161,7 +161,7 @@ def check_images(**images: Tensor) -> None:
         if x.ndim != 4:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected (B, C, H, W): add a batch dimension with x[None]")
         if len(x) == 0:
-            raise ValueError(f"{name} holds no images; expected a batch of one or more")
+            raise ValueError(f"{name} is an empty batch; expected one or more images")
         if not x.is_floating_point():
             raise ValueError(f"{name} has dtype {x.dtype}; expected floats in [-1, 1]: use diffusion_lib.to_float")
         for what in ("shape", "dtype", "device"):
@@ -177,23 +177,23 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> None:
         raise ValueError(f"t is of type {type(t).__name__}; expected an int or a LongTensor of shape ({batch},): see torch.as_tensor")
     if isinstance(t, Tensor):
         if t.dtype != torch.long:
-            raise ValueError(f"t has dtype {t.dtype}; expected torch.long: timesteps are whole numbers, use t.long()")
+            raise ValueError(f"t has dtype {t.dtype}; expected torch.long: timesteps are integers, use t.long()")
         if t.shape not in {(), (batch,)}:
-            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({batch},): one timestep for each image in the batch")
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({batch},): one timestep per image in the batch")
         outside = t[(t < lowest) | (t > T)].tolist()
-    else:  # no tensor arithmetic for one number
+    else:  # a single number needs no tensor arithmetic
         outside = [] if lowest <= t <= T else [t]
     if outside:
         raise ValueError(f"t={outside[0]} is out of range; expected {lowest}..{T} for this schedule of T={T}")
 
 
 def labels_for(denoiser: Any, y: Any, n: int) -> Tensor | None:
-    """`as_labels` with the names of the denoiser's classes, if it has any; None where y is None."""
+    """`as_labels` with the denoiser's class names, if it has any; None where y is None."""
     return None if y is None else as_labels(y, n, getattr(denoiser, "class_names", None) or ())
 
 
 def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
-    """Raises unless y is a LongTensor (batch,) of classes 0..num_classes-1 or `NO_LABEL`. Waits for the device that y is on."""
+    """Raises unless y is a LongTensor (batch,) of classes 0..num_classes-1 or `NO_LABEL`. Waits for y's device."""
     count = check_label_shape(y, num_classes, batch)
     outside = y[(y < NO_LABEL) | (y >= count)]
     if len(outside):
@@ -201,20 +201,20 @@ def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
 
 
 def check_label_shape(y: Tensor, num_classes: int | None, batch: int) -> int:
-    """As `check_labels`, without a look at the values. Returns how many classes there are."""
+    """Like `check_labels`, but does not read the values. Returns the number of classes."""
     if num_classes is None:
-        raise ValueError("y was given to a network without classes; expected y=None, or build it with num_classes")
+        raise ValueError("y was given to an unconditional network; expected y=None, or a network built with num_classes")
     if not isinstance(y, Tensor):
-        raise ValueError(f"y is of type {type(y).__name__}; expected a LongTensor of shape ({batch},): one class for each image")
+        raise ValueError(f"y is of type {type(y).__name__}; expected a LongTensor of shape ({batch},): one class per image")
     if y.dtype != torch.long or y.shape != (batch,):
-        raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class for each image")
+        raise ValueError(f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch},): one class per image")
     return num_classes
 
 
 def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
-    """Labels in any usual form as a LongTensor (n,): one for all or one for each of n images, whole numbers or some of the classes' names.
+    """Labels in any usual form as a LongTensor (n,): one for all n images or one per image, as integers or as class names.
 
-    y: an int, a name, or a list, tuple, array or tensor of either. `ValueError` for anything else.
+    y: an int, a name, or a list, tuple, array or tensor of either. Raises `ValueError` for anything else.
     """
     if isinstance(y, Tensor) and y.dtype == torch.long and y.shape == (n,):
         return y
@@ -226,14 +226,14 @@ def as_labels(y: Any, n: int, names: Sequence[str] = ()) -> Tensor:
     try:
         labels = y if isinstance(y, Tensor) else torch.as_tensor(y, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} of them, as whole numbers") from error
+        raise ValueError(f"y={y!r}; expected one class for all {n} images, or a list of {n} integers") from error
     if labels.ndim == 1 and len(labels) != n:
         found, images = ("entry" if len(labels) == 1 else "entries"), ("image" if n == 1 else "images")
-        raise ValueError(f"y has {len(labels)} {found} for {n} {images}; expected one for each, or one class for all of them")
+        raise ValueError(f"y has {len(labels)} {found} for {n} {images}; expected one per image, or one class for all")
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"y has dtype {labels.dtype}; expected whole numbers, classes counted from 0: use y.long()")
+        raise ValueError(f"y has dtype {labels.dtype}; expected integers, classes counted from 0: use y.long()")
     if labels.shape not in {(), (n,)}:
-        raise ValueError(f"y has shape {tuple(labels.shape)} for {n} images; expected one class for all, or one for each: ({n},)")
+        raise ValueError(f"y has shape {tuple(labels.shape)} for {n} images; expected one class for all, or one per image: ({n},)")
     return labels.long().expand(n)
 
 
@@ -241,37 +241,37 @@ def _label_of(text: Any, names: Sequence[str]) -> Any:
     if not isinstance(text, str):
         return text
     if not names:
-        raise ValueError(f"y={text!r} is a name, and this denoiser's classes have none; expected whole numbers, counted from 0")
+        raise ValueError(f"y={text!r} is a name, but this denoiser has no class names; expected integers, counted from 0")
     if text not in names:
         raise unknown_name("class", text, names)
     return list(names).index(text)
 
 
 def as_image_shape(shape: Any) -> tuple[int, int, int]:
-    """(C, H, W) as Python's ints. Raises unless it is three whole numbers, each 1..`MAX_SIDE`."""
+    """(C, H, W) as Python ints. Raises unless it is three integers, each in 1..`MAX_SIDE`."""
     try:
         channels, height, width = (whole("it", each, 1, MAX_SIDE) for each in shape)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"image_shape={shape!r}; expected (C, H, W), whole numbers of 1..{MAX_SIDE}") from error
+        raise ValueError(f"image_shape={shape!r}; expected (C, H, W), integers in 1..{MAX_SIDE}") from error
     return channels, height, width
 
 
 def check_like(x: Tensor, weight: Tensor) -> None:
-    """Raises unless images can be multiplied by a network's weights: same device, and same dtype where torch does not cast them."""
+    """Raises unless images fit a network's weights: same device, and same dtype unless autocast converts them."""
     same = x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type)
     for what, alike in (("device", x.device == weight.device), ("dtype", same)):
         if not alike:
             ours, theirs = getattr(x, what), getattr(weight, what)
-            raise ValueError(f"images have {what} {ours} but the network {theirs}; expected the same: move one of them with .to(…)")
+            raise ValueError(f"images have {what} {ours} but the network {theirs}; expected the same: convert one of them with .to(…)")
 
 
 def unet_config(**config: Any) -> dict[str, Any]:
-    """A `UNet`'s arguments as Python's own numbers and lists. Raises for sizes that make no `UNet`."""
+    """A `UNet`'s arguments as plain Python numbers and lists. Raises for sizes that are impossible."""
     if config["out_channels"] is None:
         config["out_channels"] = config["in_channels"]
     for name in ("channel_mults", "attention_levels"):
         if isinstance(config[name], str) or not hasattr(config[name], "__iter__"):
-            raise ValueError(f"{name}={config[name]!r}; expected a list or tuple of whole numbers, such as (1, 2)")
+            raise ValueError(f"{name}={config[name]!r}; expected a list or tuple of integers, such as (1, 2)")
         config[name] = list(config[name])
     for name in ("in_channels", "base_channels", "blocks_per_level", "patch_size", "norm_groups", "out_channels"):
         config[name] = whole(name, config[name])
@@ -280,12 +280,12 @@ def unet_config(**config: Any) -> dict[str, Any]:
     config["channel_mults"] = [whole(f"channel_mults[{i}]", m) for i, m in enumerate(config["channel_mults"])]
     levels, base_channels, norm_groups = len(config["channel_mults"]), config["base_channels"], config["norm_groups"]
     if not 1 <= levels <= MAX_LEVELS:
-        raise ValueError(f"channel_mults has {levels} entries; expected 1..{MAX_LEVELS}, a factor for each level, such as (1, 2)")
+        raise ValueError(f"channel_mults has {levels} entries; expected 1..{MAX_LEVELS}, one factor per level, such as (1, 2)")
     config["attention_levels"] = [whole("a level in attention_levels", level, 0, levels - 1) for level in config["attention_levels"]]
     if base_channels % 2:
-        raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine of each frequency of t")
+        raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine per frequency of t")
     if base_channels % norm_groups:
-        raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: as many channels in each group")
+        raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: groups are equal in size")
     whole("blocks_per_level", config["blocks_per_level"], 1, MAX_BLOCKS)
     config["dropout"] = number("dropout", config["dropout"], 0, expected="a probability, 0 <= dropout < 1")
     if config["dropout"] >= 1:

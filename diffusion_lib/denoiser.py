@@ -1,11 +1,11 @@
-"""The protocol that samplers, plots and widgets speak, and the denoisers of this package.
+"""The protocol that samplers, plots and widgets use, and the denoisers of this package.
 
     denoiser(xt, t, y=None) -> Prediction        xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None
     denoiser.schedule -> Schedule
-    denoiser.image_shape -> (C, H, W), or None where it is not known
+    denoiser.image_shape -> (C, H, W), or None if unknown
 
-A trained network is one (`Denoiser`), and so are the exact optimum of a finite dataset (`IdealDenoiser`) and a denoiser pushed
-harder towards its class (`Guided`, in `guidance`).
+Three classes follow it: a trained network (`Denoiser`), the exact optimum for a finite dataset (`IdealDenoiser`), and a denoiser
+with classifier-free guidance (`Guided`, in `guidance`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,16 +37,16 @@ from diffusion_lib.schedules import Schedule
 
 
 class Prediction(NamedTuple):
-    """A denoiser's estimate of what xt is made of: xt = signal_t x0 + noise_t eps."""
+    """A denoiser's estimates of the image and the noise in xt = signal_t x0 + noise_t eps."""
 
     x0: Tensor  # (B, C, H, W) estimate of the clean image, not clipped
     eps: Tensor  # (B, C, H, W) estimate of the noise in it
-    # (B, C, H, W), where the network learnt a variance: 0 is log beta_tilde, 1 is log beta, of whatever stride
+    # (B, C, H, W) from a network with a learnt variance: 0 is log beta_tilde, 1 is log beta, for any stride
     variance_mix: Tensor | None = None
 
 
 class DenoiserProtocol(Protocol):
-    """What a sampler asks for."""
+    """What a sampler needs."""
 
     @property
     def schedule(self) -> Schedule: ...
@@ -58,13 +58,13 @@ class DenoiserProtocol(Protocol):
 
 
 class Denoiser(Saveable):
-    """A network, the schedule it is trained for, and the quantity it predicts: the three that make no sense apart.
+    """A network, the schedule it is trained for, and the quantity it predicts: none is of use without the others.
 
-    network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it answers, a key of `TARGETS`: "eps" (Ho et
-    al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of the images it is for, and
-    class_names: what their classes are called, by which y may name them; `train` fills both in from the dataset.
+    network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it predicts, a key of `TARGETS`: "eps" (Ho et
+    al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of its images.
+    class_names: the names of their classes, which y may then use. `train` fills in both from the dataset.
 
-    Raises `ValueError` for another prediction, or for "eps" on a schedule that ends without any image, where eps determines no x0.
+    Raises `ValueError` for another prediction, and for "eps" on a schedule with signal[T] = 0, where eps does not determine x0.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Denoiser(Saveable):
         if prediction == "eps" and schedule.signal[-1] == 0:
             raise ValueError(
                 f"prediction='eps' with the schedule {schedule.name!r}, whose signal[T] is 0; expected 'v', 'x0' or 'flow': "
-                "xT = noise eps holds no image that eps could tell"
+                "xT is pure noise, and eps does not determine x0"
             )
         self.network, self.schedule, self.prediction = network, schedule, prediction
         self.image_shape = None if image_shape is None else as_image_shape(image_shape)
@@ -90,11 +90,11 @@ class Denoiser(Saveable):
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes y can name; None for a network without."""
+        """Number of classes; None for an unconditional network."""
         return getattr(unwrapped(self.network), "num_classes", None)
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
-        """The network's estimate of what xt is made of: xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None."""
+        """The network's estimates of x0 and eps. xt: (B, C, H, W). t: int or LongTensor (B,), 1..T. y: LongTensor (B,) or None."""
         check_images(xt=xt)
         y = labels_for(self, y, len(xt))
         self._check(xt, t, y)
@@ -108,7 +108,7 @@ class Denoiser(Saveable):
         eps: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Each image's squared error in the predicted quantity, averaged over its pixels: (B,).
+        """The squared error of each image's prediction, averaged over pixels: (B,).
 
         x0: (B, C, H, W) in [-1, 1]. y: LongTensor (B,) or None. t: LongTensor (B,), drawn uniformly from 1..T if left out.
         eps: (B, C, H, W), drawn from N(0, I) if left out. For "eps" this is L_simple: Ho et al. 2020, equation 14.
@@ -124,7 +124,7 @@ class Denoiser(Saveable):
         return F.mse_loss(answer, target, reduction="none").mean(dim=(1, 2, 3))
 
     def to_files(self) -> tuple[dict, dict[str, Tensor]]:
-        """Config and tensors for `save_pretrained`, the schedule's tables among them."""
+        """Config and tensors for `save_pretrained`, including the schedule's tables."""
         config: dict[str, Any] = dict(prediction=self.prediction, image_shape=self.image_shape, schedule=self.schedule.name)
         if self.class_names:
             config["class_names"] = list(self.class_names)
@@ -134,7 +134,7 @@ class Denoiser(Saveable):
 
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Denoiser":
-        """The denoiser of `to_files`, in eval mode."""
+        """The denoiser that `to_files` described, in eval mode."""
         config = dict(class_names=()) | config
         expect_keys(config, {"prediction", "image_shape", "class_names", "schedule", "network"})
         if strange := [name for name in tensors if not name.startswith(("network.", "schedule."))]:
@@ -147,31 +147,31 @@ class Denoiser(Saveable):
         return cls(network, schedule, config["prediction"], config["image_shape"], config["class_names"]).eval()
 
     def _check(self, x: Tensor, t: int | Tensor, y: Tensor | None) -> None:
-        """Raises `ValueError` for what this denoiser cannot take; what its network can take is the network's to say."""
+        """Raises `ValueError` for input that this denoiser cannot take. The network checks what it can take itself."""
         check_t(t, self.schedule.T, len(x))
         if y is not None:
             check_labels(y, self.num_classes, len(x))
         check_like(x, next(self.network.parameters(), x))
 
     def _answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:
-        """What the bare network answers, in xt's dtype also under autocast."""
+        """The network's output, in xt's dtype even under autocast."""
         t = to_device(t if isinstance(t, Tensor) else torch.tensor(t, device="cpu"), xt.device).expand(len(xt))
         answer = self.network(xt, t, None if y is None else to_device(y, xt.device)).to(xt.dtype)
         if answer.shape != xt.shape:
             raise ValueError(
-                f"the network answers with shape {tuple(answer.shape)}; expected {tuple(xt.shape)}, as it was given: one value of "
+                f"the network returns shape {tuple(answer.shape)}; expected {tuple(xt.shape)}, the shape of its input: one value of "
                 f"{self.prediction!r} for each value of an image"
             )
         return answer
 
 
 class IdealDenoiser:
-    """The exact posterior mean over a finite set of images: what a network would answer that has memorised it.
+    """The exact posterior mean over a finite set of images: the prediction of a network that has memorised the set.
 
-    x0_dataset: (N, C, H, W) in [-1, 1], or a dataset with `.images` and `.labels`, which are then used where y is given.
+    x0_dataset: (N, C, H, W) in [-1, 1], or a dataset with `.images` and `.labels`; the labels are used where y is given.
     """
 
-    PART = 4096  # images at a time in float64
+    PART = 4096  # images converted to float64 at a time
 
     def __init__(self, x0_dataset, schedule: Schedule):
         images = getattr(x0_dataset, "images", x0_dataset)
@@ -211,23 +211,23 @@ class IdealDenoiser:
         return Prediction(*solve(self.schedule, "x0", xt, x0, t))
 
     def _in_parts(self, device: torch.device) -> Iterator[Tensor]:
-        """The images as float64 (some, D), part after part: all at once would take as much memory as twice the dataset."""
+        """The images in float64, a few thousand (n, D) at a time: all at once would take twice the dataset's memory."""
         for part in self.images.flatten(1).split(self.PART):
             yield part.to(device, torch.float64)
 
     def _is_of_class(self, y: Tensor, xt: Tensor) -> Tensor:
-        """Which image has the label asked for: bool (B, N)."""
+        """Which images have the requested label: bool (B, N)."""
         if self.labels is None:
             raise ValueError("y was given to an IdealDenoiser without labels; expected y=None, or build it from an ImageDataset")
         check_labels(y, int(self.labels.max()) + 1, len(xt))
         matches = (self.labels.to(y.device) == y[:, None]) | (y[:, None] == NO_LABEL)
         missing = y[~matches.any(dim=1)]
         if len(missing):
-            raise ValueError(f"y={missing[0].item()}: no image of the dataset has that label; expected one of those it holds")
+            raise ValueError(f"y={missing[0].item()}: no image of the dataset has that label; expected a label that occurs in it")
         return matches.to(xt.device)
 
 
 def random_timesteps(T: int, n: int, generator: torch.Generator | None = None) -> Tensor:
-    """n timesteps, each of 1..T equally likely: LongTensor (n,) on the generator's device, else the CPU."""
+    """n timesteps, uniform on 1..T: LongTensor (n,) on the generator's device, or on the CPU without a generator."""
     device = "cpu" if generator is None else generator.device
     return torch.randint(1, T + 1, (n,), generator=generator, device=device)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files written atomically, and paths as users write them."""
 
 import errno
 import os
@@ -13,24 +13,24 @@ NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def write_whole(contents: dict[Path, bytes | Callable[[Path], None]]) -> None:
-    """Writes files beside their places first and then renames them: who is killed meanwhile leaves what was there before. Of several
-    that belong together, the last one is missing after a kill between two renamings: never is an old one taken for one of the new.
+    """Writes each file beside its place and then renames it, so that a killed process leaves the previous files intact. If the process
+    dies between two renames of a set, the last file is missing: an old file is never taken for a new one.
 
-    contents: of each file, its bytes, or what writes them to the path that it is called with.
+    contents: the bytes of each file, or a function that writes them to the path it receives.
 
-    Raises `OSError`, with the file's name, if one cannot be written; those that were there stay.
+    Raises `OSError` with the file's name if one cannot be written; existing files stay.
     """
     unfinished = {path: _beside(path) for path in contents}
     *_, last = contents
     aside, renamed = None, False
     try:
         for path, content in contents.items():
-            with unfinished[path].open("xb") as file:  # x: follows no link that somebody may have put there
+            with unfinished[path].open("xb") as file:  # x: does not follow a link that somebody may have put there
                 if not callable(content):
                     file.write(content)
             if callable(content):
                 content(unfinished[path])
-            with unfinished[path].open("rb+") as file:  # which may be another one by now: safetensors writes beside it, too
+            with unfinished[path].open("rb+") as file:  # may be a different file by now: safetensors also writes beside it and renames
                 os.fsync(file.fileno())
         if len(contents) > 1 and last.exists():
             path, place = last, _beside(last)
@@ -46,14 +46,14 @@ def write_whole(contents: dict[Path, bytes | Callable[[Path], None]]) -> None:
         for leftover in unfinished.values():
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
-        # torch tells a full disk as a RuntimeError
+        # torch reports a full disk as a RuntimeError
         if not isinstance(error, OSError) and not (isinstance(error, RuntimeError) and callable(contents[path])):
             raise
         known = isinstance(error, OSError) and error.errno not in NO_ROOM
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        expected = "a place that can be written to" if known else "room for it on the disk"
+        expected = "a writable place" if known else "free space on the disk"
         raise OSError(f"{path} could not be written ({reason}); expected {expected}") from error
-    for path in contents:  # what was set aside, and what others who were killed have left
+    for path in contents:  # files set aside, and leftovers of killed processes
         for leftover in path.parent.glob(f"{path.name}.*.tmp"):
             with suppress(OSError):
                 leftover.unlink(missing_ok=True)
@@ -64,27 +64,27 @@ def _beside(path: Path) -> Path:
 
 
 def as_path(path: str | os.PathLike) -> Path:
-    """The path, where a leading ~ is the user's home folder and $VARIABLES are expanded, as in a shell.
+    """The path with ~ and $VARIABLES expanded, as in a shell.
 
-    Raises `TypeError` for what is no path, `ValueError` for an empty one, `FileNotFoundError` if a variable in it is not set.
+    Raises `TypeError` for anything but a path, `ValueError` for an empty one, `FileNotFoundError` if a variable in it is not set.
     """
     text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
     if not isinstance(text, str):
         raise TypeError(f"path={path!r} is of type {type(path).__name__}; expected a path, as a string or a Path")
     if not text.strip():
-        raise ValueError(f"path={text!r} is empty; expected a path: is a variable in it not set? ('.' is the current folder)")
+        raise ValueError(f"path={text!r} is empty; expected a path: is a variable not set? ('.' is the current folder)")
     place = Path(os.path.expanduser(text))
-    if any("$" in each.name and each.exists() for each in (place, *place.parents)):  # which is then its name
+    if any("$" in each.name and each.exists() for each in (place, *place.parents)):  # a literal $ in the name
         return place
     for variable in re.findall(r"\$\w+|\$\{\w+\}", text):
         if variable.strip("${}") not in os.environ:
-            raise FileNotFoundError(f"path={text!r}, but the variable {variable} is not set; expected a path: set it, or leave it out")
+            raise FileNotFoundError(f"path={text!r}, but {variable} is not set; expected a path: set the variable, or leave it out")
     return Path(os.path.expandvars(place))
 
 
 def as_folder(name: str, path: Any) -> Path:
-    """The path of a folder that is there or can be made. Raises as `as_path`, with the argument's name; `NotADirectoryError` if a file is
-    in its place."""
+    """The path of a folder that exists or can be created. Raises like `as_path`, naming the argument, and `NotADirectoryError` if a file
+    has that path."""
     try:
         directory = as_path(path)
     except (TypeError, ValueError, FileNotFoundError) as error:

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: a denoiser pushed harder towards its class."""
+"""Classifier-free guidance: predictions pushed further towards the class."""
 
 from torch import Tensor
 
@@ -8,10 +8,10 @@ from diffusion_lib.schedules import Schedule
 
 
 class Guided:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): a denoiser wrapped around a class-conditional denoiser.
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): wraps a class-conditional denoiser.
 
-    scale: 0 ignores the class, 1 is the plain conditional prediction, more pushes further towards the class. (The paper's w is
-    scale - 1.)
+    scale: 0 is the unconditional prediction, 1 the conditional one; larger scales push further towards the class. (The paper's w
+    is scale - 1.)
     """
 
     def __init__(self, denoiser: DenoiserProtocol, scale: float):
@@ -35,13 +35,13 @@ class Guided:
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         if y is None:
-            raise ValueError("guidance needs the class to guide to; expected y, a LongTensor of one class for each image")
+            raise ValueError("guidance needs a class; expected y, a LongTensor with one class per image")
         conditional, unconditional = self.denoiser(xt, t, y), self.denoiser(xt, t, None)
 
         # eps = eps(xt) + scale (eps(xt, y) - eps(xt))                                     Ho & Salimans 2022, equation 6, w = scale - 1
         def guide(without: Tensor, with_class: Tensor) -> Tensor:
             return without + self.scale * (with_class - without)
 
-        # x0 by the same rule, since it is eps on a line: computed from eps, it would be divided by signal, which is nearly 0 at T
+        # x0 follows the same rule, being linear in eps; computed from eps it would be divided by signal, which is nearly 0 at T
         x0, eps = guide(unconditional.x0, conditional.x0), guide(unconditional.eps, conditional.eps)
         return conditional._replace(x0=x0, eps=eps)

@@ -1,4 +1,4 @@
-"""What the two commands, `diffusion_lib.training` and `diffusion_lib.measure`, have in common."""
+"""What the commands `diffusion_lib.training` and `diffusion_lib.measure` share."""
 
 import argparse
 from pathlib import Path
@@ -9,12 +9,12 @@ import torch
 from diffusion_lib.data import size_from_text, takes
 from diffusion_lib.files import as_path
 
-# torch has no class for the CPU's shortage, nor for sizes beyond what it can count
+# torch raises plain RuntimeErrors when CPU memory runs out, and for sizes beyond its counters
 SHORTAGES = ("can't allocate memory", "not enough memory", "out of memory", "alloc_failed", "storage size calculation overflow")
 
 
 def image_size(text: str) -> int | tuple[int, int]:
-    """What --size asks for."""
+    """The value of --size."""
     try:
         return size_from_text(text)
     except ValueError as error:
@@ -22,7 +22,7 @@ def image_size(text: str) -> int | tuple[int, int]:
 
 
 def path(text: str) -> Path:
-    """The path that an option names."""
+    """The path in an option."""
     try:
         return as_path(text)
     except (ValueError, OSError) as error:
@@ -30,7 +30,7 @@ def path(text: str) -> Path:
 
 
 def of_model(dataset: str, shape: tuple[int, int, int] | None, size: int | tuple[int, int] | None, channels: int | None) -> dict[str, Any]:
-    """size and channels for `load_dataset`: those asked for, else those of a model of this image shape, where the dataset takes them."""
+    """size and channels for `load_dataset`: the requested ones, or else those of the model's image shape, if the dataset takes them."""
     if shape is not None:
         size = shape[1:] if size is None and takes(dataset, "size") else size
         channels = shape[0] if channels is None and shape[0] in (1, 3) and takes(dataset, "channels") else channels
@@ -38,14 +38,14 @@ def of_model(dataset: str, shape: tuple[int, int, int] | None, size: int | tuple
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether there was too little memory, on whichever device."""
+    """Whether memory ran out, on any device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in SHORTAGES)
 
 
-def told(error: BaseException, remedy: str) -> str:
-    """The error in one line; of too little memory, with the remedy."""
+def message_of(error: BaseException, remedy: str) -> str:
+    """The error in one line; if memory ran out, with the remedy."""
     if not is_shortage(error):
         return str(error) or type(error).__name__
     reason = str(error).partition("\n")[0]

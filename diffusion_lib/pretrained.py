@@ -1,6 +1,6 @@
-"""The weights that ship with the package, and those of a training run that is not finished.
+"""The weights that ship with the package, and those of an unfinished training run.
 
-docs/training.md has the commands that made the ones that ship.
+docs/training.md lists the commands that trained the shipped weights.
 """
 
 from pathlib import Path
@@ -18,25 +18,25 @@ from diffusion_lib.training import checkpoints
 def load_pretrained(name: str) -> Denoiser:
     """The trained denoiser called `name`, of 28x28 images, in eval mode, on the CPU.
 
-    "glyphs": the letters and digits of `diffusion_lib.data.glyphs.CHARACTERS`, by a `UNet` of 48 channels; "mnist": handwritten
-    digits, 0..9, by the default one of 32: both class-conditional. "glyphs-1", "glyphs-10", "glyphs-1000", "glyphs-20000": small
-    unconditional ones, of so many images: the first ones of `load_dataset("glyphs")`, for the last those of
-    `load_dataset("glyphs", seed=1)`.
+    "glyphs": the letters and digits of `diffusion_lib.data.glyphs.CHARACTERS`, a `UNet` of 48 channels. "mnist": handwritten
+    digits 0..9, the default `UNet` of 32 channels. Both are class-conditional. "glyphs-1", "glyphs-10", "glyphs-1000",
+    "glyphs-20000": small unconditional models, trained on that many images: the first ones of `load_dataset("glyphs")`, and for
+    the last model all of `load_dataset("glyphs", seed=1)`.
     """
     return Denoiser.from_pretrained(_folder("denoiser", name))
 
 
 def load_classifier(name: str) -> Classifier:
-    """The classifier trained on the dataset `name` ("glyphs", "mnist"), in eval mode: what quality is measured with. Images in [-1, 1]."""
+    """The classifier for the dataset `name` ("glyphs", "mnist"), in eval mode. It measures sample quality. Images are in [-1, 1]."""
     return Classifier.from_pretrained(_folder("classifier", name))
 
 
 def load_checkpoint(directory: str | Path, cls: type[Denoiser] = Denoiser) -> Denoiser:
-    """The average in the newest checkpoint of a training run, in eval mode, on the CPU: what the run would save if it ended there.
+    """The averaged weights in the newest checkpoint of a training run, as a denoiser in eval mode on the CPU.
 
-    directory: the run's, or its checkpoints', or one checkpoint. cls: the denoiser's class. Raises `FileNotFoundError` if there is none
-    that can be read, and `ValueError` for a run of another class, a network of a kind that `diffusion_lib.networks.NETWORKS` does not
-    list, and weights that `save_pretrained` would not have written.
+    directory: the folder of the run or of its checkpoints, or one checkpoint. cls: the denoiser's class. Raises `FileNotFoundError` if
+    there is no readable checkpoint, and `ValueError` for a run of another class, a network of a kind that
+    `diffusion_lib.networks.NETWORKS` does not list, and weights that `save_pretrained` would not have written.
     """
     place = as_path(directory)
     if place.is_file():
@@ -46,13 +46,13 @@ def load_checkpoint(directory: str | Path, cls: type[Denoiser] = Denoiser) -> De
             return from_state(state, cls)
     hint = "" if place.is_dir() else shipped_hint(str(directory)) or nearby_hint(place)
     if (place / CONFIG).is_file():
-        hint = f": {cls.__name__}.from_pretrained loads the model that is there"
-    raise FileNotFoundError(f"{directory} holds no checkpoint that can be read; expected the folder of a training run{hint}")
+        hint = f": {cls.__name__}.from_pretrained loads the model in it"
+    raise FileNotFoundError(f"{directory} contains no readable checkpoint; expected the folder of a training run{hint}")
 
 
 def load_model(source: str | Path) -> Denoiser:
-    """A denoiser, whatever names it: one that ships, a folder or hub id for `from_pretrained`, or a run that is not finished, for
-    `load_checkpoint`. A name of one that ships stands for that: write "./glyphs" for a folder of that name."""
+    """A denoiser from any source: the name of a shipped model, a folder or hub id for `from_pretrained`, or an unfinished run for
+    `load_checkpoint`. Names of shipped models come first: write "./glyphs" for a folder of that name."""
     place = as_path(source)
     if isinstance(source, str) and (SHIPPED / "denoiser" / source).is_dir() and source == place.name:
         return load_pretrained(source)
@@ -62,7 +62,7 @@ def load_model(source: str | Path) -> Denoiser:
 
 
 def from_state(state: checkpoints.State, cls: type[Denoiser] = Denoiser) -> Denoiser:
-    """The average in a checkpoint."""
+    """The averaged weights in a checkpoint, as a denoiser."""
     run, ema = state.content["run"], state.content["ema"]
     with blame(state.path):
         if run["denoiser"] != class_name(cls):
@@ -80,6 +80,6 @@ def _folder(kind: str, name: str) -> Path:
     if name not in known:
         error = unknown_name(f"pretrained {kind}", name, known)
         if isinstance(name, Path) or "/" in str(name) or Path(str(name)).is_dir():
-            raise ValueError(f"{error} For a model of your own, {kind.title()}.from_pretrained loads its folder")
+            raise ValueError(f"{error} {kind.title()}.from_pretrained loads a model from a folder")
         raise error
     return SHIPPED / kind / name

@@ -1,17 +1,17 @@
-"""The forward process in closed form, its exact posterior, and what a network may predict.
+"""The forward process in closed form, its exact posterior, and the quantities that a network may predict.
 
 For images of shape (B, C, H, W), on any schedule:
 
     q(xt | x0) = N(signal_t x0, noise_t^2 I)                                Ho, Jain & Abbeel 2020 (arXiv:2006.11239), equation 4
 
-where signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar) on the variance-preserving schedules of that paper.
+On that paper's variance-preserving schedules, signal = sqrt(alpha_bar) and noise = sqrt(1 - alpha_bar).
 
-Everywhere, t is an int (one noise level for the batch) or a LongTensor (B,) (one for each image). Results have the images'
-dtype and device; the coefficients are taken from the float64 tables, so float64 images give float64 answers.
+Everywhere, t is an int (one noise level for the batch) or a LongTensor (B,) (one per image). Results have the images'
+dtype and device. Coefficients come from the float64 tables, so float64 images give float64 results.
 
-The functions down to `eps_from_v` raise `ValueError` for a t outside its range, images that are not 4-dimensional or not floating
-point, and images whose shapes, dtypes or devices differ. Those from `noised` on check nothing: they are what samplers and denoisers
-call once that is done.
+The functions down to `eps_from_v` raise `ValueError` for a t outside its range, for images that are not 4-dimensional or not floating
+point, and for images whose shapes, dtypes or devices differ. The functions from `noised` on check nothing: samplers and denoisers
+call them after their own checks.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Gaussian(NamedTuple):
     variance: Tensor  # (1, 1, 1, 1) or (B, 1, 1, 1): not the standard deviation
 
 
-# What a network may predict: target = a x0 + b eps, with (a, b) of the image's and the noise's factors at t
+# What a network may predict: target = a x0 + b eps, where (a, b) follow from the factors of image and noise at t
 TARGETS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor | float, Tensor | float]]] = {
     "eps": lambda signal, noise: (0.0, 1.0),  # Ho et al. 2020, equation 14
     "x0": lambda signal, noise: (1.0, 0.0),
@@ -46,7 +46,7 @@ TARGETS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor | float, Tensor | flo
 def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None = None, generator: Generator | None = None) -> Tensor:
     """A draw of xt from q(xt | x0), for t in 0..T (at t = 0 it is x0 itself).
 
-    x0: (B, C, H, W) in [-1, 1]. eps: the noise to use, same shape, standard normal; drawn from `generator` if left out.
+    x0: (B, C, H, W) in [-1, 1]. eps: standard normal noise of the same shape; drawn from `generator` if left out.
     Returns xt: (B, C, H, W).
     """
     check_schedule(schedule)
@@ -56,9 +56,9 @@ def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None
 
 
 def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor | None = None) -> Gaussian:
-    """q(xs | xt, x0), the distribution of a less noisy image when both the noisy and the clean one are known.
+    """q(xs | xt, x0), the distribution of a less noisy image, given the noisy and the clean one.
 
-    t in 1..T, s in 0..t-1; s is t - 1 when left out. At s = 0 the answer is certain: mean x0, variance 0.
+    t in 1..T, s in 0..t-1; s defaults to t - 1. At s = 0 the mean is x0 and the variance 0.
     The variance at s = t - 1 is the paper's beta_tilde_t, not beta_t.
     """
     check_schedule(schedule)
@@ -73,12 +73,12 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
 
 
 def eps_from_x0(schedule: Schedule, xt: Tensor, t: int | Tensor, x0: Tensor) -> Tensor:
-    """The noise that leads from x0 to xt; t in 1..T (at t = 0 there is none to identify)."""
+    """The noise that turns x0 into xt; t in 1..T (at t = 0 there is no noise to identify)."""
     return _solved(schedule, t, 1, "x0", xt=xt, x0=x0)[1]
 
 
 def x0_from_eps(schedule: Schedule, xt: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
-    """The clean image that `eps` turned into xt (Ho et al. 2020, equation 15); t in 0..T, where signal[t] > 0."""
+    """The clean image that `eps` turns into xt (Ho et al. 2020, equation 15); t in 0..T with signal[t] > 0."""
     return _solved(schedule, t, 0, "eps", xt=xt, eps=eps)[0]
 
 
@@ -101,13 +101,13 @@ def eps_from_v(schedule: Schedule, xt: Tensor, t: int | Tensor, v: Tensor) -> Te
 
 
 def noised(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor) -> Tensor:
-    """`q_sample` of known noise."""
+    """`q_sample` with known noise."""
     # xt = signal_t x0 + noise_t eps                                                                   Ho et al. 2020, equation 4
     return at(schedule.signal, t, x0) * x0 + at(schedule.noise, t, x0) * eps
 
 
 def added_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> Tensor:
-    """The variance of q(xt | xs), s < t: beta_t at s = t - 1, and what takes its place in a longer stride. Float64."""
+    """The variance of q(xt | xs), s < t: beta_t at s = t - 1, and its generalisation to a longer stride. Float64."""
     # noise_t^2 - (signal_t / signal_s)^2 noise_s^2  =  1 - alpha_bar_t / alpha_bar_s where variance is preserved
     return pick(schedule.noise, t) ** 2 - (pick(schedule.signal, t) / pick(schedule.signal, s) * pick(schedule.noise, s)) ** 2
 
@@ -120,7 +120,7 @@ def posterior_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> 
 
 def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor) -> Gaussian:
     """`q_posterior`, s < t."""
-    # in float64 until the last moment: the added variance is as small as 1e-4, where float32 keeps three digits
+    # in float64 to the end: the added variance is as small as 1e-4, of which float32 keeps three digits
     signal_t, noise_t = pick(schedule.signal, t), pick(schedule.noise, t)
     signal_s, noise_s = pick(schedule.signal, s), pick(schedule.noise, s)
     # mean = signal_s beta / noise_t^2 x0 + (signal_t / signal_s) noise_s^2 / noise_t^2 xt             Ho et al. 2020, equation 7
@@ -130,14 +130,14 @@ def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: in
 
 
 def target_of(schedule: Schedule, prediction: str, x0: Tensor, eps: Tensor, t: int | Tensor) -> Tensor:
-    """What a network that predicts `prediction` (a key of `TARGETS`) should answer: (B, C, H, W)."""
+    """The target of a network that predicts `prediction` (a key of `TARGETS`): (B, C, H, W)."""
     a, b = (torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in _factors(schedule, prediction, t))
     # target = a_t x0 + b_t eps
     return like(a, x0) * x0 + like(b, x0) * eps
 
 
 def solve(schedule: Schedule, prediction: str, xt: Tensor, answer: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
-    """x0 and eps of which xt is made, given the network's `answer`, whatever it predicts; all (B, C, H, W)."""
+    """The x0 and eps that make up xt, given the network's `answer`, whatever it predicts; all (B, C, H, W)."""
     signal, noise = pick(schedule.signal, t), pick(schedule.noise, t)
     a, b = _factors(schedule, prediction, t)
     # xt     = signal x0 + noise eps
@@ -159,8 +159,8 @@ def pick(table: Tensor, t: int | Tensor) -> Tensor:
 def randn_like(x: Tensor, generator: Generator | None = None) -> Tensor:
     """Standard normal noise of x's shape, dtype and device.
 
-    generator: None (torch's global one), one generator for the batch, or a sequence with one for each image, which makes
-    the noise of an image independent of the batch it is in. Noise is drawn on the generator's device, in float32, and moved.
+    generator: None (torch's global one), one generator for the batch, or a sequence with one per image, which makes an
+    image's noise independent of its batch. Noise is drawn on the generator's device, in float32, and then moved.
     """
     if generator is None:
         return torch.randn_like(x)

@@ -1,10 +1,10 @@
-"""How far long work has come."""
+"""A progress bar for long work."""
 
 from typing import Any
 
 
 def progress_bar(total: int | None, visible: bool, unit: str = "step", **options) -> Any:
-    """tqdm's bar, in a notebook or a terminal, as a context: `bar.update()` after each of `total` pieces of work."""
-    from tqdm.auto import tqdm  # slow to import, and rarely wanted
+    """tqdm's bar, for a notebook or a terminal, as a context manager: call `bar.update()` after each of `total` pieces of work."""
+    from tqdm.auto import tqdm  # slow to import and rarely needed
 
     return tqdm(total=total, unit=unit, disable=not visible, **options)

@@ -1,9 +1,9 @@
-"""Samplers: from noise to images, as generators over any denoiser.
+"""Samplers turn noise into images. Each is a Python generator and works with any denoiser.
 
-`ddpm_steps` and `ddim_steps` walk one chain of timesteps T … 0 and differ in the distribution that the next image is drawn
-from. Each yields a `Step` as soon as it is taken and keeps none, so that the caller may watch, stop or store.
+`ddpm_steps` and `ddim_steps` visit the same timesteps T … 0. They differ in the distribution from which they draw the next image.
+Each yields a `Step` as soon as it is taken and keeps none: the caller may watch, stop or store them.
 
-Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502); its step as a turn,
+Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502); its step as a rotation,
 Salimans & Ho 2022 (arXiv:2202.00512).
 """
 
@@ -37,16 +37,16 @@ VARIANCES = ("small", "large")
 
 
 class Step(NamedTuple):
-    """A chain after one step. The last step of a chain has t == 0, and its xt is the sample."""
+    """The state of a chain after one step. The last step has t == 0, and its xt is the sample."""
 
-    t: int  # the timestep at which xt now stands
+    t: int  # the timestep of xt
     xt: Tensor  # (B, C, H, W)
     x0_hat: Tensor  # (B, C, H, W) the x0 predicted at this step
     eps_hat: Tensor  # (B, C, H, W) the eps predicted at this step
 
 
 def timestep_subset(T: int, steps: int) -> list[int]:
-    """The timesteps that a sampler of `steps` steps visits: steps + 1 descending ints from T to 0, as even as whole numbers can be.
+    """The timesteps that a sampler of `steps` steps visits: steps + 1 descending ints from T to 0, as evenly spaced as integers can be.
 
     steps: 1..T, else `ValueError`.
     """
@@ -65,11 +65,11 @@ def ddpm_steps(
     y: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Iterator[Step]:
-    """Ancestral sampling: each image is drawn from the posterior that the predicted x0 implies (Ho et al. 2020, algorithm 2).
+    """Ancestral sampling: draws each image from the posterior, with the predicted x0 as x0 (Ho et al. 2020, algorithm 2).
 
-    xT: (B, C, H, W) standard normal. steps: how many, evenly spaced; None for all T. variance: "small" for the posterior's own,
-    beta_tilde, or "large" for beta, of the stride from s to t. clip: keep x0_hat in [-1, 1].
-    y: LongTensor (B,) or None. generator: of the noise, one or one for each image.
+    xT: (B, C, H, W) standard normal. steps: how many, evenly spaced; None for all T. variance: "small" for the posterior's
+    variance, beta_tilde, or "large" for beta, both for the stride from s to t. clip: clamp x0_hat to [-1, 1].
+    y: LongTensor (B,) or None. generator: for the noise, one generator or one per image.
     """
     check_name("variance", variance, VARIANCES)
 
@@ -89,11 +89,11 @@ def ddim_steps(
     y: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Iterator[Step]:
-    """DDIM (Song et al. 2021, equation 12): deterministic at eta = 0, the same as DDPM with its small variance at eta = 1.
+    """DDIM (Song et al. 2021, equation 12): deterministic at eta = 0, equal to DDPM with the small variance at eta = 1.
 
-    xT: (B, C, H, W) standard normal. steps: how many of T, evenly spaced; None for all. eta: 0..1, the part of DDPM's noise that is added.
-    clip: keep x0_hat in [-1, 1]; eps_hat is then recomputed, so that the two still make up xt. y: LongTensor (B,) or None.
-    generator: of the noise, one or one for each image; not used at eta = 0.
+    xT: (B, C, H, W) standard normal. steps: how many of T, evenly spaced; None for all. eta: 0..1, the standard deviation of the fresh
+    noise as a fraction of DDPM's. clip: clamp x0_hat to [-1, 1] and recompute eps_hat, so that the two still make up xt.
+    y: LongTensor (B,) or None. generator: for the noise, one generator or one per image; not used at eta = 0.
     """
     eta = number("eta", eta, 0, 1, expected="0 (deterministic) to 1 (as noisy as DDPM)")
 
@@ -104,15 +104,15 @@ def ddim_steps(
 
 
 def ddpm_transition(schedule: Schedule, xt: Tensor, prediction: Prediction, t: int, s: int, variance: str = "small") -> Gaussian:
-    """p(xs | xt) of DDPM, s < t: the posterior q(xs | xt, x0) with the predicted x0 in the place of x0."""
+    """p(xs | xt) of DDPM, s < t: the posterior q(xs | xt, x0) with the predicted x0 in place of x0."""
     mean, small = posterior(schedule, prediction.x0, xt, t, s)
-    if variance == "small" or s == 0:  # the last step gives its mean, with either variance: z = 0 in Ho et al. 2020, algorithm 2
+    if variance == "small" or s == 0:  # the last step returns its mean with either variance: z = 0 in Ho et al. 2020, algorithm 2
         return Gaussian(mean, small)
     return Gaussian(mean, like(added_variance(schedule, t, s), xt))
 
 
 def ddim_transition(schedule: Schedule, prediction: Prediction, t: int, s: int, eta: float = 0.0) -> Gaussian:
-    """p(xs | xt) of DDIM, s < t: back to noise level s with a fraction of the noise drawn afresh and the rest along eps."""
+    """p(xs | xt) of DDIM, s < t: noise of level s, partly fresh and otherwise along the predicted eps."""
     x0, eps = prediction.x0, prediction.eps
     # sigma^2 = eta^2 beta_tilde, that of the stride from s to t                                     Song et al. 2021, equation 16
     variance = eta**2 * posterior_variance(schedule, t, s)
@@ -124,11 +124,11 @@ def ddim_transition(schedule: Schedule, prediction: Prediction, t: int, s: int, 
 def ddim_encode_steps(
     denoiser: DenoiserProtocol, x0: Tensor, *, steps: int = 50, iterations: int = 3, y: Tensor | None = None
 ) -> Iterator[Step]:
-    """The deterministic chain walked backwards: from an image to the noise that `ddim_steps(eta=0, clip=False)` turns into it.
+    """The deterministic chain in reverse: from an image to the noise that `ddim_steps(eta=0, clip=False)` turns into that image.
 
-    x0: (B, C, H, W) in [-1, 1]. A DDIM step turns (xt, v) by an angle d: xs = cos(d) xt - sin(d) v_hat(xt, t). Given xs, its
-    xt is a fixed point of xt = (xs + sin(d) v_hat(xt, t)) / cos(d), found by `iterations` evaluations, of which the first is at xs.
-    (The usual "DDIM inversion" does one, of the same equation written with eps_hat, which is several times less exact.)
+    x0: (B, C, H, W) in [-1, 1]. A DDIM step rotates (xt, v) by an angle d: xs = cos(d) xt - sin(d) v_hat(xt, t). Given xs, its
+    xt is a fixed point of xt = (xs + sin(d) v_hat(xt, t)) / cos(d), found by `iterations` evaluations that start at xs.
+    (The usual "DDIM inversion" makes one evaluation, of the same equation in terms of eps_hat, and is several times less exact.)
     Yields `Step`s of ascending t; the last has t == T, and its xt is the encoding.
     """
     check_denoiser(denoiser)
@@ -137,8 +137,8 @@ def ddim_encode_steps(
     y = labels_for(denoiser, y, len(x0))
     timesteps = timestep_subset(denoiser.schedule.T, steps)[::-1]
     if steps == 1 and denoiser.schedule.signal[-1] == 0:
-        raise ValueError("steps=1 on a schedule whose signal[T] is 0; expected 2 or more: one step from the image to noise forgets it")
-    # with signal = r cos(phi), noise = r sin(phi), where r = 1 if variance is preserved:   v = cos(phi) eps - sin(phi) x0
+        raise ValueError("steps=1 on a schedule whose signal[T] is 0; expected 2 or more: a single step to pure noise would lose the image")
+    # with signal = r cos(phi), noise = r sin(phi), and r = 1 on variance-preserving schedules:   v = cos(phi) eps - sin(phi) x0
     phi, r = torch.atan2(denoiser.schedule.noise, denoiser.schedule.signal), torch.hypot(denoiser.schedule.noise, denoiser.schedule.signal)
 
     def walk():
@@ -178,15 +178,15 @@ def sample(
     progress: bool = False,
     **options,
 ) -> Tensor:
-    """n images (n, C, H, W) in about [-1, 1], on `device` (the denoiser's own when left out).
+    """n images (n, C, H, W), roughly in [-1, 1], on `device` (by default the denoiser's).
 
-    sampler: `ddim_steps`, `ddpm_steps` or another function like them, or its name in `SAMPLERS`; `options` are passed on to it, such as
-    eta=0.5. y: a class for all or one for each image, as numbers or, where the denoiser has `class_names`, as names; or None. seed:
-    sample k depends on the seed and k alone, not on n or batch_size (to float rounding); None for another seed at each call. first: the
-    number of the first sample, so that `first=n` gives the next ones. shape: (C, H, W), for a denoiser that does not know its own.
-    batch_size: how many go through the network together. progress: show a bar of the network's calls.
+    sampler: `ddim_steps`, `ddpm_steps`, another function like them, or a name in `SAMPLERS`; it receives `options`, such as eta=0.5.
+    y: one class for all images or one per image, as numbers or, if the denoiser has `class_names`, as names; or None. seed:
+    sample k depends only on the seed and k, not on n or batch_size (to float rounding); None draws a new seed at each call. first: the
+    number of the first sample, so that `first=n` continues a set of n. shape: (C, H, W), for a denoiser without `image_shape`.
+    batch_size: images per network call. progress: show a progress bar of the network calls.
 
-    Raises `ValueError` for arguments that do not fit, and `FloatingPointError` if a sample is not finite.
+    Raises `ValueError` for invalid arguments, and `FloatingPointError` if a sample is not finite.
     """
     check_denoiser(denoiser)
     check_sampler_options(options)
@@ -199,7 +199,7 @@ def sample(
     if shape is None:
         raise ValueError("this denoiser does not know the shape of its images; expected shape=(C, H, W)")
     y = labels_for(denoiser, y, n)
-    weight = next(parameters_of(denoiser), torch.empty(0, device="cpu"))  # the first xt has its dtype, and its device if none is asked for
+    weight = next(parameters_of(denoiser), torch.empty(0, device="cpu"))  # xT takes its dtype, and its device by default
     device = weight.device if device is None else choose_device(device)
 
     samples = torch.empty(n, *shape, dtype=weight.dtype, device=device)
@@ -217,18 +217,18 @@ def sample(
 
 
 def sample_generators(seed: int, indices: Sequence[int]) -> list[torch.Generator]:
-    """For each sample k in `indices` a CPU generator that depends on `seed` and k alone, so that batches do not matter."""
+    """One CPU generator per sample k in `indices`. It depends only on `seed` and k, so batching changes no sample."""
     seed = whole("seed", seed, 0)
     return [torch.Generator().manual_seed(derived_seed(seed, k)) for k in indices]
 
 
 def device_of(denoiser: DenoiserProtocol) -> torch.device:
-    """Where the denoiser's weights are; the CPU for one that has none."""
+    """The device of the denoiser's weights; the CPU if it has none."""
     return next((p.device for p in parameters_of(denoiser)), torch.device("cpu"))
 
 
 def parameters_of(denoiser: DenoiserProtocol) -> Iterator[Tensor]:
-    """The weights of the denoiser, or of the one that it wraps; none for one that has none."""
+    """The weights of the denoiser, or of the denoiser inside it; empty if there are none."""
     inner = getattr(denoiser, "denoiser", denoiser)
     return inner.parameters() if isinstance(inner, nn.Module) else iter(())
 
@@ -243,7 +243,7 @@ def _walk(
     y: Tensor | None,
     generator: Generator | None,
 ) -> Iterator[Step]:
-    """The loop of every sampler. What it is given is checked here, at once; the generator that it returns does the work."""
+    """The loop of every sampler. Arguments are checked here, at the call; the returned generator does the work."""
     check_denoiser(denoiser)
     check_images(xT=xT)
     timesteps = timestep_subset(denoiser.schedule.T, denoiser.schedule.T if steps is None else steps)
@@ -253,13 +253,13 @@ def _walk(
     def walk():
         xt = xT
         for t, s in pairwise(timesteps):
-            with torch.no_grad():  # not around the yield, which would switch the caller's gradients off too
+            with torch.no_grad():  # not around the yield: that would switch off the caller's gradients too
                 prediction = Prediction(*denoiser(xt, t, y))
                 if clip:
                     x0 = prediction.x0.clamp(-1, 1)
                     prediction = prediction._replace(x0=x0, eps=solve(denoiser.schedule, "x0", xt, x0, t)[1])
                 mean, variance = transition(xt, prediction, t, s)
-                # the last step's variance is 0; to look at it would make the processor wait for the device
+                # the last step's variance is 0; testing for it would make the CPU wait for the device
                 xt = mean + variance.sqrt() * randn_like(mean, generator) if noisy and s > 0 else mean
             yield Step(s, xt, prediction.x0, prediction.eps)
 

@@ -1,7 +1,7 @@
-"""Noise schedules: how much of the image is left, and how much noise has come, at each timestep.
+"""Noise schedules: the factors of the image and of the noise at each timestep.
 
-A `Schedule` is the only owner of both. Timesteps are those of the DDPM paper: t = 1..T are noise levels and t = 0 is clean data,
-so `alpha_bar[0] == 1` and nobody has to ask "is this the last step?". All tables are float64.
+A `Schedule` is the only owner of both. Timesteps follow the DDPM paper: t = 1..T are noise levels and t = 0 is clean data,
+so `alpha_bar[0] == 1` and no code has to ask "is this the last step?". All tables are float64.
 
 Sources: linear, Ho, Jain & Abbeel 2020 (arXiv:2006.11239), section 4; cosine, Nichol & Dhariwal 2021 (arXiv:2102.09672),
 equation 17; sigmoid, Jabri, Fleet & Chen 2022 (arXiv:2212.11972), with the parameters as in Chen 2023 (arXiv:2301.10972), algorithm 1;
@@ -19,7 +19,7 @@ from torch import Tensor
 from diffusion_lib.checks import number, table, whole
 from diffusion_lib.errors import check_name
 
-MAX_T = 1_000_000  # a thousand times what is usual; the tables have an entry for each
+MAX_T = 1_000_000  # a thousand times the usual value; the tables have one entry per timestep
 MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / signal is defined at every t
 
 
@@ -27,10 +27,10 @@ MAX_BETA = 0.999  # alpha_bar stays above 0, so that x0 = (xt - noise eps) / sig
 class Schedule:
     """A noise schedule: xt = signal[t] x0 + noise[t] eps.
 
-    signal: float64 (T + 1,), the factor of the image: 1 at t = 0, then 0 or more. noise: float64 (T + 1,), the standard deviation of
-    the noise: 0 at t = 0, then more, and at each step noise / signal rises. name: what to call it in plots and configs.
+    signal: float64 (T + 1,), the image's factor: 1 at t = 0, never negative. noise: float64 (T + 1,), the standard deviation of
+    the noise: 0 at t = 0, then positive. The ratio noise / signal must rise at every step. name: shown in plots and stored in configs.
 
-    Raises `ValueError` if the tables are not of that form. `from_alpha_bar` and `from_beta` make a variance-preserving one.
+    Raises `ValueError` for other tables. `from_alpha_bar` and `from_beta` make a variance-preserving schedule.
     """
 
     signal: Tensor
@@ -43,10 +43,10 @@ class Schedule:
             raise ValueError(f"signal has {len(signal)} entries and noise {len(noise)}; expected T + 1 of each")
         if signal[0] != 1 or noise[0] != 0:
             raise ValueError(f"at t = 0 signal is {signal[0]:.6g} and noise {noise[0]:.6g}; expected 1 and 0: clean data")
-        less_image = (signal[1:] >= 0) & (noise[1:] > 0) & noise[1:].isfinite()  # False also where an entry is nan
-        less_image &= noise[1:] * signal[:-1] > noise[:-1] * signal[1:]
-        if not less_image.all():
-            t = int((~less_image).nonzero()[0]) + 1
+        noisier = (signal[1:] >= 0) & (noise[1:] > 0) & noise[1:].isfinite()  # False also where an entry is nan
+        noisier &= noise[1:] * signal[:-1] > noise[:-1] * signal[1:]
+        if not noisier.all():
+            t = int((~noisier).nonzero()[0]) + 1
             raise ValueError(
                 f"at t = {t} signal is {signal[t]:.6g} and noise {noise[t]:.6g}, after {signal[t - 1]:.6g} and {noise[t - 1]:.6g}; "
                 "expected signal >= 0, noise > 0 and a rising ratio noise / signal: every step must add noise"
@@ -91,17 +91,17 @@ class Schedule:
 
     @cached_property
     def alpha_bar(self) -> Tensor:
-        """alpha_bar_t = signal_t^2 / (signal_t^2 + noise_t^2): the image's part of the variance. (T + 1,), 1 at t = 0."""
+        """alpha_bar_t = signal_t^2 / (signal_t^2 + noise_t^2): the image's fraction of the variance. (T + 1,), 1 at t = 0."""
         return self.signal**2 / (self.signal**2 + self.noise**2)
 
     @cached_property
     def alpha(self) -> Tensor:
-        """alpha_t = alpha_bar_t / alpha_bar_{t-1}: what one step keeps of the signal's variance. (T + 1,); entry 0 unused, 1."""
+        """alpha_t = alpha_bar_t / alpha_bar_{t-1}: the fraction of the image's variance that step t keeps. (T + 1,); entry 0 unused, 1."""
         return torch.cat([self.alpha_bar[:1], self.alpha_bar[1:] / self.alpha_bar[:-1]])
 
     @cached_property
     def beta(self) -> Tensor:
-        """beta_t = 1 - alpha_t: the variance of the noise one step adds. (T + 1,); entry 0 unused, 0."""
+        """beta_t = 1 - alpha_t: the variance of the noise that step t adds. (T + 1,); entry 0 unused, 0."""
         return 1 - self.alpha
 
     @cached_property
@@ -119,10 +119,10 @@ class Schedule:
 
 
 def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
-    """Betas on a line (Ho et al. 2020, section 4), for T other than 1000 scaled so that the end is still noise.
+    """Betas on a line (Ho et al. 2020, section 4), scaled with T so that xT is always close to pure noise.
 
-    beta_start, beta_end: the betas of the first and the last of 1000 steps, 0 < beta_start <= beta_end < 1. For another T
-    they are multiplied by 1000 / T, so that alpha_bar[T] stays near 0, and then capped at 0.999.
+    beta_start, beta_end: the first and the last beta for T = 1000, 0 < beta_start <= beta_end < 1. For another T all betas
+    are multiplied by 1000 / T, which keeps alpha_bar[T] near 0, and then capped at 0.999.
     """
     T = whole("T", T, 2, MAX_T)
     beta_start, beta_end = number("beta_start", beta_start), number("beta_end", beta_end)
@@ -134,9 +134,9 @@ def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0
 
 
 def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
-    """alpha_bar on a squared cosine (Nichol & Dhariwal 2021, equation 17): noise comes more evenly than with linear betas.
+    """alpha_bar on a squared cosine (Nichol & Dhariwal 2021, equation 17): noise is added more evenly than with linear betas.
 
-    s: the offset that keeps the first betas from vanishing, s >= 0. Betas are clipped at 0.999, and alpha_bar is their cumulative product.
+    s: an offset that keeps the first betas from vanishing, s >= 0. Betas are capped at 0.999; alpha_bar is the product of 1 - beta.
     """
     T, s = whole("T", T, 2, MAX_T), number("s", s, 0, expected="a number of 0 or more (the paper's is 0.008)")
     # f(u) = cos^2((u + s) / (1 + s) pi / 2),  u = t / T                                       Nichol & Dhariwal 2021, equation 17
@@ -146,7 +146,7 @@ def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
 def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule:
     """alpha_bar on a sigmoid (Jabri et al. 2022; Chen 2023, algorithm 1): slow at both ends, fast in the middle.
 
-    start < end: the piece of the sigmoid that is used; tau > 0: its temperature, smaller is steeper. Betas are clipped at 0.999.
+    start < end: the interval of the sigmoid that is used. tau > 0: the temperature; smaller is steeper. Betas are capped at 0.999.
     """
     T, start, end, tau = whole("T", T, 2, MAX_T), number("start", start), number("end", end), number("tau", tau)
     if not (start < end and tau > 0):
@@ -157,9 +157,9 @@ def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: 
 
 
 def straight_schedule(T: int = 1000) -> Schedule:
-    """The straight line from the image to the noise (Liu et al. 2022, equation 1), flow matching's path; xT holds no image at all.
+    """Flow matching's path, a straight line from image to noise (Liu et al. 2022, equation 1). xT is pure noise.
 
-    With it, predict "flow", "v" or "x0": at t = T no x0 can be computed from eps.
+    Predict "flow", "v" or "x0" on it: at t = T, eps does not determine x0.
     """
     T = whole("T", T, 2, MAX_T)
     # xt = (1 - u) x0 + u eps,  u = t / T
@@ -168,7 +168,7 @@ def straight_schedule(T: int = 1000) -> Schedule:
 
 
 def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
-    """The schedule that follows alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], wherever its betas stay below the cap."""
+    """The schedule with alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], as far as the cap on beta allows."""
     f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64, device="cpu")).clamp(min=0)  # rounding can leave -1e-33 at u = 1
     # beta_t = min(1 - f(t / T) / f((t - 1) / T), 0.999)                            Nichol & Dhariwal 2021, below equation 17
     beta = (1 - f_t[1:] / f_t[:-1]).clamp(max=MAX_BETA)

@@ -1,4 +1,4 @@
-"""Seeds of random generators, each made of all that it depends on."""
+"""Seeds for random generators, derived from everything they depend on."""
 
 import secrets
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def derived_seed(*numbers: int) -> int:
-    """A seed that depends on these numbers (0 or more each) and their order, but for zeros at the end: 63 bits, by hashing.
+    """A 63-bit seed, hashed from these numbers (0 or more each) in this order; trailing zeros make no difference.
 
-    Of its seed torch's generator for CPUs uses 32 bits: among n seeds, some n^2 / 2^33 pairs make the same numbers (for n = 50,000,
-    0.3 pairs).
+    torch's CPU generator uses 32 bits of a seed: among n seeds, about n^2 / 2^33 pairs give the same numbers (0.3 pairs for
+    n = 50,000).
     """
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def fresh_seed() -> int:
-    """A seed that nobody can foresee, for those who want other numbers at each call."""
+    """An unpredictable seed, for callers who want different numbers at each call."""
     return secrets.randbits(63)

@@ -1,11 +1,11 @@
-"""The network: a U-Net that works on patches of pixels, given the timestep and, if it is conditional, the class.
+"""The network: a U-Net over patches of pixels, conditioned on the timestep and optionally on a class.
 
-Every block takes (h, emb) and returns the new h: h (B, C, H, W) feature maps, emb (B, E) what is known of t and y.
-So a notebook can call each one on its own, and `UNet.forward` is a walk down, across and up.
+Every block takes (h, emb) and returns the new h: h (B, C, H, W) are feature maps, emb (B, E) is the embedding of t and y.
+A notebook can therefore call each block on its own, and `UNet.forward` is a walk down, across and up.
 
 Sources: the U-Net of Ho et al. 2020 (arXiv:2006.11239, appendix B) with the scale-shift group norm of Nichol & Dhariwal 2021
 (arXiv:2102.09672, appendix A), pre-activation residual blocks, and patches as in Luhman & Luhman 2022 (arXiv:2207.04316).
-The ways down and up move squares of positions into channels and back: Shi et al. 2016 (arXiv:1609.05158), section 2.2.
+Downsampling and upsampling rearrange 2x2 squares into channels and back: Shi et al. 2016 (arXiv:1609.05158), section 2.2.
 """
 
 import math
@@ -19,19 +19,19 @@ from diffusion_lib.checks import NO_LABEL, as_image_shape, check_label_shape, ch
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Timesteps as points on dim / 2 clock faces, from one turn every 2 pi steps to one every 2 pi max_period steps.
+    """Timesteps as the hands of dim / 2 clocks, with periods from 2 pi to about 2 pi max_period timesteps.
 
     t: (B,). dim: even. Returns (B, dim) in [-1, 1]: all the cosines, then all the sines.
     Source: Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
     """
-    # emb_i = cos(t w_i), emb_{i + dim/2} = sin(t w_i),  w_i = max_period^(-i / (dim/2))
+    # emb_i = cos(t omega_i), emb_{i + dim/2} = sin(t omega_i),  omega_i = max_period^(-i / (dim/2))
     frequency = torch.exp(-math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2))
     angle = t[:, None].float() * frequency  # (B, dim / 2)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
 
 
 class TimeEmbedding(nn.Module):
-    """t (B,) to emb (B, dim): the sinusoidal embedding and a small network that learns what to make of it."""
+    """t (B,) to emb (B, dim): the sinusoidal embedding, followed by a small trained network."""
 
     def __init__(self, channels: int, dim: int):
         super().__init__()
@@ -43,7 +43,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """h + f(h, emb): two 3x3 convolutions, the embedding scaling and shifting the normalised features between them."""
+    """h + f(h, emb): two 3x3 convolutions; between them, the embedding scales and shifts the normalised features."""
 
     def __init__(self, in_channels: int, out_channels: int, emb_dim: int, dropout: float = 0.0, norm_groups: int = 4):
         super().__init__()
@@ -65,29 +65,29 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """h + attention(h): every position looks at every other one. emb is not used; it is here for the common signature."""
+    """h + attention(h): every position attends to every position. emb is unused; it is there for the common signature."""
 
     def __init__(self, channels: int, emb_dim: int, head_channels: int = 32, norm_groups: int = 4):
         super().__init__()
-        self.heads = math.gcd(channels, max(1, channels // head_channels))  # fewer where so many would not share the channels evenly
+        self.heads = math.gcd(channels, max(1, channels // head_channels))  # fewer heads where the channels would not divide evenly
         self.norm = nn.GroupNorm(norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, h: Tensor, emb: Tensor) -> Tensor:
         q, k, v = self.queries_keys_values(h)
-        a = self.attend(q, k, v)  # (B, heads, H W, d)
+        a = self.attend(q, k, v)  # (B, heads, H W, d_k)
         return h + self.out(a.transpose(2, 3).reshape(h.shape))
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        # softmax(q k^T / sqrt(d)) v                                                       Vaswani et al. 2017, equation 1
+        # softmax(q k^T / sqrt(d_k)) v                                                       Vaswani et al. 2017, equation 1
         if q.device.type == "cpu" and q.requires_grad:
-            # backwards in bfloat16, the fused one takes five times as long on a CPU as these two products
+            # on a CPU in bfloat16, the backward pass of the fused function takes five times as long as these two products
             return self.weights_of(q, k) @ v
         return F.scaled_dot_product_attention(q, k, v)
 
     def weights(self, h: Tensor) -> Tensor:
-        """Who looks where: (B, heads, H W, H W), each row a distribution over the positions that are looked at."""
+        """Attention weights (B, heads, H W, H W): row i is a distribution over the positions that position i attends to."""
         q, k, _ = self.queries_keys_values(h)
         return self.weights_of(q, k)
 
@@ -96,14 +96,14 @@ class AttentionBlock(nn.Module):
         return torch.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]), dim=-1)
 
     def queries_keys_values(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Three tensors (B, heads, H W, d) with d = C / heads."""
-        qkv = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1))  # (B, 3, heads, d, H W)
+        """Three tensors (B, heads, H W, d_k) with d_k = C / heads."""
+        qkv = self.qkv(self.norm(h)).flatten(2).unflatten(1, (3, self.heads, -1))  # (B, 3, heads, d_k, H W)
         q, k, v = qkv.transpose(3, 4).unbind(1)
         return q, k, v
 
 
 class Downsample(nn.Module):
-    """Halves height and width: the values of a 2x2 square become channels of one position, and a 1x1 convolution mixes them."""
+    """Halves height and width: each 2x2 square becomes the channels of one position, and a 1x1 convolution mixes them."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -114,7 +114,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width: a 1x1 convolution makes of each position the values of four, which become a 2x2 square."""
+    """Doubles height and width: a 1x1 convolution computes four positions' values from one, which become a 2x2 square."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -125,7 +125,7 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block and, on levels that have it, attention."""
+    """A residual block, followed by attention on the levels that have it."""
 
     def __init__(self, in_channels: int, out_channels: int, emb_dim: int, attention: bool, dropout: float, norm_groups: int):
         super().__init__()
@@ -138,20 +138,20 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """network(xt, t, y=None) -> (B, out_channels, H, W): the U-Net that is trained to tell noise from image.
+    """network(xt, t, y=None) -> (B, out_channels, H, W): the U-Net that learns to separate noise from image.
 
     in_channels: channels of the images, C. base_channels: feature maps on the finest level, even and a multiple of norm_groups; level i
     has base_channels * channel_mults[i]. blocks_per_level: residual blocks on each level, on the way down and again on the way up.
-    attention_levels: the levels (0 is the finest) with self-attention. patch_size: pixels of p x p patches become channels
-    first, which makes everything p^2 times cheaper. num_classes: how many classes y can name; None for a network without.
-    dropout: probability in the residual blocks. norm_groups: each image's features are normalised in so many groups of channels
-    (Wu & He 2018, arXiv:1803.08494); with 8 channels or more to a group, CPUs are several times faster at it. out_channels: channels
-    of the answer, C if left out.
+    attention_levels: the levels (0 is the finest) with self-attention. patch_size: p x p pixels become channels of one
+    position, which makes everything p^2 times cheaper. num_classes: number of classes; None for an unconditional network.
+    dropout: probability in the residual blocks. norm_groups: number of channel groups in group norm (Wu & He 2018,
+    arXiv:1803.08494); CPUs are several times faster with 8 or more channels per group. out_channels: channels of the output,
+    C by default.
 
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """
 
-    _no_split_modules = ("Stage",)  # accelerate asks for it: what to shard over processes one by one
+    _no_split_modules = ("Stage",)  # read by accelerate: the modules to shard over processes one by one
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class UNet(nn.Module):
             norm_groups=norm_groups,
             out_channels=out_channels,
         )
-        # as Python's own numbers, whatever kind was given
+        # plain Python numbers, whatever kind was given
         in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, *others = self.config.values()
         patch_size, num_classes, dropout, norm_groups, out_channels = others
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
@@ -203,11 +203,11 @@ class UNet(nn.Module):
         self.head = nn.Sequential(
             nn.GroupNorm(norm_groups, widths[0]), nn.SiLU(), zero_init(nn.Conv2d(widths[0], out_channels * patch_size**2, 3, padding=1))
         )
-        # the layout that convolutions compute in, on CPUs and on GPUs: what they are given is not rearranged for them and back
+        # convolutions compute in this layout on CPUs and GPUs: no tensor has to be rearranged for them and back
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` where none is given; None: nowhere."""
+        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` for images without one; None: no classes."""
         self.check_input(x, t, y)
         check_like(x, self.stem.weight)
         emb = self.embed(t, y)  # (B, E)
@@ -232,20 +232,20 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.head(h), self.patch_size)  # (B, out_channels, H, W)
 
     def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """What every block is given: emb (B, E), of the timestep and, in a class-conditional network, of the class."""
+        """The embedding of the timestep and, in a class-conditional network, of the class: emb (B, E), the input of every block."""
         emb = self.time_embedding(t)
         if self.class_embedding is None:
             return emb
         y = torch.full_like(t, NO_LABEL) if y is None else y
         try:
             return emb + self.class_embedding(y - NO_LABEL)
-        except IndexError:  # on a CPU; for a GPU, which would have to be waited for, `Denoiser` has looked at them before
+        except IndexError:  # raised on a CPU; on a GPU, where a check would wait for the device, `Denoiser` has checked them before
             check_labels(y, self.num_classes, len(t))
             raise
 
     @property
     def draws_noise(self) -> bool:
-        """Whether a call in training draws random numbers."""
+        """Whether a call in training mode draws random numbers."""
         return self.config["dropout"] > 0
 
     def check_image_shape(self, shape: tuple[int, int, int]) -> None:
@@ -253,7 +253,7 @@ class UNet(nn.Module):
         self.check_input(torch.empty(1, *as_image_shape(shape), device="meta"), torch.ones(1, dtype=torch.long), None)  # takes no memory
 
     def check_input(self, x: Tensor, t: Tensor, y: Tensor | None) -> None:
-        """Raises `ValueError` for images, timesteps or labels whose shapes or types this network cannot take."""
+        """Raises `ValueError` for images, timesteps or labels of the wrong shape or type."""
         for name, value in dict(images=x, t=t).items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"{name}: {type(value).__name__}; expected a tensor, as in network(xt, torch.tensor([t]))")
@@ -272,7 +272,7 @@ class UNet(nn.Module):
 
 
 def zero_init(layer: nn.Module) -> nn.Module:
-    """The layer with weights and bias 0, so that a new residual block is the identity and a new network answers 0."""
+    """The layer with weights and bias set to 0: a new residual block is then the identity, and a new network predicts 0."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

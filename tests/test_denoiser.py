@@ -172,7 +172,7 @@ def test_rejects_network_with_wrong_output_shape(prediction):
     """Two numbers for each value of a grey image would be compared with one, and the loss would fall all the same."""
     network, x = dl.UNet(in_channels=1, base_channels=8, out_channels=2), noise(3, 1, 8, 8, dtype=torch.float32)
     denoiser = dl.Denoiser(network, SCHEDULE, prediction)
-    message = rf"^the network answers with shape \(3, 2, 8, 8\); expected \(3, 1, 8, 8\), as it was given: .*'{prediction}'"
+    message = rf"^the network returns shape \(3, 2, 8, 8\); expected \(3, 1, 8, 8\), the shape of its input: .*'{prediction}'"
     for ask in (lambda: denoiser(x, 5), lambda: denoiser.loss(x)):
         with pytest.raises(ValueError, match=message):
             ask()
@@ -292,7 +292,7 @@ def test_guidance_requires_a_class_and_exposes_the_wrapped_attributes(denoiser):
     guided = dl.Guided(denoiser, 2.0)
     assert guided.schedule is denoiser.schedule
     assert guided.image_shape == (1, 8, 8)
-    with pytest.raises(ValueError, match=r"^guidance needs the class to guide to; expected y, a LongTensor of one class for each image$"):
+    with pytest.raises(ValueError, match=r"^guidance needs a class; expected y, a LongTensor with one class per image$"):
         guided(noise(1, 1, 8, 8, dtype=torch.float32), 1)
 
 

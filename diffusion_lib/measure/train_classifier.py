@@ -13,7 +13,7 @@ from diffusion_lib.devices import choose_device
 from diffusion_lib.measure.classifier import Classifier, train_classifier
 from diffusion_lib.measure.distances import accuracy
 from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
-from diffusion_lib.options import image_size, is_shortage, of_model, path, told
+from diffusion_lib.options import image_size, is_shortage, message_of, of_model, path
 from diffusion_lib.pretrained import load_classifier, load_model
 from diffusion_lib.saving import SHIPPED
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(error, RuntimeError) and not is_shortage(error):
             raise
         remedy = "fewer --images or --samples" if options.model else f"a --batch-size below {options.batch_size}, or fewer --images"
-        parser.exit(1, f"{parser.prog}: {told(error, remedy)}\n")
+        parser.exit(1, f"{parser.prog}: {message_of(error, remedy)}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""Training. `loop` is the algorithm, to be read; `run` and what else stands here carries it.
+"""Training. `loop` holds the algorithm, written to be read; `run` and the other modules support it.
 
 From a shell: `python -m diffusion_lib.training --dataset glyphs --steps 2000 --out runs/glyphs` (see `--help`), and the same command
 under `torchrun` or `accelerate launch` for several processes.

@@ -1,6 +1,6 @@
 """`python -m diffusion_lib.training`: trains a U-Net on a dataset, and saves the averaged weights with `save_pretrained`.
 
-The same command goes on with a run that was interrupted, and works under `torchrun` and `accelerate launch` for several processes.
+The same command resumes an interrupted run. It also works under `torchrun` and `accelerate launch` for several processes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from diffusion_lib.data import LabelledImages, dataset_names, describe, image_sh
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import choose_device
 from diffusion_lib.files import as_folder, as_path
-from diffusion_lib.options import image_size, is_shortage, of_model, path, told
+from diffusion_lib.options import image_size, is_shortage, message_of, of_model, path
 from diffusion_lib.pretrained import from_state, load_model
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import SCHEDULES, make_schedule
@@ -31,7 +31,7 @@ from diffusion_lib.unet import UNet
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-LOOK_EVERY = 0.1  # seconds: to look at a loss is to wait for the GPU
+LOOK_EVERY = 0.1  # seconds: reading a loss waits for the GPU
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -54,52 +54,52 @@ def main(arguments: list[str] | None = None) -> None:
         if options.traceback or (isinstance(error, RuntimeError) and not is_shortage(error)):
             raise
         remedy = f"a --batch-size below {options.batch_size} or a smaller network (--base-channels), or fewer --images"
-        parser.exit(1, f"{parser.prog}: {told(error, remedy)}\n")
+        parser.exit(1, f"{parser.prog}: {message_of(error, remedy)}\n")
     except KeyboardInterrupt:
         done = max(checkpoints.names(options.out / "checkpoints"), default=None)
-        parser.exit(130, f"\nstopped: the same command goes on {f'after {done}' if done else 'at the first step'}\n")
+        parser.exit(130, f"\nstopped: the same command resumes {f'after {done}' if done else 'at the first step'}\n")
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The command's options: those of the dataset and of the model, and every field of `TrainConfig`."""
+    """The command's options: dataset, model, and every field of `TrainConfig`."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.training", description=main.__doc__)
     shown: dict[str, Any] = dict(help="default: %(default)s")
     parser.add_argument(
-        "--out", type=path, required=True, help="folder for the model; checkpoints go into its folder checkpoints, and are resumed from"
+        "--out", type=path, required=True, help="folder for the model; checkpoints go to OUT/checkpoints, and a run resumes from them"
     )
     parser.add_argument(
         "--init-from",
         metavar="MODEL",
-        help="start from these weights, in a new run: a folder of a model or of a run, the name of a model that ships, or a hub id; "
+        help="start a new run from these weights: the folder of a model or of a run, the name of a shipped model, or a hub id; "
         "network, schedule and prediction are then the model's",
     )
     parser.add_argument(
-        "--sample-every", type=int, default=0, metavar="STEPS", help="write pictures to OUT/samples every so many steps; default: none"
+        "--sample-every", type=int, default=0, metavar="STEPS", help="write samples to OUT/samples every STEPS steps; default: never"
     )
-    parser.add_argument("--tensorboard", action="store_true", help="write losses and pictures to OUT/tensorboard, too, for TensorBoard")
+    parser.add_argument("--tensorboard", action="store_true", help="also write losses and samples to OUT/tensorboard")
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
-    parser.add_argument("--root", type=path, help="where torchvision's datasets are kept; default: the cache folder")
-    parser.add_argument("--images", type=int, help="how many images to train on; default: all")
-    parser.add_argument("--dataset-seed", type=int, default=0, help="of the glyphs: another one gives other images; default: 0")
+    parser.add_argument("--root", type=path, help="folder for torchvision's datasets; default: the cache folder")
+    parser.add_argument("--images", type=int, help="number of images to train on; default: all")
+    parser.add_argument("--dataset-seed", type=int, default=0, help="seed of the glyphs: another seed gives other images; default: 0")
     parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images: 3 for RGB, 1 for grey; default: 3")
     parser.add_argument("--flip", action="store_true", help="add the mirror image of each image")
-    parser.add_argument("--skip-broken", action="store_true", help="leave out files of a folder that cannot be read")
+    parser.add_argument("--skip-broken", action="store_true", help="skip files of a folder that cannot be read")
     parser.add_argument("--schedule", default="cosine", choices=SCHEDULES, **shown)
     parser.add_argument("--T", type=int, default=1000, **shown)
     parser.add_argument("--prediction", default="v", choices=TARGETS, **shown)
     for name in ("base_channels", "norm_groups"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **shown)
     parser.add_argument("--unconditional", action="store_true", help="do not give the network the classes")
-    parser.add_argument("--traceback", action="store_true", help="when something goes wrong, show where in the code")
-    parser.add_argument("--compile", action="store_true", help="compile the network first: on a GPU, time that long runs get back")
+    parser.add_argument("--traceback", action="store_true", help="show a traceback when something goes wrong")
+    parser.add_argument("--compile", action="store_true", help="compile the network first: pays off in long runs on a GPU")
     for field in fields(TrainConfig):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default, **shown)
     return parser
 
 
 def run(options: argparse.Namespace, config: TrainConfig) -> None:
-    """Trains as the options say, and saves the average that the last checkpoint holds."""
+    """Trains as the options say, then saves the averaged weights of the last checkpoint."""
     accelerator = launched(config.device, config.precision)
     is_main = accelerator is None or accelerator.is_main_process
     if accelerator is not None:
@@ -112,7 +112,7 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
     as_folder("--out", options.out)
     check_warmup(config)
     begin = None if options.init_from is None else initial(options)
-    if begin is None:  # what needs no images is looked at before they are loaded, which may take minutes
+    if begin is None:  # check what needs no images before loading them, which may take minutes
         unet_config(**UNet().config | dict(base_channels=options.base_channels, norm_groups=options.norm_groups))
         make_schedule(options.schedule, options.T)
     board = TensorBoard(options.out) if options.tensorboard and is_main else None
@@ -133,14 +133,14 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
     taken = show_progress(steps, config.steps, is_main)
     if is_main:
         if not taken:
-            print(f"the run in {options.out} has made its {config.steps} steps: with a larger --steps it goes on")
+            print(f"the run in {options.out} has already made its {config.steps} steps: a larger --steps continues it")
         save(options.out, identity)
     if accelerator is not None:
         accelerator.end_training()
 
 
 def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: LabelledImages) -> Denoiser:
-    """A new denoiser for these images; its first weights are the seed's."""
+    """A new denoiser for these images, initialised from the seed."""
     torch.manual_seed(config.seed)
     num_classes = None if options.unconditional else num_classes_of(dataset)
     network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
@@ -148,20 +148,20 @@ def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: Lab
 
 
 def check_classes(denoiser: Denoiser, dataset: LabelledImages, options: argparse.Namespace) -> None:
-    """Raises `ValueError` if the model to start from has classes, and the dataset others."""
+    """Raises `ValueError` if the initial model and the dataset have different numbers of classes."""
     ours, theirs = denoiser.num_classes, num_classes_of(dataset)
     if ours is not None and ours != theirs:
         raise ValueError(
             f"--dataset {options.dataset} has {f'{theirs} classes' if theirs else 'no classes'}, the model of --init-from "
-            f"{options.init_from} has {ours}; expected as many: a dataset of {ours} classes, or a model without classes, "
+            f"{options.init_from} has {ours}; expected the same number: use a dataset of {ours} classes or an unconditional model, "
             "or leave out --init-from"
         )
 
 
 def initial(options: argparse.Namespace) -> Denoiser:
-    """The model to start from. Raises `ValueError` for options that ask for another one, and a folder that is the run's own."""
+    """The initial model. Raises `ValueError` for options that contradict it, and if its folder is the run's own."""
     if as_path(options.init_from).resolve() == options.out.resolve():
-        raise ValueError(f"--init-from and --out are both {options.out}; expected another folder for the new run")
+        raise ValueError(f"--init-from and --out are both {options.out}; expected a different folder for the new run")
     denoiser = load_model(options.init_from)
     network = getattr(denoiser.network, "config", {})
     models = dict(schedule=denoiser.schedule.name, T=denoiser.schedule.T, prediction=denoiser.prediction)
@@ -179,20 +179,20 @@ def initial(options: argparse.Namespace) -> Denoiser:
                 asked, value = ("x".join(map(str, each)) if isinstance(each, tuple) else each for each in (asked, value))
                 raise ValueError(f"--{name} {asked} with --init-from, whose model has {value}; expected the model's: leave out --{name}")
     if begun := max(checkpoints.names(options.out / "checkpoints"), default=None):
-        print(f"going on after {begun}: --init-from had its say at the first step", flush=True)
+        print(f"resuming after {begun}: --init-from only matters at the first step", flush=True)
     return denoiser
 
 
 def compile_network(denoiser: Denoiser, accelerator: "Accelerator | None", device: str) -> None:
-    """Compiles the network, in place."""
-    # a small network leaves a GPU waiting for the processor, unless its kernels are replayed as one graph; but a replay writes
-    # over the gradients of the one before, which may be those of another part of the batch
+    """Compiles the network in place."""
+    # a small network leaves a GPU waiting for the CPU unless its kernels are replayed as one graph; but a replay overwrites the
+    # gradients of the previous one, which may belong to another part of the batch
     alone_on_gpu = accelerator is None and choose_device(device).type == "cuda"
     denoiser.network.compile(mode="reduce-overhead" if alone_on_gpu else "default", dynamic=False)
 
 
 def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> int:
-    """Walks through the run, with a bar that shows a running mean of the loss. Returns how many steps it has taken."""
+    """Iterates over the run with a progress bar that shows a running mean of the loss. Returns the number of steps taken."""
     from tqdm import tqdm
 
     progress = tqdm(total=total, unit="step", smoothing=0.05, disable=not visible)
@@ -208,7 +208,7 @@ def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> int:
                 seen += 1
                 average += (loss - average) * max(0.01, 1 / seen)
         losses.clear()
-        if progress.n == 0:  # or the steps of a run that goes on would seem to have taken no time
+        if progress.n == 0:  # otherwise the earlier steps of a resumed run would seem to have taken no time
             progress.initial = progress.n = progress.last_print_n = step.step - 1
         progress.update(step.step - progress.n)
         progress.set_postfix(loss=f"{average:.4f}", lr=f"{step.lr:.1e}", **({"skipped": int(step.skipped)} if step.skipped else {}))
@@ -217,14 +217,14 @@ def show_progress(steps: Iterable[TrainStep], total: int, visible: bool) -> int:
 
 
 def save(out: Path, identity: dict) -> None:
-    """Saves the average in the last checkpoint of the run with this identity. Raises `OSError` if there is none such."""
+    """Saves the averaged weights from the last checkpoint of the run with this identity. Raises `OSError` if there is none."""
     state = checkpoints.newest(out / "checkpoints")
     if state is None or state.content["step"] != identity["steps"]:
-        raise OSError(f"the last checkpoint in {out} does not read back as it was written: look at the disk, and start again")
+        raise OSError(f"the last checkpoint in {out} cannot be read back: check the disk, then start again")
     if checkpoints.difference(state.content["run"], identity) is not None:
-        raise OSError(f"the last checkpoint in {out} is another run's; expected a folder that no other run writes to")
+        raise OSError(f"the last checkpoint in {out} belongs to another run; expected a folder that no other run writes to")
     from_state(state).save_pretrained(out)
-    print(f"saved to {out}: use diffusion_lib.Denoiser.from_pretrained({str(out)!r})")
+    print(f"saved to {out}: load it with diffusion_lib.Denoiser.from_pretrained({str(out)!r})")
 
 
 if __name__ == "__main__":

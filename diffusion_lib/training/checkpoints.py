@@ -1,8 +1,8 @@
-"""The state of a training run on disk, one file a checkpoint: all that is needed to go on as if nothing had happened.
+"""The state of a training run on disk, one file per checkpoint, complete enough to resume as if nothing had happened.
 
-A file appears whole or not at all, the newest good one is used, and only the last `KEEP` are kept. Files are read with
-`weights_only=True`, so nothing in them is executed, and only after their checksums have been found right, so that a damaged
-weight is not taken for a trained one. What they hold is looked at before any of it is used: they may come from anywhere.
+Files are written atomically, the newest intact one is used, and only the last `KEEP` are kept. Files are read with
+`weights_only=True`, so nothing in them is executed, and only after their checksums have been verified, so a damaged weight is never
+used. Their contents are checked before use: they may come from anywhere.
 """
 
 import errno
@@ -32,38 +32,38 @@ __all__ = ["State", "check_fit", "check_readable", "content", "difference", "ide
 KEEP = 2
 NAME = re.compile(r"step-[0-9]{8,18}\.pt")
 CONTENT = dict(step=int, run=dict, denoiser=dict, ema=dict, moments=dict, scaler=dict)
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps of each parameter
-SCALE = {"scale", "_growth_tracker"}  # what changes in a loss scaler
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # AdamW's state per parameter
+SCALE = {"scale", "_growth_tracker"}  # the variable state of a loss scaler
 
 
-# of what two runs differ in: why, or what to do
+# where two runs differ: why, or what to do
 HINTS = dict(
-    dataset=" (glyphs are drawn a little differently by other kinds of processors)",
-    steps=" (the learning rate is planned for all of them: a run that has made its steps can go on to more)",
+    dataset=" (other kinds of CPU draw slightly different glyphs)",
+    steps=" (the learning rate is planned for all of them; only a finished run can continue to more steps)",
 )
 
 
 @dataclass
 class State:
-    """A checkpoint read back."""
+    """A checkpoint in memory."""
 
     path: Path
     content: dict
 
     def restore(self, denoiser, ema_denoiser, optimizer, scaler) -> int:
-        """Puts the state into place and returns the number of updates already made. scaler: of float16, None in other precisions.
+        """Loads the state into these objects and returns the number of updates made. scaler: for float16, None for other precisions.
 
-        The state must fit: see `check_fit`. The settings of optimizer and scaler are those of the code.
+        The state must fit: see `check_fit`. Settings of optimizer and scaler stay those of the code.
         """
         for model, name in ((denoiser, "denoiser"), (ema_denoiser, "ema")):
             saved = self.content[name]
             model.load_state_dict({key: placed_like(saved[plain_name(model, key)], place) for key, place in model.state_dict().items()})
-        # the fused AdamW takes for granted that a moment lies in memory as its parameter does, which depends on the processes' number
+        # fused AdamW assumes that moments have their parameter's memory layout, which depends on the number of processes
         moments = {}
         for number, (name, parameter) in enumerate(_by_name(denoiser, optimizer)):
-            if name in self.content["moments"]:  # a parameter that has had no gradient has none
+            if name in self.content["moments"]:  # a parameter that never had a gradient has no entry
                 entry = self.content["moments"][name]
-                # the number of steps, of another shape, is copied by hand: nothing may keep the file in memory
+                # step, of another shape, is copied by hand: nothing may keep the file in memory
                 moments[number] = {key: placed_like(value, parameter) for key, value in entry.items()} | dict(step=entry["step"].clone())
         optimizer.load_state_dict(dict(state=moments, param_groups=optimizer.state_dict()["param_groups"]))
         if scaler is not None and self.content["scaler"]:
@@ -72,9 +72,9 @@ class State:
 
 
 def content(step: int, run: dict, denoiser, ema_denoiser, optimizer, scaler, keep: bool = True) -> dict:
-    """The state after update number `step` of the run with this `identity`. Where weights are sharded over processes, all must call it.
+    """The state after update number `step` of the run with this `identity`. With sharded weights, all processes must call it.
 
-    keep: False in a process that does not write it, so that it need not hold all weights; `write` takes none that was made so.
+    keep: False in a process that will not write the state, so that it need not hold all weights; such a state cannot be written.
     """
     return dict(
         step=step,
@@ -93,29 +93,29 @@ def _by_name(denoiser, optimizer) -> list[tuple[str, Tensor]]:
 
 
 def names(directory: str | Path) -> set[str]:
-    """The names of the checkpoints in the folder, good or damaged; none if it is not there."""
+    """The names of the checkpoints in the folder, intact or damaged; empty if there is no folder."""
     return {path.name for path in _paths(Path(directory))}
 
 
 def write(directory: str | Path, content: dict, seen: set[str] | None = None) -> Path:
-    """Writes a state as a checkpoint and returns its path. Removes those before the last `KEEP`, and sets those after it aside (as
-    `….damaged`): the run would have gone on from them if they could be read.
+    """Writes a state as a checkpoint and returns its path. Removes all but the last `KEEP` checkpoints, and renames later ones to
+    `….damaged`: a readable one would have been resumed from.
 
-    seen: the `names` there when the run began; what it writes is added. If there are others, another run uses the folder, too.
+    seen: the `names` present when the run began; the new name is added. Any other name means that another run uses the folder.
 
-    Raises `OSError` if that is so, or if there is no room for it; the checkpoints that are there stay.
+    Raises `OSError` in that case, and if the disk is full; existing checkpoints stay.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     if seen is not None and (others := names(directory) - seen):
-        raise OSError(f"{directory} holds {min(others)}, which this run has not written; expected a folder that no other run writes to")
+        raise OSError(f"{directory} contains {min(others)}, which this run did not write; expected a folder that no other run writes to")
     path = directory / f"step-{content['step']:08d}.pt"
     try:
-        # torch is given the path, not the file: it would call a Ctrl-C meanwhile a full disk
+        # torch gets the path, not the file: with a file, it would report a Ctrl-C as a full disk
         write_whole({path: lambda unfinished: torch.save(content, str(unfinished))})
     except OSError as error:
         kept = [old.name for old in _paths(directory) if _step(old) < content["step"]][:1]
-        way_out = f"{kept[0]} is still there: the same call goes on from it" if kept else "No checkpoint is there yet"
+        way_out = f"{kept[0]} is still there: the same call resumes from it" if kept else "There is no checkpoint yet"
         raise OSError(f"{error}. {way_out}") from error
     if seen is not None:
         seen.add(path.name)
@@ -124,9 +124,9 @@ def write(directory: str | Path, content: dict, seen: set[str] | None = None) ->
     older = [each for each in here if _step(each) <= content["step"]][KEEP:]
     for each in later:
         place = each.with_suffix(".damaged")
-        with suppress(OSError):  # here and below: what is in the way may stay
+        with suppress(OSError):  # here and below: a file that cannot be moved may stay
             os.replace(each, place if not place.exists() else each.with_suffix(f".{token_hex(4)}.damaged"))
-    killed = directory.glob("step-*.pt.*.tmp")  # what a run that was killed left behind
+    killed = directory.glob("step-*.pt.*.tmp")  # leftovers of a killed run
     for each in [*older, *killed]:
         with suppress(OSError):
             each.unlink(missing_ok=True)
@@ -134,9 +134,9 @@ def write(directory: str | Path, content: dict, seen: set[str] | None = None) ->
 
 
 def newest(directory: str | Path) -> State | None:
-    """The newest good checkpoint in the folder, or None if there is none; a damaged one is named in a warning and passed over.
+    """The newest intact checkpoint in the folder, or None. Skips damaged ones, with a warning that names them.
 
-    Raises `OSError` or `MemoryError`, with the file's name, if one may be good but cannot be read.
+    Raises `OSError` or `MemoryError`, with the file's name, if a possibly intact one cannot be read.
     """
     paths = _paths(Path(directory))
     for path, before in zip_longest(paths, paths[1:]):
@@ -144,16 +144,16 @@ def newest(directory: str | Path) -> State | None:
             return State(path, _read(path))
         except (OSError, MemoryError, ImportError):
             raise
-        except Exception as error:  # unpickling raises whatever a damaged file leads it to
-            way_out = f"going on from {before.name}, the one before it" if before else "there is none before it: starting at the first step"
+        except Exception as error:  # unpickling a damaged file can raise anything
+            way_out = f"resuming from the previous one, {before.name}" if before else "there is no earlier one: starting at the first step"
             warnings.warn(f"{path} is damaged ({_reason(error)}); {way_out}", stacklevel=2)
     return None
 
 
 def one(path: Path) -> State:
-    """The checkpoint in this file. Raises `ValueError` if it is none, or damaged, and `OSError` or `MemoryError` as `newest` does."""
+    """The checkpoint in this file. Raises `ValueError` if it is damaged or not a checkpoint, else like `newest`."""
     if not NAME.fullmatch(path.name):
-        raise ValueError(f"{path} is no checkpoint by its name; expected the path of one that training wrote, such as step-00000500.pt")
+        raise ValueError(f"{path} does not have a checkpoint's name; expected a file that training wrote, such as step-00000500.pt")
     try:
         return State(path, _read(path))
     except (OSError, MemoryError, ImportError):
@@ -163,61 +163,61 @@ def one(path: Path) -> State:
 
 
 def check_readable(path: Path) -> None:
-    """Raises `ValueError` if a checkpoint just written cannot be read back: what a network keeps in its state is its own affair."""
+    """Raises `ValueError` if a checkpoint just written cannot be read back: a network may keep unsupported objects in its state."""
     try:
         _read(path)
     except (OSError, MemoryError):
         raise
     except Exception as error:
         raise ValueError(
-            f"{path} was written and cannot be read back; expected a network whose state_dict() holds tensors, numbers, strings, and "
-            "lists and dicts of them alone"
+            f"{path} was written but cannot be read back; expected a network whose state_dict() contains only tensors, numbers, strings, "
+            "and lists and dicts of them"
         ) from error
 
 
 def _read(path: Path) -> dict:
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:  # torch itself does not look at the checksums it writes
-            # compressed data may unpack to any size; of what attributes call a folder, torch reads nothing and leaves the tensor unfilled
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:  # torch does not verify the checksums that it writes
+            # compressed data may unpack to any size; torch reads nothing from an entry marked as a folder and leaves its tensor unfilled
             if any(entry.compress_type != zipfile.ZIP_STORED or entry.external_attr for entry in archive.infolist()):
-                raise ValueError("it holds compressed data or file attributes, which torch.save does not write")
+                raise ValueError("it contains compressed data or file attributes, which torch.save does not write")
             if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                raise ValueError("its parts are larger than the whole")
+                raise ValueError("its parts are larger than the file")
             if (entry := archive.testzip()) is not None:
                 raise ValueError(f"the checksum of {entry} is wrong")
-        # mapped, not read: a checkpoint is four times as large as the weights, and what is wanted of it is copied out of it
+        # mapped, not read: a checkpoint is four times the size of the weights, and only parts of it are copied
         content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=True)
     except (OSError, MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
-            raise MemoryError(f"{path} could not be read for want of memory; expected room for it") from error
+            raise MemoryError(f"{path} could not be read: out of memory; expected enough memory for it") from error
         if isinstance(error, TimeoutError):
             raise
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # what zipfile meets when it follows a damaged number
-            raise OSError(f"{path} could not be read ({error.strerror}); expected a file that can be: mend it, or move it away") from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # what zipfile gets when it follows a damaged offset
+            raise OSError(f"{path} could not be read ({error.strerror}); expected a readable file: repair it, or move it away") from error
         raise ValueError(_first_line(error)) from error
     found = content if isinstance(content, dict) else {}
     if missing := [name for name, kind in CONTENT.items() if not isinstance(found.get(name), kind)]:
         raise ValueError(f"{', '.join(missing)} missing")
     if content["step"] != _step(path):
-        raise ValueError(f"it is of step {content['step']}")
+        raise ValueError(f"it belongs to step {content['step']}")
     for name in ("run", "scaler"):
         if not _is_plain(content[name]):
-            raise ValueError(f"its {name} holds something other than numbers, strings and lists of them")
+            raise ValueError(f"its {name} contains something other than numbers, strings and lists of them")
     for name in ("denoiser", "ema"):
         if not all(isinstance(key, str) for key in content[name]):
-            raise ValueError(f"its {name} holds something other than tensors by name")
+            raise ValueError(f"its {name} contains something other than named tensors")
     return content
 
 
 def may_go_on(state: State, steps: int) -> bool:
-    """Whether the checkpoint is the end of a run of fewer steps than these, which can then be made as well."""
+    """Whether the checkpoint ends a finished run with fewer steps than `steps`: that run may continue."""
     planned = state.content["run"].get("steps")
     return type(planned) is int and state.content["step"] == planned < steps
 
 
 def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
-    """Raises `ValueError` if the checkpoint belongs to another run than the one with the identity `run`, or does not hold the state of
-    this denoiser and of an optimizer of all its parameters. A finished run may go on to more steps."""
+    """Raises `ValueError` if the checkpoint belongs to a run with another identity than `run`, or lacks the state of this denoiser or of
+    an optimizer of all its parameters. A finished run may continue to more steps."""
     found = state.content
     theirs_run = found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
     weights = {name: _form(value) for name, value in plain_state(denoiser).items()}
@@ -226,9 +226,9 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
         if (name := difference(ours, theirs)) is not None:
             hint = HINTS.get(name, "")
             raise ValueError(
-                f"{state.path} is of a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
-                f"expected the same run: use another folder than {directory}, or remove it to start afresh. To start another run from its "
-                "weights, give train what load_checkpoint loads, or the command --init-from"
+                f"{state.path} belongs to a run with {name}={_short(theirs.get(name))}, this one has {_short(ours.get(name))}{hint}; "
+                f"expected the same run: use another folder than {directory}, or delete it to start over. To start a new run from its "
+                "weights, use load_checkpoint with train, or the command's --init-from"
             )
     parameters = {plain_name(denoiser, name): parameter for name, parameter in denoiser.named_parameters()}
     moments, scaler = found["moments"], found["scaler"]
@@ -240,7 +240,7 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     ]
     for name, is_wrong in wrong:
         if is_wrong:
-            raise ValueError(f"{state.path} holds no state of this run under {name!r}; expected what training wrote: move it away")
+            raise ValueError(f"{state.path} has no valid state of this run under {name!r}; expected what training wrote: move it away")
 
 
 def _is_scale(value: Any) -> bool:
@@ -248,7 +248,7 @@ def _is_scale(value: Any) -> bool:
 
 
 def _are_moments_of(parameter: Tensor | None, entry: object) -> bool:
-    """Whether this is what AdamW keeps of the parameter."""
+    """Whether this is AdamW's state for the parameter."""
     if parameter is None or not isinstance(entry, dict) or entry.keys() != MOMENTS:
         return False
     like = dict(step=torch.zeros((), dtype=torch.float32, device="cpu"), exp_avg=parameter, exp_avg_sq=parameter)
@@ -258,14 +258,14 @@ def _are_moments_of(parameter: Tensor | None, entry: object) -> bool:
 
 
 def _form(value: object) -> object:
-    """What must be the same of a tensor that takes the place of another; None of what is no tensor with its numbers in memory."""
+    """The properties that a replacement tensor must share; None for anything but a plain tensor in memory."""
     if not isinstance(value, Tensor) or value.is_nested or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return None
     return tuple(value.shape) if value.dtype == torch.float32 else (tuple(value.shape), str(value.dtype))
 
 
 def _is_plain(value: object) -> bool:
-    """Whether it is made of numbers, strings, None, lists and dicts alone."""
+    """Whether the value consists only of numbers, strings, None, lists and dicts."""
     if isinstance(value, dict):
         return all(isinstance(name, str) and _is_plain(each) for name, each in value.items())
     return all(map(_is_plain, value)) if isinstance(value, list | tuple) else value is None or type(value) in (bool, int, float, str)
@@ -277,8 +277,8 @@ def _short(value) -> str:
 
 
 def _reason(error: Exception) -> str:
-    # the commonest one's text tells how to execute what a stranger may have sent
-    return "it is none that torch.load takes" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
+    # torch's text for this error explains how to execute an untrusted file
+    return "torch.load cannot read it safely" if isinstance(error, pickle.UnpicklingError) else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
@@ -291,7 +291,7 @@ def _step(path: Path) -> int:
 
 
 def _paths(directory: Path) -> list[Path]:
-    """The folder's checkpoints, newest first. Raises `OSError` if it cannot be looked into, so that none is overlooked."""
+    """The folder's checkpoints, newest first. Raises `OSError` if the folder cannot be read, so that none is overlooked."""
     try:
         with os.scandir(directory) as entries:
             found = [Path(entry) for entry in entries if NAME.fullmatch(entry.name) and entry.is_file()]

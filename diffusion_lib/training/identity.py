@@ -1,4 +1,4 @@
-"""What makes two runs the same run: only then does one go on from the other's checkpoint."""
+"""The identity of a run: a run resumes only from a checkpoint with the same identity."""
 
 import math
 import re
@@ -13,12 +13,12 @@ from diffusion_lib.data import class_names_of, image_shape_of
 from diffusion_lib.networks import kind_of, unwrapped
 from diffusion_lib.saving import class_name
 
-# what may change between the interrupted run and the one that goes on with it
+# settings that may change when a run is resumed
 FREE = {"checkpoint_every", "skip_limit", "device", "precision"}
 
 
 def identity(config, denoiser, dataset) -> dict:
-    """What makes two runs the same run: numbers, strings and lists, by name."""
+    """Everything that defines a run, as named numbers, strings and lists."""
     network, schedule = unwrapped(denoiser.network), denoiser.schedule
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
     known = getattr(network, "config", None)
@@ -39,7 +39,7 @@ def identity(config, denoiser, dataset) -> dict:
 
 
 def difference(ours: dict, theirs: dict) -> str | None:
-    """The name of something in which two runs differ, by their `identity`; None if they are the same run."""
+    """The name of one entry in which two identities differ; None if they are equal."""
     for name in sorted(ours.keys() | theirs.keys()):
         if (name in ours) != (name in theirs) or not _same(ours.get(name), theirs.get(name)):
             return name
@@ -51,13 +51,13 @@ def _same(ours: object, theirs: object) -> bool:
         return len(ours) == len(theirs) and all(map(_same, ours, theirs))
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return ours.keys() == theirs.keys() and all(_same(ours[name], theirs[name]) for name in ours)
-    if isinstance(ours, float) and isinstance(theirs, float):  # alpha_bar: kinds of processors differ by 1e-14
+    if isinstance(ours, float) and isinstance(theirs, float):  # alpha_bar differs by 1e-14 between kinds of CPU
         return math.isclose(ours, theirs, rel_tol=1e-12) or (math.isnan(ours) and math.isnan(theirs))
     return ours == theirs
 
 
 def _plain(value: object) -> object:
-    """What can be compared with the value, made of numbers, strings, None, lists and dicts alone: `weights_only=True` reads no other."""
+    """The value as numbers, strings, None, lists and dicts, which `weights_only=True` can read."""
     value = value.item() if isinstance(value, np.generic) else value
     if isinstance(value, Mapping):
         return {name if isinstance(name, str) else repr(name): _plain(each) for name, each in value.items()}
@@ -65,4 +65,4 @@ def _plain(value: object) -> object:
         return [_plain(each) for each in value]
     if value is None or type(value) in (bool, int, float, str):
         return value
-    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # where an object lies in memory is another place in each run
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))  # addresses differ between runs

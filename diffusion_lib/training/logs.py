@@ -1,9 +1,9 @@
-"""What the command writes down while it trains: the numbers of each step, and pictures drawn from the average.
+"""Logs of the training command: numbers of each step, and samples from the averaged weights.
 
     for step in recorded(train(…), folder, config): …
 
-log.csv: one row a step. samples/step-000500.png: the same images, from the same noise, at each stage of training. tensorboard/: both,
-for TensorBoard. A run that goes on after an interruption goes on with these, too: a step is never in them twice.
+log.csv: one row per step. samples/step-000500.png: samples from the same noise at each stage of training. tensorboard/: both, for
+TensorBoard. A resumed run continues these files; no step appears twice.
 """
 
 import io
@@ -26,8 +26,8 @@ from diffusion_lib.training.config import TrainConfig
 if TYPE_CHECKING:
     from diffusion_lib.training.loop import TrainStep
 
-WRITE_EVERY = 1.0  # seconds: to look at a loss is to wait for the GPU
-SAMPLES, COLUMNS, SAMPLING_STEPS = 36, 6, 25  # of a picture
+WRITE_EVERY = 1.0  # seconds: reading a loss waits for the GPU
+SAMPLES, COLUMNS, SAMPLING_STEPS = 36, 6, 25  # per picture
 
 
 class Row(NamedTuple):
@@ -37,21 +37,21 @@ class Row(NamedTuple):
     loss: float
     grad_norm: float
     lr: float
-    seconds: float  # since the run began; the time between an interruption and the next start is left out
+    seconds: float  # since the run began, not counting interruptions
 
 
 class Log:
-    """log.csv in a folder: a header, and a row a step, in order."""
+    """log.csv in a folder: a header and one row per step, in order."""
 
     def __init__(self, folder: Path):
         self.path = folder / "log.csv"
-        self.seconds = 0.0  # what the last row says
+        self.seconds = 0.0  # in the last row
         self.file: Any = None
 
     def begin(self, done: int) -> None:
-        """Goes on after update number `done`: rows of later steps, which will be made again, are removed.
+        """Resumes after update number `done`: removes the rows of later steps, which will be repeated.
 
-        Raises `OSError` for a file of that name that holds something else.
+        Raises `OSError` for a file of that name with other contents.
         """
         kept = [row for row in self._read() if row.step <= done]
         self.seconds = kept[-1].seconds if kept else 0.0
@@ -65,7 +65,7 @@ class Log:
             self.file.write("".join(map(_line, rows)))
             self.file.flush()
         except OSError as error:
-            raise OSError(f"{self.path} could not be written ({error.strerror}); expected room for it on the disk") from error
+            raise OSError(f"{self.path} could not be written ({error.strerror}); expected free space on the disk") from error
 
     def close(self) -> None:
         if self.file is not None:
@@ -80,14 +80,14 @@ class Log:
         rows = []
         for line in lines:
             fields = line.strip().split(",")
-            if line.endswith("\n") and len(fields) == len(Row._fields):  # a kill may have left half a line
+            if line.endswith("\n") and len(fields) == len(Row._fields):  # a killed process may leave half a line
                 with suppress(ValueError):
                     rows.append(Row(int(fields[0]), *map(float, fields[1:])))
         return rows
 
 
 class TensorBoard:
-    """The same numbers and pictures for TensorBoard, in a folder. Raises `ValueError` where the package tensorboard is not installed."""
+    """The same logs for TensorBoard, in a folder. Raises `ValueError` if the package tensorboard is not installed."""
 
     def __init__(self, folder: Path):
         self.folder = folder / "tensorboard"
@@ -96,12 +96,12 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ValueError(
-                f"--tensorboard needs the package tensorboard ({error}); expected it: python -m pip install tensorboard"
+                f"--tensorboard needs the package tensorboard ({error}); install it: python -m pip install tensorboard"
             ) from error
         self.make: Any = SummaryWriter
 
     def begin(self, done: int) -> None:
-        """Goes on after update number `done`: TensorBoard no longer shows what is there of later steps."""
+        """Resumes after update number `done`: TensorBoard hides earlier records of later steps."""
         self.writer = self.make(str(self.folder), purge_step=done + 1)
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -127,10 +127,10 @@ def recorded(
     board: TensorBoard | None = None,
     writes: bool = True,
 ) -> Iterator["TrainStep"]:
-    """The steps, each written down before it is handed on; nothing if there are none.
+    """Yields the steps, logging each one first.
 
-    sample_every: steps from one picture to the next, and there is one after the last step; 0 for none. writes: False in all processes
-    but the first, which only draw along where the weights are sharded.
+    sample_every: steps between sample pictures, with one after the last step; 0 for none. writes: True only in the first process;
+    the others merely sample along where the weights are sharded.
     """
     logs: list[Any] = [Log(folder), *([] if board is None else [board])] if writes else []
     waiting: list[tuple[TrainStep, float]] = []
@@ -154,7 +154,7 @@ def recorded(
             now = time.monotonic()
             waiting.append((step, now - start))
             last = step.step == config.steps
-            # also around a checkpoint: rows that are missing when a run is killed are of steps that are made again
+            # also around a checkpoint: a killed run then only loses rows of steps that will be repeated
             if last or now >= write_at or (step.step + 1) % config.checkpoint_every < 2:
                 write_at = now + WRITE_EVERY
                 write_down()
@@ -180,12 +180,12 @@ def _draw(step: "TrainStep", folder: Path, board: TensorBoard | None, writes: bo
 
 
 def sheet(denoiser: Denoiser) -> Tensor:
-    """A grid of samples, uint8 (C, H, W): of each class in turn, where there are classes, and always from the same noise."""
+    """A grid of samples, uint8 (C, H, W), always from the same noise; with classes, of each class in turn."""
     from torchvision.utils import make_grid
 
     y = None if denoiser.num_classes is None else torch.arange(SAMPLES, device="cpu") % denoiser.num_classes
     images = sample(denoiser, SAMPLES, steps=min(SAMPLING_STEPS, denoiser.schedule.T), y=y)
-    if images.shape[1] not in (1, 3, 4):  # no picture has so many channels: each is shown as one of its own
+    if images.shape[1] not in (1, 3, 4):  # no picture has so many channels: show each channel on its own
         images = images.flatten(0, 1)[:, None]
     return to_uint8(make_grid(images.clamp(-1, 1).cpu(), nrow=COLUMNS, pad_value=1.0))
 

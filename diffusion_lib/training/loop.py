@@ -1,9 +1,9 @@
-"""Training as a generator: the caller decides what to log, draw and keep, and stops by stopping to ask.
+"""Training as a generator: the caller decides what to log, draw and keep, and may stop at any step.
 
     for step in train(denoiser, dataset, TrainConfig(steps=2000)):
         ...                                     # step.loss, step.ema, …
 
-This is the algorithm. `run.Run` does what lets it survive interruptions, use any precision and work on several processes.
+This is the algorithm. `run.Run` handles interruptions, precision and several processes.
 """
 
 import math
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 
 class TrainStep(NamedTuple):
-    """What one training step gives. The two denoisers are the ones that go on being trained: copy them to keep this moment."""
+    """The result of one training step. Training continues to change both denoisers: copy them to keep this state."""
 
-    step: int  # 1..steps: how many updates have been made
+    step: int  # 1..steps: the number of updates made
     loss: Tensor  # () mean loss of the batch, before the update; detached, on the device: float(step.loss)
     grad_norm: Tensor  # () norm of the gradient before clipping
     lr: float  # the learning rate of the update
     denoiser: Denoiser  # with the weights just updated
     ema: Denoiser  # with the averaged weights, in eval mode: sample from this one
-    skipped: Tensor  # () how many steps of this call were skipped so far: loss or gradient was not finite, and nothing was updated
+    skipped: Tensor  # () number of steps skipped in this call because loss or gradient was not finite
 
 
 def train(
@@ -43,19 +43,19 @@ def train(
     checkpoint_dir: str | Path | None = None,
     accelerator: "Accelerator | None" = None,
 ) -> Iterator[TrainStep]:
-    """Trains `denoiser` in place on `dataset`, yielding after every update; the device it is moved to is `config.device`.
+    """Trains `denoiser` in place on `dataset`, on `config.device`, and yields after every update.
 
     dataset: an `ImageDataset`, or anything with `.images`, float32 (N, C, H, W) in [-1, 1], and `.labels`, LongTensor (N,).
-    checkpoint_dir: a checkpoint is written there every `checkpoint_every` steps and at the end. If one is there already,
-    training goes on after it, to the same weights (bit for bit on a CPU) as if it had never stopped. If none is there yet, it starts
-    from the weights that `denoiser` has: after a run that was stopped before its first checkpoint, make a new one.
+    checkpoint_dir: the folder for checkpoints, written every `checkpoint_every` steps and at the end. If it holds one, training
+    resumes from it and reaches the same weights (bit for bit on a CPU) as if it had never stopped. If it holds none, training starts
+    from the weights of `denoiser`: after a run that stopped before its first checkpoint, create a new denoiser.
     accelerator: an `accelerate.Accelerator`, for several processes; see `run.Run` and docs/past-one-machine.md.
 
-    Raises `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, before anything is changed; `OSError` or
-    `MemoryError` if a checkpoint cannot be read or written; and `FloatingPointError` after `config.skip_limit` steps in a row whose
-    loss or gradient was not finite. `run.Run` has the details.
+    Raises `ValueError` before any change if images, labels or checkpoint do not fit the denoiser and the config; `OSError` or
+    `MemoryError` if a checkpoint cannot be read or written; `FloatingPointError` after `config.skip_limit` steps in a row with a
+    loss or gradient that is not finite. `run.Run` has the details.
     """
-    run = Run(denoiser, dataset, config, checkpoint_dir, accelerator)  # raises here, at the call, for what cannot be trained
+    run = Run(denoiser, dataset, config, checkpoint_dir, accelerator)  # raises here, at the call, if training is impossible
     return _steps(run.denoiser, config, run)
 
 
@@ -64,9 +64,9 @@ def _steps(denoiser: Denoiser, config: TrainConfig, run: Run) -> Iterator[TrainS
     ema = EMA(denoiser, config.ema_decay)
     objective = run.distribute(Objective(denoiser), ema.denoiser)  # over the processes, if there are several
     optimizer = make_optimizer(denoiser, config)
-    with run.resumed(ema.denoiser, optimizer) as done:  # the number of updates that the newest checkpoint has seen
+    with run.resumed(ema.denoiser, optimizer) as done:  # the number of updates in the newest checkpoint
         for step in range(done + 1, config.steps + 1):
-            for x0, y, t, eps in run.draw(step):  # one batch, or parts of it whose gradients add up
+            for x0, y, t, eps in run.draw(step):  # one batch, or its parts, whose gradients add up
                 with run.computing():  # in the run's precision
                     loss = objective(x0, y, t, eps)
                 run.backward(loss)
@@ -78,7 +78,7 @@ def _steps(denoiser: Denoiser, config: TrainConfig, run: Run) -> Iterator[TrainS
 
 
 class Objective(torch.nn.Module):
-    """The mean loss of a batch, as a module's call: what torch's data parallelism can wrap."""
+    """The mean loss of a batch as a module, which torch's data parallelism can wrap."""
 
     def __init__(self, denoiser: Denoiser):
         super().__init__()
@@ -90,9 +90,9 @@ class Objective(torch.nn.Module):
 
 
 class EMA:
-    """An exponential moving average of a denoiser's weights, in `denoiser`: a copy in eval mode that is never trained.
+    """An exponential moving average of a denoiser's weights, held in `denoiser`, a copy in eval mode that is never trained.
 
-    Of the weights alone: running statistics, which are averages already, are `run.Run`'s to take over.
+    It averages weights only; `run.Run` copies running statistics, which are averages already.
     """
 
     def __init__(self, denoiser: Denoiser, decay: float):
@@ -102,7 +102,7 @@ class EMA:
     @torch.no_grad()
     def update(self, denoiser: Denoiser, step: int) -> None:
         """Moves the average towards the weights after update number `step` (1, 2, …)."""
-        # ema <- d ema + (1 - d) weights,  d = min(decay, (1 + step) / (10 + step)): a short memory while there is little to remember
+        # ema <- kappa ema + (1 - kappa) weights,  kappa = min(decay, (1 + step) / (10 + step)): a short memory early in the run
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(self.denoiser.parameters()), list(denoiser.parameters()), 1 - decay)
 
@@ -117,7 +117,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(denoiser: Denoiser, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) whose weight decay leaves biases, norms and embeddings alone."""
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), without weight decay on biases, norms and embeddings."""
     embeddings = {id(p) for m in denoiser.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     decays = [p for p in denoiser.parameters() if p.ndim > 1 and id(p) not in embeddings]
     does_not = [p for p in denoiser.parameters() if p.ndim <= 1 or id(p) in embeddings]

@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what one training step frees for the next one."""
+"""Makes the C library's allocator keep the memory that one training step frees, for the next step."""
 
 import ctypes
 import sys
@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-MMAP_THRESHOLD = 32 * 2**20  # bytes; the highest that glibc takes, and what it moves towards by itself
+MMAP_THRESHOLD = 32 * 2**20  # bytes; glibc's maximum, which it also approaches by itself
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # <malloc.h>
 
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Within, memory that is freed stays with the process, to be used again; afterwards it goes back to the system.
+    """Within, freed memory stays with the process for reuse; afterwards it returns to the system.
 
-    A training step allocates and frees the same few hundred megabytes of feature maps as the step before. Left to itself, glibc
-    hands them back to the system each time and is given them anew, page by page, each of them cleared: some 8,000 page faults
-    a step of 64 images with the default network. (GPUs are not concerned: torch caches their memory.) The setting is the whole
-    process's. Does nothing where there is no glibc.
+    Every training step allocates and frees the same few hundred megabytes of feature maps. By default, glibc returns them to the
+    system each time and gets them back page by page, each page cleared: about 8,000 page faults for a step of 64 images with the
+    default network. (GPUs are not affected: torch caches their memory.) The setting affects the whole process. Without glibc,
+    this does nothing.
     """
     libc: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if not hasattr(libc, "mallopt"):

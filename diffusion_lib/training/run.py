@@ -1,6 +1,6 @@
-"""The engine of a training run: precision, gradients in parts and over processes, steps to skip, checkpoints.
+"""The engine of a training run: precision, gradient accumulation, processes, skipped steps, checkpoints.
 
-`loop` calls it once for each of these, and is the place to read what training does.
+`loop` calls it once for each of these; read `loop` to learn what training does.
 """
 
 import warnings
@@ -29,27 +29,27 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-DROPOUT = 1  # keeps its seeds apart from those of samples
+DROPOUT = 1  # separates dropout's seeds from those of samples
 
 
 class Run:
     """A training run, with the arguments of `train`.
 
-    accelerator: each process makes a run of the same arguments, and gets the same steps. Device, precision and gradient accumulation
-    are then the accelerator's. All processes must see `checkpoint_dir`. If it is set to FSDP (version 2), weights, average and the
-    optimizer's moments are sharded over the processes, and stay so: all of them must then call a step's denoisers, and on the same
-    images; a copy of one cannot be made, but a checkpoint holds them whole. (Running statistics, such as batch norm's, are then each
-    process's own; `UNet` has none.)
+    accelerator: each process creates a run with the same arguments and gets the same steps. Device, precision and gradient accumulation
+    are then the accelerator's. All processes must see `checkpoint_dir`. With FSDP (version 2), weights, averages and the optimizer's
+    moments stay sharded over the processes: all processes must call a step's denoisers, with the same images. A sharded denoiser cannot
+    be copied, but a checkpoint stores the full tensors. (Running statistics, such as batch norm's, then stay local to each process;
+    `UNet` has none.)
 
-    What cannot be trained raises here, before anything is changed: `ValueError` if images, labels or checkpoint do not fit the denoiser
-    and the config, and `OSError` or `MemoryError` if a checkpoint that may be good cannot be read. Later, `OSError` is raised if one
-    cannot be written, or another run writes to the same folder; and `FloatingPointError` after `config.skip_limit` steps in a row whose
-    loss or gradient was not finite, or if those were all steps (on a GPU, where to look at numbers is to wait for them, they are looked
-    at every `skip_limit` steps and before a checkpoint is written, which is never done in such a row, but for the last step's).
+    Raises at construction, before any change: `ValueError` if images, labels or checkpoint do not fit the denoiser and the config, and
+    `OSError` or `MemoryError` if a possibly intact checkpoint cannot be read. Raises later: `OSError` if a checkpoint cannot be written
+    or another run writes to the same folder, and `FloatingPointError` after `config.skip_limit` steps in a row (or all steps) with a
+    loss or gradient that is not finite. On a GPU, where reading a number waits for the device, this is checked every `skip_limit` steps
+    and before each checkpoint; no checkpoint is written within such a row, except after the last step.
     """
 
-    loss: Tensor  # () of the step being made
-    grad_norm: Tensor  # () of the step just made
+    loss: Tensor  # () of the current step
+    grad_norm: Tensor  # () of the latest update
 
     def __init__(
         self,
@@ -78,9 +78,9 @@ class Run:
                     checkpoints.check_fit(self.state, self.identity, denoiser, self.directory)
                     if checkpoints.may_go_on(self.state, config.steps):
                         warnings.warn(
-                            f"the run in {self.directory} has made its {self.state.content['step']} steps and goes on to {config.steps}: "
-                            "its learning rate rises again and falls to 0 by the new end. A run of so many steps from the first one on "
-                            "would end with other weights",
+                            f"the run in {self.directory} has made its {self.state.content['step']} steps and continues to {config.steps}: "
+                            "its learning rate rises again and falls to 0 at the new end. A run planned with this many steps from the "
+                            "start would end with other weights",
                             stacklevel=3,
                         )
             if accelerator is not None:
@@ -89,15 +89,15 @@ class Run:
         denoiser.image_shape, denoiser.class_names = image_shape_of(dataset), class_names_of(dataset, denoiser.num_classes)
 
     def place(self) -> None:
-        """Denoiser and images on the device, and in every process the first one's weights."""
+        """Moves denoiser and images to the device, and copies the first process's weights to all."""
         self.denoiser.to(self.device).train()
         self.images, self.labels = self.dataset.images.detach().to(self.device), self.dataset.labels.cpu()
         if self.accelerator is not None:
             processes.take_weights_of_first(self.denoiser)
 
     def distribute(self, objective: nn.Module, ema: Denoiser) -> nn.Module:
-        """The objective, of which, over several processes, gradients are averaged or weights sharded."""
-        self.ema, self.synchronised = ema, objective  # what can be told to put off averaging the gradients
+        """The objective, prepared for several processes: with averaged gradients, or with sharded weights."""
+        self.ema, self.synchronised = ema, objective  # the module whose gradient averaging can be postponed
         if shards(self.accelerator):
             for network in (self.denoiser.network, ema.network):
                 shard(network, self.accelerator)
@@ -108,49 +108,49 @@ class Run:
 
     @contextmanager
     def resumed(self, ema: Denoiser, optimizer: torch.optim.Optimizer) -> Iterator[int]:
-        """Within, training goes on after so many updates; the newest checkpoint, if there is one, is in place."""
+        """Restores the newest checkpoint, if any, and yields the number of updates it contains."""
         self.optimizer = optimizer
-        # float16 needs the loss scaled up; in the other precisions the scale stays 1, and what the scaler does is to skip a step whose
-        # gradient is not finite, on the device, without making the processor wait for it
+        # float16 needs a scaled loss. In the other precisions the scale stays 1, and the scaler only skips steps whose gradient is
+        # not finite, on the device, without making the CPU wait
         scales = self.dtype == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, init_scale=2.0**16 if scales else 1.0)
         self.kept_scaler = self.scaler if scales else None
         done = 0 if self.state is None else self.state.restore(self.denoiser, ema, optimizer, self.kept_scaler)
-        self.state = None  # four times the weights' memory
+        self.state = None  # frees four times the weights' memory
         self.skips, self.due = Skips(min(self.config.skip_limit, self.config.steps), self.device), False
         self.parts = parts_of_batch(self.config.batch_size, self.accelerator)
         with keep_freed_memory():
             yield done
 
     def draw(self, step: int) -> Iterator[Batch]:
-        """What update number `step` learns from, in as many parts as gradients are accumulated over."""
+        """The batch of update number `step`, in one part per gradient accumulation step."""
         batch = draw_batch(self.images, self.labels, self.denoiser, self.config, step)
         self.before = [buffer.clone() for buffer in self.denoiser.buffers()]
         self.loss = torch.zeros((), device=self.device, dtype=torch.float32)
         for part in self.parts:
             self.dropout_seed = derived_seed(self.config.seed, step, part.start, DROPOUT)
-            # gradients are averaged over the processes once, after the last part
+            # gradients are averaged over processes once, after the last part
             with nullcontext() if self.accelerator is None or part is self.parts[-1] else self.accelerator.no_sync(self.synchronised):
                 y = None if batch.y is None else batch.y[part]
                 yield Batch(batch.x0[part], y, batch.t[part], to_device(batch.eps[part], self.device))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Within, the denoiser computes in the run's precision, and what is random in its network depends on seed and step alone."""
+        """Within, the denoiser computes in the run's precision, and its network's random numbers depend only on seed and step."""
         precision = torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
         with torchs_defaults(), torch.enable_grad(), seeded_dropout(self.denoiser.network, self.dropout_seed), precision:
             yield
 
     @torch.enable_grad()
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradient of this part's mean loss to the others'."""
+        """Accumulates the gradient of this part's mean loss."""
         loss = loss / len(self.parts)
-        # the second factor is 1, or nan if the loss is not finite: then so is the gradient, and the scaler skips the step
+        # the second factor is 1, or NaN if the loss is not finite: the gradient is then NaN too, and the scaler skips the step
         self.scaler.scale(loss * (1 + 0 * loss.detach())).backward()
         self.loss += loss.detach()
 
     def update(self, lr: float) -> None:
-        """The optimizer's step with the clipped gradient; none if loss or gradient is not finite."""
+        """Takes the optimizer's step with the clipped gradient; skips it if loss or gradient is not finite."""
         if self.accelerator is not None:
             self.loss = self.accelerator.reduce(self.loss, "mean")
         for group in self.optimizer.param_groups:
@@ -161,7 +161,7 @@ class Run:
         self.scaler.update(None if self.kept_scaler else 1.0)
         self.optimizer.zero_grad()
         skipped = self.skips.add(self.loss, self.grad_norm)
-        # running statistics, which the forward pass has changed; in the average they are taken over, since they are averages already
+        # running statistics: undo a skipped step's change, and copy them into the average, since they are averages already
         for buffer, old, average in zip(self.denoiser.buffers(), self.before, self.ema.buffers(), strict=True):
             buffer.copy_(torch.where(skipped, old, buffer))
             average.copy_(buffer)
@@ -171,9 +171,9 @@ class Run:
         """Writes a checkpoint if one is due. Raises `FloatingPointError` if too many steps in a row were skipped."""
         last = step == self.config.steps
         self.due = self.due or (self.directory is not None and step % self.config.checkpoint_every == 0)
-        if self.device.type == "cpu" or self.due or last or step % self.config.skip_limit == 0:  # elsewhere, to look is to wait
+        if self.device.type == "cpu" or self.due or last or step % self.config.skip_limit == 0:  # elsewhere, checking means waiting
             self.skips.check(step)
-        # none in a row of skipped steps, which a run that went on from it would have to count anew: the next good step writes it
+        # not within a row of skipped steps, whose count would be lost on resuming: the next good step writes it
         if self.directory is None or not (last or (self.due and not self.skips.in_a_row)):
             return
         self.due = False
@@ -188,7 +188,7 @@ class Run:
 
     @property
     def skipped(self) -> Tensor:
-        """() how many steps of this call were skipped so far."""
+        """() number of steps skipped in this call."""
         return self.skips.count.clone()
 
     def _together(self):
@@ -202,10 +202,10 @@ class Skips:
         self.limit = limit
         self.count = torch.zeros((), dtype=torch.long, device=device)
         self.in_a_row = torch.zeros((), dtype=torch.long, device=device)
-        self.longest = torch.zeros((), dtype=torch.long, device=device)  # so that a row that has ended when it is looked at counts too
+        self.longest = torch.zeros((), dtype=torch.long, device=device)  # so that a row that ended before the check counts too
 
     def add(self, loss: Tensor, grad_norm: Tensor) -> Tensor:
-        """Counts a step, and returns whether it was skipped."""
+        """Counts a step and returns whether it was skipped."""
         skipped = ~(loss.isfinite() & grad_norm.isfinite())
         self.count += skipped
         self.in_a_row = (self.in_a_row + 1) * skipped
@@ -213,14 +213,14 @@ class Skips:
         return skipped
 
     def check(self, step: int) -> None:
-        """Raises `FloatingPointError` if `limit` steps in a row were skipped, `step` being the last one counted. Waits for the device."""
+        """Raises `FloatingPointError` if `limit` steps in a row were skipped; `step` is the last one counted. Waits for the device."""
         if int(self.longest) >= self.limit:
             skipped = int(self.in_a_row)
             which = f"in the {skipped} steps up to {step}, which were skipped; the weights are still those of step {step - skipped}"
             if skipped < self.limit:
                 which = f"in {int(self.longest)} steps in a row before step {step}, which were skipped"
             raise FloatingPointError(
-                f"loss or gradient was not finite {which}. Expected finite numbers: look for damaged images, lower lr, or use "
+                f"loss or gradient was not finite {which}. Expected finite values: look for damaged images, lower lr, or use "
                 "precision='float32'"
             )
 
@@ -231,18 +231,18 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
     check_images_and_labels(images, labels)
     shape = image_shape_of(dataset)
     if any(map(is_sharded, denoiser.parameters())):
-        raise ValueError("the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint")
+        raise ValueError("the denoiser's weights are sharded over processes; expected a new denoiser, which resumes from the checkpoint")
     if images.numel() == 0:
-        raise ValueError(f"the dataset's images have shape {tuple(images.shape)}; expected one or more, of one pixel or more")
+        raise ValueError(f"the dataset's images have shape {tuple(images.shape)}; expected one or more images of one or more pixels")
     if images.dtype != torch.float32:
         raise ValueError(f"the dataset's images are {images.dtype}; expected torch.float32: use images.float()")
     if denoiser.image_shape is not None and denoiser.image_shape != shape:
-        raise ValueError(f"the dataset's images are {shape}; expected {denoiser.image_shape}, those of this denoiser")
+        raise ValueError(f"the dataset's images have shape {shape}; expected {denoiser.image_shape}, the image shape of this denoiser")
     check_warmup(config)
     low, high = images.aminmax()
     if not (low >= -1 and high <= 1):
         bad = (~images.isfinite()).flatten(1).any(dim=1).nonzero().flatten().tolist()
-        finite = f"; {len(bad)} of {len(images)} hold NaN or infinity, the first is number {bad[0]}: leave them out" if bad else ""
+        finite = f"; {len(bad)} of {len(images)} contain NaN or infinity, the first is image {bad[0]}: leave them out" if bad else ""
         hint = finite or ": see diffusion_lib.to_float"
         raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]{hint}")
     if denoiser.num_classes is not None:

@@ -1,7 +1,7 @@
-"""Weights sharded over processes (FSDP2: Zhao et al. 2023, arXiv:2304.11277), as accelerate is set up to do it.
+"""Weights sharded over processes (FSDP2: Zhao et al. 2023, arXiv:2304.11277), as configured in accelerate.
 
-Of a tensor that is sharded (torch's `DTensor`) each process holds one part. What asks for the whole tensor, or calls the network,
-makes the processes talk: all of them must do it, in the same order.
+Each process holds one part of a sharded tensor (torch's `DTensor`). Gathering the full tensor and calling the network involve
+communication: all processes must do both, in the same order.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 if torch.distributed.is_available():
-    # DistributedDataParallel imports this, and its default arguments keep the process group of that moment for good: so it has to be
-    # imported before there is one, or gloo's threads outlive it and now and then abort a process that has done its work
+    # DistributedDataParallel imports this module, whose default arguments keep the current process group for ever. Import it before
+    # there is one: otherwise gloo's threads outlive the group and sometimes abort a process that has finished
     import torch.distributed.nn.functional
 
 
 def shards(accelerator: "Accelerator | None") -> bool:
-    """Whether the accelerator is set to shard weights."""
+    """Whether the accelerator is configured to shard weights."""
     return accelerator is not None and str(accelerator.distributed_type).endswith("FSDP")
 
 
 def check_settings(accelerator: "Accelerator") -> None:
-    """Raises `ValueError` for settings of accelerate's that `shard` does not know."""
+    """Raises `ValueError` for settings of accelerate that `shard` does not support."""
     from torch.distributed.fsdp import CPUOffloadPolicy
 
     plugin, parallelism = accelerator.state.fsdp_plugin, getattr(accelerator, "parallelism_config", None)
@@ -35,7 +35,7 @@ def check_settings(accelerator: "Accelerator") -> None:
         cpu_offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy),
         activation_checkpointing=plugin.activation_checkpointing,
         ignored_modules=plugin.ignored_modules,
-        # with these, processes share the work on an image, where `train` gives each its own images
+        # with these, processes share the work on one image, but `train` gives each process its own images
         **{name: getattr(parallelism, name, False) for name in ("tp_enabled", "cp_enabled", "sp_enabled")},
     )
     for name in found:
@@ -45,34 +45,34 @@ def check_settings(accelerator: "Accelerator") -> None:
 
 
 def shard(network: torch.nn.Module, accelerator: "Accelerator") -> None:
-    """Shards the weights over the processes, in place; the modules that are sharded one by one are accelerate's choice."""
+    """Shards the weights over the processes in place; accelerate chooses which modules to shard one by one."""
     from accelerate.utils import fsdp2_prepare_model
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
-    network.to(memory_format=torch.contiguous_format)  # FSDP2 knows no other
-    # weights stay float32, and so do the images and the noise that come in; autocast computes in less where that does no harm
+    network.to(memory_format=torch.contiguous_format)  # FSDP2 supports no other
+    # weights, images and noise stay float32; autocast lowers the precision of the arithmetic where it is safe
     accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
     accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False  # every process has the weights already
     fsdp2_prepare_model(accelerator, network)
 
 
 def reshard(network: torch.nn.Module) -> None:
-    """Shards weights that are still gathered: a call without gradients leaves those of the outermost module so."""
+    """Shards weights that are still gathered: a call without gradients leaves the outermost module's weights gathered."""
     for module in network.modules():
-        sharded: Any = module  # if it is, torch has made it an FSDPModule
+        sharded: Any = module  # torch makes a sharded module an FSDPModule
         if hasattr(sharded, "reshard"):
             sharded.reshard()
 
 
 def gather(tensor: Any) -> Tensor:
-    """The whole tensor, where each process may hold a part of it."""
+    """The full tensor, of which each process may hold a part."""
     return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def gather_state(state: Any, keep: bool = True) -> Any:
-    """A dict of any depth, with whole tensors in the place of the sharded ones; all processes must call it.
+    """A nested dict with full tensors in place of the sharded ones; all processes must call it.
 
-    They are put together one at a time and kept in the CPU's memory, where `keep` is true; elsewhere None takes their place.
+    Tensors are gathered one at a time and stored in CPU memory if `keep` is true, and replaced by None otherwise.
     """
     if isinstance(state, dict):
         return {name: gather_state(value, keep) for name, value in state.items()}
@@ -83,9 +83,9 @@ def gather_state(state: Any, keep: bool = True) -> Any:
 
 
 def placed_like(tensor: Any, like: Any) -> Any:
-    """The whole `tensor`, which all processes have, on the device of `like`, sharded and laid out in memory as `like` is.
+    """The full `tensor`, which all processes hold, with the device, sharding and memory layout of `like`.
 
-    One of another shape, or what is no tensor, is returned as it is.
+    Returns tensors of another shape, and other objects, unchanged.
     """
     if not (isinstance(tensor, Tensor) and isinstance(like, Tensor) and tensor.shape == like.shape):
         return tensor
