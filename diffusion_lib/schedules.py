@@ -80,7 +80,7 @@ class Schedule:
         beta = table("beta", beta, 1, "(T,): one entry per t = 1..T")
         if not ((beta > 0) & (beta < 1)).all():
             raise ValueError(f"betas range from {beta.min():.6g} to {beta.max():.6g}; expected each above 0 and below 1")
-        # alpha_bar_t = prod_{s=1..t} (1 - beta_s)                                              Ho et al. 2020, below equation 3
+        # alpha_bar_t = prod_{i=1..t} (1 - beta_i)                                              Ho et al. 2020, below equation 3
         alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64, device="cpu"), torch.cumprod(1 - beta, dim=0)])
         return cls.from_alpha_bar(alpha_bar, name)
 

@@ -1,4 +1,4 @@
-"""Images to learn from."""
+"""Datasets of images."""
 
 from diffusion_lib.data.dataset import (
     ImageDataset,

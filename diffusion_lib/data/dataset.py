@@ -1,4 +1,4 @@
-"""What a dataset is: images in one tensor, a label each. Everywhere in this package images are floats in [-1, 1], shape (B, C, H, W)."""
+"""Datasets: images in one tensor, one label per image. Images are floats in [-1, 1] of shape (B, C, H, W) throughout the package."""
 
 import os
 import warnings
@@ -13,11 +13,11 @@ from torch import Tensor
 
 from diffusion_lib.checks import NO_LABEL, as_labels, check_finite
 
-SHOWN = 12  # classes that are listed
+SHOWN = 12  # the number of classes listed
 
 
 class LabelledImages(Protocol):
-    """Whatever has these two is a dataset that can be trained on, `ImageDataset` or not."""
+    """Any object with these two attributes is a dataset for training, not only `ImageDataset`."""
 
     @property
     def images(self) -> Tensor:
@@ -25,7 +25,7 @@ class LabelledImages(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """LongTensor (N,) of 0..num_classes-1, or `NO_LABEL` for an image whose class is not given"""
+        """LongTensor (N,) of 0..num_classes-1, or `NO_LABEL` for an image without a class"""
 
 
 def image_shape_of(dataset: LabelledImages) -> tuple[int, int, int]:
@@ -35,8 +35,8 @@ def image_shape_of(dataset: LabelledImages) -> tuple[int, int, int]:
 
 
 def num_classes_of(dataset: LabelledImages) -> int | None:
-    """How many classes the labels name, None if there are none: the dataset's own `num_classes` or as many as its `class_names`; of a
-    dataset that has neither, the largest label and one more."""
+    """The number of classes, or None for an unlabelled dataset: its `num_classes`, the number of its `class_names`, or without either
+    the largest label plus one."""
     if hasattr(dataset, "num_classes"):
         return dataset.num_classes
     if hasattr(dataset, "class_names"):
@@ -46,7 +46,7 @@ def num_classes_of(dataset: LabelledImages) -> int | None:
 
 
 def describe(dataset: LabelledImages) -> str:
-    """How many images of which classes there are, in words: "5 images of 3x32x32 in 2 classes: 3 cat, 2 dog"."""
+    """The number of images per class, in words: "5 images of 3x32x32 in 2 classes: 3 cat, 2 dog"."""
     text = f"{len(dataset.images):,} image{'s' * (len(dataset.images) != 1)} of {'x'.join(map(str, dataset.images.shape[1:]))}"
     numbers = Counter(dataset.labels.tolist())
     without = numbers.pop(NO_LABEL, 0)
@@ -63,7 +63,7 @@ def describe(dataset: LabelledImages) -> str:
 
 
 def class_names_of(dataset: LabelledImages, num_classes: int | None) -> tuple[str, ...]:
-    """What the dataset calls its classes, none if it names not just as many as a network of `num_classes` knows."""
+    """The dataset's class names; empty unless there are exactly `num_classes` of them."""
     names = tuple(getattr(dataset, "class_names", None) or ())
     return names if len(names) == num_classes else ()
 
@@ -72,7 +72,7 @@ def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
     """Raises `ValueError` unless they are float (N, C, H, W) and a LongTensor (N,)."""
     for name, value in (("images", images), ("labels", labels)):
         if not isinstance(value, Tensor):
-            raise ValueError(f"{name} are a {type(value).__name__}; expected a tensor: see torch.as_tensor")
+            raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor: see torch.as_tensor")
     if images.ndim != 4 or not images.is_floating_point():
         raise ValueError(f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (N, C, H, W): see to_float")
     if labels.shape != images.shape[:1] or labels.dtype != torch.long:
@@ -80,17 +80,17 @@ def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
 
 
 def check_memory(n: int, shape: Sequence[int]) -> None:
-    """Raises `MemoryError` at once, and not after an hour of loading, if n images of a shape as floats are more than this machine holds."""
+    """Raises `MemoryError` before loading if n images of this shape, as floats, exceed this machine's memory."""
     channels, height, width = shape
     needed = 4 * n * channels * height * width
     try:
         there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no POSIX system
+    except (AttributeError, ValueError, OSError):  # not a POSIX system
         return
     if needed > there:
         what = f"{n:,} images of {channels}x{height}x{width} take {needed / 1e9:,.1f} GB"
         raise MemoryError(
-            f"{what}, and this machine has {there / 1e9:,.1f} GB; expected less: fewer images (n, --images) or a smaller size"
+            f"{what}, but this machine has {there / 1e9:,.1f} GB; expected less: use fewer images (n, --images) or a smaller size"
         )
 
 
@@ -99,14 +99,14 @@ def to_float(pixels: Tensor | np.ndarray) -> Tensor:
     pixels = _as_tensor("pixels", pixels)
     if pixels.dtype != torch.uint8:
         raise ValueError(f"pixels have dtype {pixels.dtype}; expected torch.uint8 in 0..255")
-    # one copy, and all else in place: datasets are large
+    # one copy, then in place: datasets are large
     return pixels.to(torch.float32, memory_format=torch.contiguous_format).div_(127.5).sub_(1)
 
 
 def to_uint8(images: Tensor | np.ndarray) -> Tensor:
-    """The inverse of `to_float`, for showing and storing: floats to uint8 0..255, clipped to [-1, 1] first and never stretched.
+    """The inverse of `to_float`, for display and storage: clips floats to [-1, 1], never stretches them, and returns uint8 0..255.
 
-    A warning says so if a value is NaN or infinite, which no pixel can show; of these, NaN is black.
+    Warns if a value is NaN or infinite, which no pixel can show; NaN becomes black.
     """
     images = _as_tensor("images", images)
     if not images.is_floating_point():
@@ -121,10 +121,10 @@ def to_uint8(images: Tensor | np.ndarray) -> Tensor:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageDataset:
-    """Images with a label each, all in memory. `dataset[i]` is (image, label); i may be an int, a slice or a LongTensor.
+    """Labelled images in memory. `dataset[i]` is (image, label); i may be an int, a slice or a LongTensor.
 
-    images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or of -1 where there are no classes.
-    Arrays are taken for either, and labels of any integer type or by name. class_names: () or None for no classes.
+    images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or -1 for images without a class.
+    Both may be arrays; labels may have any integer type or be class names. class_names: () or None for no classes.
     """
 
     images: Tensor
@@ -134,15 +134,15 @@ class ImageDataset:
     def __post_init__(self):
         images, names = _as_tensor("images", self.images), _as_names(self.class_names)
         if not isinstance(self.images, Tensor) and images.dtype == torch.float64:
-            images = images.to(torch.get_default_dtype())  # numpy's and Python's floats have 64 bits unless they are told otherwise
+            images = images.to(torch.get_default_dtype())  # numpy's and Python's floats have 64 bits by default
         labels = _as_labels(self.labels, len(images) if images.ndim else 0, names)
         check_images_and_labels(images, labels)
         if names and not labels.is_meta and ((labels < NO_LABEL) | (labels >= len(names))).any():
             outside = next(label for label in labels.tolist() if not NO_LABEL <= label < len(names))
-            raise ValueError(f"labels hold {outside}; expected 0..{len(names) - 1}, places in class_names, or {NO_LABEL} for no class")
+            raise ValueError(f"labels contain {outside}; expected 0..{len(names) - 1}, indices of class_names, or {NO_LABEL} for none")
         if images.shape[3] in (1, 3) and min(images.shape[1:3]) > 4:
             raise ValueError(
-                f"images have shape {tuple(images.shape)}; expected (N, C, H, W), and these look like (N, H, W, C): "
+                f"images have shape {tuple(images.shape)}; expected (N, C, H, W), but these look like (N, H, W, C): "
                 "use torch.as_tensor(images).permute(0, 3, 1, 2)"
             )
         for field, value in (("images", images), ("labels", labels), ("class_names", names)):
@@ -150,7 +150,7 @@ class ImageDataset:
 
     @classmethod
     def without_classes(cls, images: Tensor) -> "ImageDataset":
-        """Of images (N, C, H, W) alone: every label is `NO_LABEL`."""
+        """A dataset of unlabelled images (N, C, H, W): every label is `NO_LABEL`."""
         return cls(images, torch.full((len(images),), NO_LABEL, device=getattr(images, "device", "cpu")), ())
 
     def __len__(self) -> int:
@@ -169,12 +169,12 @@ class ImageDataset:
 
     @property
     def num_classes(self) -> int | None:
-        """How many classes the labels name; None if there are none."""
+        """The number of classes; None for an unlabelled dataset."""
         return len(self.class_names) or None
 
 
 def with_mirror_images(dataset: ImageDataset) -> ImageDataset:
-    """The dataset's images, and after them the mirror image (left to right) of each."""
+    """The dataset's images, followed by the mirror image (left to right) of each."""
     images = dataset.images.new_empty(2 * len(dataset), *dataset.image_shape)
     images[: len(dataset)] = dataset.images
     mirror_first_half(images)
@@ -184,31 +184,31 @@ def with_mirror_images(dataset: ImageDataset) -> ImageDataset:
 def mirror_first_half(images: Tensor) -> None:
     """Overwrites the second half of the images with the mirror images of the first."""
     first, second = images.chunk(2)
-    for start in range(0, len(first), 64):  # bounds the memory
+    for start in range(0, len(first), 64):  # limits the memory
         second[start : start + 64] = first[start : start + 64].flip(3)
 
 
 def _as_tensor(name: str, value: Any) -> Tensor:
-    """Tensors as they are, arrays and lists of numbers as tensors."""
+    """Returns tensors unchanged; converts arrays and lists of numbers."""
     if isinstance(value, Tensor):
         return value
     try:
         if not isinstance(value, np.ndarray | list | tuple):
             raise TypeError
-        array = np.ascontiguousarray(value)  # torch takes no negative strides
+        array = np.ascontiguousarray(value)  # torch supports no negative strides
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         kind = type(value).__name__ + (f" of {value.dtype}" if isinstance(value, np.ndarray) else "")
-        raise ValueError(f"{name} are a {kind}; expected a tensor, or an array of numbers: see torch.as_tensor") from error
+        raise ValueError(f"{name} is a {kind}; expected a tensor or an array of numbers: see torch.as_tensor") from error
 
 
 def _as_labels(labels: Any, n: int, names: tuple[str, ...]) -> Tensor:
-    """Whole numbers of any type, or names of classes, as a LongTensor."""
+    """Integers of any type, or class names, as a LongTensor."""
     if isinstance(labels, np.ndarray | list | tuple) and len(labels) == n > 0 and all(isinstance(label, str) for label in labels):
         return as_labels(list(map(str, labels)), n, names)
     labels = _as_tensor("labels", labels)
-    whole = not labels.is_floating_point() and not labels.is_complex() and labels.dtype != torch.bool
-    return labels.long() if whole else labels
+    integers = not labels.is_floating_point() and not labels.is_complex() and labels.dtype != torch.bool
+    return labels.long() if integers else labels
 
 
 def _as_names(names: Any) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Downloads that are made once, by one process, and are in their place whole or not at all."""
+"""Atomic downloads, made once and by one process at a time."""
 
 import os
 import shutil
@@ -10,19 +10,19 @@ from http.client import HTTPException
 from pathlib import Path
 
 TIMEOUT = 60.0  # seconds
-FAILURES = (OSError, RuntimeError, HTTPException)  # of a network or a host, as Python and torchvision raise them
+FAILURES = (OSError, RuntimeError, HTTPException)  # raised by Python and torchvision for failing networks and hosts
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $DIFFUSION_LIB_CACHE if set, else ~/.cache/diffusion_lib."""
+    """The folder for downloads: $DIFFUSION_LIB_CACHE if set, else ~/.cache/diffusion_lib."""
     return Path(os.environ.get("DIFFUSION_LIB_CACHE") or "~/.cache/diffusion_lib").expanduser()
 
 
 def download(name: str, root: Path, fetch: Callable[[str], None], is_there: Callable[[], bool]) -> None:
-    """Has `fetch` write files into a folder of their own, and then moves each to its place in `root`.
+    """Calls `fetch` to write files into a temporary folder, then moves each file to its place in `root`.
 
-    One process at a time does so; the others wait, and find with `is_there` what it has left. Raises whatever `fetch` raises, and
-    leaves nothing in `root` then.
+    One process at a time does so; the others wait, and `is_there` tells them that it is done. Raises whatever `fetch` raises, and then
+    leaves nothing in `root`.
     """
     from filelock import FileLock
 
@@ -30,7 +30,7 @@ def download(name: str, root: Path, fetch: Callable[[str], None], is_there: Call
     with FileLock(root / f".{name}.lock"), connection_timeout(TIMEOUT):
         if is_there():
             return  # another process was faster
-        for leftover in root.glob(f".{name}-*"):  # of a download that was killed
+        for leftover in root.glob(f".{name}-*"):  # of a killed download
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=root) as fresh:
             fetch(fresh)
@@ -42,8 +42,8 @@ def download(name: str, root: Path, fetch: Callable[[str], None], is_there: Call
 
 @contextmanager
 def connection_timeout(seconds: float) -> Iterator[None]:
-    """How long a host may send nothing; one that goes on sending is waited for. Torchvision sets no limit of its own; Python's applies to
-    new connections of the whole process."""
+    """Limits how long a host may stay silent; a slow but active host is waited for. Torchvision sets no limit. This one applies to all
+    new connections of the process."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""A folder of the reader's own images."""
+"""A folder of the user's own images."""
 
 import os
 import warnings
@@ -13,7 +13,7 @@ from diffusion_lib.data.layout import find_classes
 from diffusion_lib.data.paths import existing_folder
 from diffusion_lib.data.pictures import find_pictures, read_picture, readable_suffixes
 
-SHOWN = 5  # of the broken files that are listed
+SHOWN = 5  # the number of broken files listed
 PATIENCE = 3.0  # seconds of loading until a progress bar appears
 
 
@@ -27,32 +27,32 @@ def load_folder(
     flip: bool = False,
     skip_broken: bool = False,
 ) -> ImageDataset:
-    """The images in a folder, RGB (or grey, channels=1), 32x32 or of another size: resized to cover it, then cropped to the centre; what
-    is transparent is white. Sub-folders that hold images are classes, and take turns; without such, there are no classes.
+    """The images in a folder, RGB (or grey, channels=1), by default 32x32: resized to cover the size, then cropped to the centre;
+    transparent pixels become white. Sub-folders with images are classes, loaded in turn; without them, there are no classes.
 
-    Warns of whatever was left out, and why. Files that look like pictures and cannot be read are all listed in one `ValueError`, or
-    skipped with skip_broken.
+    Warns about skipped files and gives the reasons. One `ValueError` lists all files that look like pictures but cannot be read;
+    skip_broken skips them.
     """
     path = existing_folder(folder)
     found = find_pictures(path)
     left_out = found.what_was_left_out()
     if not found.pictures:
-        said = f". Left out: {left_out}" if left_out else ""
-        raise FileNotFoundError(f"{path} holds no images; expected files ending in {', '.join(readable_suffixes())}{said}")
+        said = f". Skipped: {left_out}" if left_out else ""
+        raise FileNotFoundError(f"{path} contains no images; expected files ending in {', '.join(readable_suffixes())}{said}")
     layout = find_classes(path, found.pictures)
-    notes = [*([f"left out {left_out}"] if left_out else []), *layout.notes]
+    notes = [*([f"skipped {left_out}"] if left_out else []), *layout.notes]
     if not train:
-        notes.append("a folder has one set of images: those of train=False are the same. Keep the images to test on in another folder")
+        notes.append("a folder has only one set of images: train=False returns the same ones. Keep test images in another folder")
 
     names = list(layout.of_class)
-    rounds = zip_longest(*layout.of_class.values())  # one of each class, so that the first n are of all classes
+    rounds = zip_longest(*layout.of_class.values())  # one image of each class in turn, so that the first n cover all classes
     ordered = [(file, label) for files in rounds for label, file in enumerate(files) if file is not None]
     height, width = size if isinstance(size, tuple) else (size or 32, size or 32)
     images, labels = _read(path, ordered, n, (channels or 3, height, width), flip, skip_broken, notes)
     if channels is None and all(_is_grey(image) for image in images):
-        notes.insert(0, "all images are grey, and were loaded as RGB; channels=1 (--channels 1) takes a third of the memory")
+        notes.insert(0, "all images are grey but were loaded as RGB; channels=1 (--channels 1) needs a third of the memory")
     if notes:
-        warnings.warn("; ".join([f"folder:{path}: {notes[0]}", *notes[1:]]), stacklevel=3)  # of load_dataset's caller
+        warnings.warn("; ".join([f"folder:{path}: {notes[0]}", *notes[1:]]), stacklevel=3)  # points to load_dataset's caller
     if names == [""]:
         return ImageDataset.without_classes(images)
     return ImageDataset(images, torch.tensor(labels), tuple(names))
@@ -67,7 +67,7 @@ def _read(
     skip_broken: bool,
     notes: list[str],
 ) -> tuple[Tensor, list[int]]:
-    """The first n pictures as images, and their labels; with flip, as many mirror images follow. Adds to the notes what was skipped."""
+    """The first n pictures as images, and their labels; with flip, their mirror images follow. Adds notes about skipped files."""
     from tqdm import tqdm
 
     channels, height, width = shape
@@ -83,15 +83,15 @@ def _read(
         try:
             pixels, more = read_picture(file, height, width, channels)
         except MemoryError as error:
-            raise MemoryError(f"{file} takes more memory than there is; expected a smaller picture: scale it down or remove it") from error
-        except Exception as error:  # decoders raise whatever comes to their minds
+            raise MemoryError(f"{file} needs too much memory; expected a smaller picture: scale it down or remove it") from error
+        except Exception as error:  # decoders raise all kinds of exceptions
             broken.append(f"{file} cannot be read as an image ({error})")
             continue
         images[len(labels)] = pixels
         labels.append(label)
         several += more
     if several:
-        notes.append(f"{several:,} of the files hold more than one image (animations, pages): the first was taken")
+        notes.append(f"{several:,} of the files contain several images (animations, pages): the first one is used")
     listed = "\n  ".join(["", *broken[:SHOWN], *([f"and {len(broken) - SHOWN:,} more"] if len(broken) > SHOWN else [])])
     if broken and not (skip_broken and labels):
         raise ValueError(_remedy(broken, listed, len(ordered), skip_broken))
@@ -101,14 +101,14 @@ def _read(
     if flip:
         mirror_first_half(images)
         labels *= 2
-    return images.div_(127.5).sub_(1), labels  # as `to_float` does, in place
+    return images.div_(127.5).sub_(1), labels  # like `to_float`, in place
 
 
 def _remedy(broken: list[str], listed: str, total: int, skipped: bool) -> str:
     skip = "" if skipped else ", or skip {} with skip_broken=True (--skip-broken)"
     if len(broken) == 1:
-        return f"{broken[0]}; expected a whole one: repair, convert or remove it{skip.format('it')}"
-    many = f"{len(broken):,} of {total:,} files are broken; expected whole ones: repair, convert or remove them"
+        return f"{broken[0]}; expected an intact image: repair, convert or remove it{skip.format('it')}"
+    many = f"{len(broken):,} of {total:,} files are broken; expected intact images: repair, convert or remove them"
     return f"{many}{skip.format('them')}:{listed}"
 
 

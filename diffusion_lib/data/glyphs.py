@@ -1,7 +1,7 @@
-"""Capital letters and digits, drawn at 28x28 from the fonts that matplotlib ships: a dataset that needs no download.
+"""Capital letters and digits, drawn at 28x28 from the fonts that ship with matplotlib: a dataset that needs no download.
 
-Each character of each font is rendered once, large; the images are then random views of those masters (size, rotation,
-shear, position), drawn in batches by `grid_sample`. So 20,000 take a few seconds and cost no disk.
+Each character of each font is rendered once at a large size. The images are random views of these masters (size, rotation, shear,
+position), drawn in batches by `grid_sample`: 20,000 images take a few seconds and no disk space.
 """
 
 import math
@@ -24,12 +24,12 @@ FONTS = (
     *("cmr10", "cmb10", "cmss10", "cmtt10"),
 )
 SIZE = 28  # height and width of an image, in pixels
-MASTER = 112  # of a master: four times as large
+MASTER = 112  # height and width of a master
 CAP_HEIGHT = 68  # height of a capital in a master
 
 
 def load_glyphs(*, train: bool = True, n: int | None = None, seed: int = 0) -> ImageDataset:
-    """20,000 glyphs to train on, 4,000 others to test, or as many as are asked for."""
+    """20,000 glyphs for training or 4,000 others for testing, or n of either."""
     return _glyphs(n or (20_000 if train else 4_000), 2 * seed + (0 if train else 1))
 
 
@@ -48,25 +48,25 @@ def draw_glyphs(n: int, seed: int) -> tuple[Tensor, Tensor]:
     check_memory(n, (1, SIZE, SIZE))
     masters = _masters()
     random = torch.Generator().manual_seed(seed)
-    # one row of numbers for each image, so that how many are asked for does not change the first
+    # one row of random numbers per image, so that n does not change the first images
     u = torch.rand(n, 8, generator=random)
     label = (u[:, 0] * len(CHARACTERS)).long()
     font = (u[:, 1] * len(FONTS)).long()
     angle = (u[:, 2] * 2 - 1) * math.radians(12)
     shear = (u[:, 3] * 2 - 1) * 0.15
     scale = 0.8 + 0.4 * u[:, 4]
-    shift = (u[:, 5:7] * 2 - 1) * 0.08  # of half the image's side
+    shift = (u[:, 5:7] * 2 - 1) * 0.08  # as a fraction of half the image's side
 
-    # grid_sample asks where in the master each pixel of the image comes from: the inverse of what is done to the glyph
+    # grid_sample needs the position in the master of each pixel of the image: the inverse of the glyph's transformation
     cos, sin = angle.cos() / scale, angle.sin() / scale
     rows = torch.stack([cos, sin + shear * cos, -shift[:, 0], -sin, cos - shear * sin, -shift[:, 1]], dim=1).view(n, 2, 3)
 
     pixels = torch.empty(n, 1, SIZE, SIZE, dtype=torch.uint8)
-    for start in range(0, n, 1024):  # bounds the memory
+    for start in range(0, n, 1024):  # limits the memory
         part = slice(start, start + 1024)
         grid = F.affine_grid(rows[part], [len(rows[part]), 1, 2 * SIZE, 2 * SIZE], align_corners=False)
         views = F.grid_sample(masters[font[part], label[part]][:, None], grid, align_corners=False)
-        pixels[part] = (F.avg_pool2d(views, 2) * 255).round()  # drawn at twice the size: smooth edges
+        pixels[part] = (F.avg_pool2d(views, 2) * 255).round()  # drawn at twice the size, for smooth edges
     return pixels, label
 
 
@@ -79,7 +79,7 @@ def _masters() -> Tensor:
     masters = torch.zeros(len(FONTS), len(CHARACTERS), MASTER, MASTER)
     for masters_of_font, name in zip(masters, FONTS, strict=True):
         font = FT2Font(f"{get_data_path()}/fonts/ttf/{name}.ttf")
-        cap_height = len(_drawn(font, "H", 100))  # fonts differ in how much of their size a capital takes
+        cap_height = len(_drawn(font, "H", 100))  # a capital's share of the font size differs between fonts
         for master, character in zip(masters_of_font, CHARACTERS, strict=True):
             bitmap = torch.from_numpy(_drawn(font, character, 100 * CAP_HEIGHT / cap_height)) / 255
             height, width = bitmap.shape
@@ -89,7 +89,7 @@ def _masters() -> Tensor:
 
 
 def _drawn(font, text: str, size: float) -> np.ndarray:
-    """The text in that size in points at 72 dpi, which are pixels: float32 (height, width) in 0..255."""
+    """The text at this size in pixels (points at 72 dpi): float32 (height, width) in 0..255."""
     font.set_size(size, 72)
     font.set_text(text)
     font.draw_glyphs_to_bitmap(antialiased=True)

@@ -1,4 +1,4 @@
-"""One photograph, from a file that matplotlib ships."""
+"""One photograph, from a file that ships with matplotlib."""
 
 from diffusion_lib.data.dataset import ImageDataset, to_float
 from diffusion_lib.data.pictures import pixels_of
@@ -7,8 +7,8 @@ from diffusion_lib.data.pictures import pixels_of
 def load_photo(
     *, train: bool = True, n: int | None = None, size: int | tuple[int, int] | None = None, channels: int | None = None
 ) -> ImageDataset:
-    """Grace Hopper in 1978, a photograph in the public domain; head and shoulders, RGB, 64x64 or of another size. There is no other to
-    test on, and no second one."""
+    """Grace Hopper in 1978, a photograph in the public domain: head and shoulders, RGB, 64x64 by default. It is the only image, and train
+    makes no difference."""
     from matplotlib import get_data_path
     from PIL import Image, ImageOps
 

@@ -1,13 +1,13 @@
-"""The datasets by name. To add one, write its loader and give it a line in `DATASETS`: all else looks here.
+"""The datasets by name. To add one, write a loader and enter it in `DATASETS`; everything else reads that table.
 
     def load_stripes(*, n=None, seed=0) -> ImageDataset: ...
 
     DATASETS["stripes"] = load_stripes
 
-A loader names those of the options of `load_dataset` that mean something to it, and gets those that were given; the others are refused.
-n, if it is given, is 1 or more: the loader gives so many images, or all if there are fewer. size is a whole number, or a pair of height
-and width. A loader without `train` has no images to test on; one that names flip makes the mirror images itself. A name that ends in
-":PATH" stands for all that begin like it; the loader gets the rest of the name first.
+A loader's parameters are the options of `load_dataset` that apply to it; other options are refused. n, if given, is 1 or more: the
+loader returns that many images, or all if there are fewer. size is an integer or a pair (height, width). A loader without `train` has
+no test set; one with `flip` adds the mirror images itself. A name that ends in ":PATH" matches all names with that prefix; the loader
+receives the rest of the name as its first argument.
 """
 
 import inspect
@@ -43,7 +43,7 @@ OPTIONS = ("train", "n", "size", "seed", "root", "channels", "skip_broken")
 
 
 def dataset_names() -> str:
-    """The names in words, for the help of a command: "glyphs, photo, … or folder:PATH"."""
+    """The names for help texts: "glyphs, photo, … or folder:PATH"."""
     *others, last = DATASETS
     return f"{', '.join(others)} or {last}"
 
@@ -60,18 +60,18 @@ def load_dataset(
     flip: bool = False,
     skip_broken: bool = False,
 ) -> ImageDataset:
-    """The dataset called `name`, one of `diffusion_lib.data.DATASETS`: "glyphs", "photo", "mnist", …, or "folder:PATH". A `Path` is a
-    folder.
+    """The dataset called `name`, a key of `diffusion_lib.data.DATASETS`: "glyphs", "photo", "mnist", …, or "folder:PATH". A `Path` means
+    a folder.
 
-    train: the training images, or others to test on (photo and folder have but one set). n: how many, None for all (glyphs:
-    20,000 to train on, 4,000 to test). size: height and width, one number or a pair, for photo (default 64) and folder (default 32:
-    resized to cover it, centre cropped; what is transparent is white). channels: 3 (RGB) or 1 (grey), for photo and folder. flip: adds
-    the mirror image of each, after all others: twice as many. skip_broken: of a folder, leaves out files that cannot be read, with a
-    warning, instead of raising. seed: of the glyphs. root: where torchvision's datasets are kept instead of the cache folder,
+    train: the training set, or the test set (photo and folder have only one set). n: number of images, None for all (glyphs:
+    20,000 for training, 4,000 for testing). size: height and width, one number or a pair, for photo (default 64) and folder (default
+    32): images are resized to cover it and cropped to the centre; transparent pixels become white. channels: 3 (RGB) or 1 (grey), for
+    photo and folder. flip: appends the mirror image of each image. skip_broken: for a folder, skips unreadable files with a warning
+    instead of raising. seed: for the glyphs. root: the folder for torchvision's datasets instead of the cache folder,
     $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
 
-    A folder's sub-folders are its classes. What is not used of a folder is said in a warning; `repr` of the dataset, or
-    `diffusion_lib.data.describe`, says what it holds. `ValueError` for options that the dataset does not take.
+    A folder's sub-folders are its classes. A warning lists skipped files; `repr` of the dataset, or `diffusion_lib.data.describe`,
+    shows its contents. Raises `ValueError` for options that the dataset does not take.
     """
     loader, path = _find(name, root)
     size = None if size is None else _as_size(size)
@@ -95,22 +95,22 @@ def load_dataset(
     if known is None or "train" in known:
         given["train"] = bool(train)
     elif not train:
-        raise ValueError(f"train=False with {name!r}, which has no images to test on; expected train=True")
-    with torchs_defaults():  # the same images whatever the session's are
-        if flip and known is not None and "flip" in known:  # it has room for them
+        raise ValueError(f"train=False with {name!r}, which has no test set; expected train=True")
+    with torchs_defaults():  # the same images whatever the session's defaults
+        if flip and known is not None and "flip" in known:  # it allocates room for them
             return loader(*path, **given, flip=True)
         dataset = loader(*path, **given)
         return with_mirror_images(dataset) if flip else dataset
 
 
 def takes(name: str | os.PathLike, option: str) -> bool:
-    """Whether the dataset called `name` takes this option of `load_dataset`. `ValueError` if there is no such dataset."""
+    """Whether the dataset called `name` takes this option of `load_dataset`. Raises `ValueError` if there is no such dataset."""
     known = _options_of(_find(name, None)[0])
     return known is None or option in known
 
 
 def _find(name: str | os.PathLike, root: str | Path | None) -> tuple[Callable[..., ImageDataset], list[str]]:
-    """The loader, and the path to call it with first, if there is one."""
+    """The loader, and its first argument, the path, if there is one."""
     if isinstance(name, os.PathLike):
         return DATASETS["folder:PATH"], [os.fspath(name)]
     if not isinstance(name, str):
@@ -121,7 +121,7 @@ def _find(name: str | os.PathLike, root: str | Path | None) -> tuple[Callable[..
         return loader, [path] if colon else []
     error = unknown_name("dataset", name, DATASETS)
     if name == "folder" and root is not None:
-        raise ValueError(f"{error} The path belongs to the name: 'folder:{root}'.")
+        raise ValueError(f"{error} The path is part of the name: 'folder:{root}'.")
     if any(separator in name for separator in "/\\") or os.path.isdir(name):
         raise ValueError(f"{error} A folder of images is written 'folder:{name}'.")
     same = [known for known in DATASETS if _letters(known) == _letters(name)]
@@ -133,26 +133,26 @@ def _letters(name: str) -> str:
 
 
 def _as_size(size: Any) -> int | tuple[int, int]:
-    """A whole number, or a pair of height and width, as Python's ints."""
+    """An integer, or a pair (height, width), as Python ints."""
     if isinstance(size, list | tuple | np.ndarray | Tensor) and np.ndim(size) == 1:
         if len(size) != 2:
-            raise ValueError(f"size={size!r}; expected one whole number, or two: (height, width)")
+            raise ValueError(f"size={size!r}; expected one integer, or two: (height, width)")
         height, width = (whole(f"size[{i}]", side, 1, MAX_SIDE) for i, side in enumerate(size))
         return height, width
     return whole("size", size, 1, MAX_SIDE, of=", or a pair of them: (height, width)")
 
 
 def size_from_text(text: str) -> int | tuple[int, int]:
-    """ "32" as 32, "32x48" as (32, 48): height and width. `ValueError` for other texts."""
+    """ "32" as 32, "32x48" as (32, 48): height and width. Raises `ValueError` for other strings."""
     sides = re.fullmatch(r"\s*(\d+)\s*(?:[x×,]\s*(\d+)\s*)?", text)
     if sides is None:
-        raise ValueError(f"size={text!r}; expected a whole number, or HEIGHTxWIDTH, as in 32x48")
+        raise ValueError(f"size={text!r}; expected an integer, or HEIGHTxWIDTH, as in 32x48")
     height, width = sides.groups()
     return _as_size(int(height) if width is None else (int(height), int(width)))
 
 
 def _options_of(loader: Callable) -> set[str] | None:
-    """The names of the options that a loader takes, None if it takes any."""
+    """The names of the options that a loader takes; None if it takes any."""
     parameters = inspect.signature(loader).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -163,6 +163,6 @@ def _not_taken(option: str, value: object, name: str | os.PathLike, known: set[s
     takers = [other for other, loader in DATASETS.items() if option in (_options_of(loader) or ())]
     ours = ", ".join(each for each in OPTIONS if each in known) or "none"
     return ValueError(
-        f"{option}={value!r} does not apply to the dataset {str(name)!r}; expected only options that it takes: {ours} "
+        f"{option}={value!r} does not apply to the dataset {str(name)!r}; it takes: {ours} "
         f"({option} applies to {', '.join(takers) or 'none'})"
     )

@@ -1,4 +1,4 @@
-"""How good are the samples? Feature networks, distances with intervals, and what the benchmarks measured."""
+"""Sample quality: feature networks, distances with intervals, and stored results of the benchmarks."""
 
 from diffusion_lib.measure.classifier import Classifier, FeatureNetwork
 from diffusion_lib.measure.distances import Estimate, accuracy, features, frechet_distance, kernel_distance

@@ -1,4 +1,4 @@
-"""Small convolutional networks whose features are what the quality scores compare; a classifier also reads generated characters.
+"""Small convolutional networks. Quality scores compare their features; a classifier also reads generated characters.
 
 `python -m diffusion_lib.measure --dataset glyphs --out DIR` trains a classifier: see train_classifier.py.
 """
@@ -15,7 +15,7 @@ from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.saving import Saveable, built
 from diffusion_lib.training.batches import batch_indices
 
-SMALLEST = 8  # height and width of images that three levels can halve
+SMALLEST = 8  # the smallest height and width: three levels halve them
 
 
 class FeatureNetwork(Saveable):
@@ -30,7 +30,7 @@ class FeatureNetwork(Saveable):
         self.to_features = nn.Linear(widths[-1], num_features)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the last hidden layer makes of the images: (B, num_features)."""
+        """The activations of the last hidden layer: (B, num_features)."""
         channels = self.config["in_channels"]
         if images.ndim != 4 or images.shape[1] != channels or not images.is_floating_point() or min(images.shape[2:]) < SMALLEST:
             raise ValueError(
@@ -51,7 +51,7 @@ class FeatureNetwork(Saveable):
 
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "FeatureNetwork":
-        """The network of `to_files`, in eval mode; a `Classifier` if it was one."""
+        """The network that `to_files` described, in eval mode; a `Classifier` if it was one."""
         kind = Classifier if "num_classes" in config else cls
         return built(lambda: kind(**config), tensors).eval()
 
@@ -69,21 +69,21 @@ class Classifier(FeatureNetwork):
 
     @torch.no_grad()
     def read(self, images: Tensor, batch_size: int = 512) -> Tensor:
-        """The class that each image most looks like: LongTensor (B,). Raises `ValueError` for images that are not finite."""
+        """The most probable class of each image: LongTensor (B,). Raises `ValueError` for images that are not finite."""
         if not images.isfinite().all():
-            raise ValueError("images hold numbers that are not finite; expected floats in [-1, 1]: see how they were made")
+            raise ValueError("images contain NaN or infinity; expected floats in [-1, 1]: check how they were made")
         return torch.cat([self(part).argmax(dim=1) for part in images.split(batch_size)])
 
     @classmethod
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "Classifier":
-        """The classifier of `to_files`, in eval mode."""
+        """The classifier that `to_files` described, in eval mode."""
         return built(lambda: cls(**config), tensors).eval()
 
 
 def train_classifier(
     classifier: Classifier, dataset: LabelledImages, steps: int = 2000, batch_size: int = 128, lr: float = 3e-3, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Trains `classifier` in place, yielding the loss () of each batch after its update."""
+    """Trains `classifier` in place and yields the loss () of each batch after its update."""
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=lr, weight_decay=0.05)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     classifier.train()
@@ -99,7 +99,7 @@ def train_classifier(
 
 
 def level(in_channels: int, out_channels: int) -> nn.Sequential:
-    """Two convolutions with batch norm, then half the height and width."""
+    """Two convolutions with batch norm, then max pooling, which halves height and width."""
     return nn.Sequential(
         *(nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.SiLU()),
         *(nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False), nn.BatchNorm2d(out_channels), nn.SiLU()),

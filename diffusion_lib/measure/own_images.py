@@ -1,8 +1,8 @@
-"""Features for the reader's own images, and a model's samples compared with them.
+"""Features for the user's own images, and a comparison of a model's samples with them.
 
-What the features notice is what the distance notices. A classifier's notice what makes the classes: a class that is missing, halves
-that do not belong together. Those of a random network, normalised on the images, notice appearance: blur, noise, contrast, edges, and too
-little variety; on a folder without classes they did better than features trained on the images alone (docs/quality.md has both).
+A distance detects only what its features respond to. A classifier's features respond to what distinguishes the classes: a missing
+class, halves that do not belong together. Features of a random network, normalised on the images, respond to appearance: blur, noise,
+contrast, edges, low variety. On a folder without classes they did better than features trained on the images (docs/quality.md).
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from diffusion_lib.measure.classifier import SMALLEST, Classifier, FeatureNetwor
 from diffusion_lib.measure.distances import Estimate, features, frechet_distance, kernel_distance
 from diffusion_lib.sampling import sample
 
-FEWEST = 40  # images to compare: 20 in each half, which is what the kernel distance's blocks need
+FEWEST = 40  # images: the kernel distance's blocks need 20 in each half
 BATCH = 64
 
 
 class Comparison(NamedTuple):
-    """Samples, and other real images, each compared with the same real images; all sets of n."""
+    """Samples and other real images, each compared with the same real images; all sets have n images."""
 
     n: int
     samples: tuple[Estimate, Estimate]  # Fréchet distance, kernel distance
@@ -46,9 +46,9 @@ def train_features(
 ) -> FeatureNetwork:
     """A feature network for images like these, in eval mode, on the CPU.
 
-    Where every image has one of two or more classes, a `Classifier` that is trained on them, for `steps` updates (None: 20 epochs, but
-    100..2000 updates); otherwise, or with steps=0, a random network, whose batch norms are set to what they meet on the images. width:
-    channels of its first level. Raises `ValueError` for fewer than two images, and for images that are no finite floats or too small.
+    If every image has one of two or more classes, trains a `Classifier` on them for `steps` updates (None: 20 epochs, within 100..2000
+    updates). Otherwise, or with steps=0, returns a random network with batch norms fitted to the images. width: channels of the first
+    level. Raises `ValueError` for fewer than two images, and for images that are too small or not finite floats.
     """
     if not hasattr(dataset, "images") or not hasattr(dataset, "labels"):
         raise ValueError(
@@ -59,7 +59,7 @@ def train_features(
     channels, *sides = image_shape_of(dataset)
     n, classes = len(dataset.images), num_classes_of(dataset) or 0
     if n < 2 or min(sides) < SMALLEST:
-        raise ValueError(f"{n} images of {sides[0]}x{sides[1]}; expected two or more, of {SMALLEST}x{SMALLEST} at least")
+        raise ValueError(f"{n} images of {sides[0]}x{sides[1]}; expected two or more, of at least {SMALLEST}x{SMALLEST}")
     width, num_features = whole("width", width), whole("num_features", num_features)
     steps = min(2000, max(100, math.ceil(20 * n / BATCH))) if steps is None else whole("steps", steps, low=0)
     with torch.random.fork_rng(devices=[]):
@@ -75,10 +75,10 @@ def train_features(
 
 @torch.no_grad()
 def _normalised(network: FeatureNetwork, images: Tensor) -> FeatureNetwork:
-    """The network with the means and variances of these images in its batch norms; thousands of images say as much as all."""
+    """The network with batch norms fitted to these images; a few thousand of them are enough."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean over the batches, not a running one
+            module.momentum = None  # the mean over all batches, not a running mean
     network.train()
     for part in images[:4096].split(512):
         network(part)
@@ -86,7 +86,7 @@ def _normalised(network: FeatureNetwork, images: Tensor) -> FeatureNetwork:
 
 
 def feature_network(dataset: LabelledImages, directory: str | Path | None = None) -> tuple[FeatureNetwork, Path]:
-    """The network in `directory`, or one trained on the dataset and then saved there, and where that is.
+    """The network in `directory`, or a new one for the dataset, saved there; and its directory.
 
     directory: None for a place in the cache folder that depends on the dataset's images and labels, so that models of the same images
     are compared in the same features.
@@ -96,8 +96,8 @@ def feature_network(dataset: LabelledImages, directory: str | Path | None = None
         network = FeatureNetwork.from_pretrained(place)
         if network.config["in_channels"] != dataset.images.shape[1]:
             raise ValueError(
-                f"the feature network in {place} is for images of {network.config['in_channels']} channels, the dataset's have "
-                f"{dataset.images.shape[1]}; expected the same: name another folder"
+                f"the feature network in {place} takes images of {network.config['in_channels']} channels, but the dataset's have "
+                f"{dataset.images.shape[1]}; expected the same number: use another folder"
             )
         return network, place
     network = train_features(dataset)
@@ -114,10 +114,10 @@ def _digest(dataset: LabelledImages) -> str:
 
 @torchs_defaults()
 def split_in_halves(dataset: LabelledImages, seed: int = 0) -> tuple[ImageDataset, ImageDataset]:
-    """Two sets of as many images each, drawn at random. Raises `ValueError` if there are too few to compare."""
+    """Two random disjoint halves. Raises `ValueError` if there are too few images to compare."""
     half = len(dataset.images) // 2
     if half < FEWEST // 2:
-        raise ValueError(f"{len(dataset.images)} images; expected {FEWEST} or more: half of them are compared with the other half")
+        raise ValueError(f"{len(dataset.images)} images; expected {FEWEST} or more: one half is compared with the other")
     order = torch.randperm(len(dataset.images), generator=torch.Generator().manual_seed(seed))
     names = getattr(dataset, "class_names", ())
     first, second = (ImageDataset(dataset.images[part], dataset.labels[part], names) for part in (order[:half], order[half : 2 * half]))
@@ -135,8 +135,8 @@ def compare(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Comparison:
-    """As many samples of the model as there are reference images, of their classes if it knows them, and the `other` real images, each
-    compared with the reference."""
+    """Compares samples of the model with the reference images, and the `other` real images with them too. There are as many samples as
+    reference images, of the same classes if the model has them."""
     y = reference.labels if model.num_classes is not None and model.num_classes == num_classes_of(reference) else None
     model, samples = model.to(device), []
     for start in tqdm(range(0, n := len(reference.images), BATCH), unit="batch", desc="samples"):

@@ -1,4 +1,4 @@
-"""The command `python -m diffusion_lib.measure`: trains a classifier, or with --model measures a model's samples."""
+"""The command `python -m diffusion_lib.measure`: trains a classifier or, with --model, measures a model's samples."""
 
 import argparse
 import sys
@@ -17,16 +17,18 @@ from diffusion_lib.options import image_size, is_shortage, message_of, of_model,
 from diffusion_lib.pretrained import load_classifier, load_model
 from diffusion_lib.saving import SHIPPED
 
-TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # options and their defaults, without --model
-MEASURING = dict(features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto")  # and with it
+TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # defaults without --model
+MEASURING = dict(
+    features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto"
+)  # and with it
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Trains the classifier on a labelled dataset of 1-channel or RGB images and prints the fraction of its test images that it reads
-    correctly. With --model, compares a model's samples with a dataset's images instead, beside other real images."""
+    """Trains a classifier on a labelled dataset of grey or RGB images and prints its accuracy on the test images. With --model, compares
+    a model's samples, and other real images, with a dataset's images instead."""
     parser = make_parser()
     options = parser.parse_args(arguments)
-    remedy = "for training a classifier: leave out --model, or this" if options.model else "for measuring a model: expected --model, too"
+    remedy = "for training a classifier: omit --model, or this option" if options.model else "for measuring a model: add --model"
     for name, default in (TRAINING if options.model else MEASURING).items():
         if getattr(options, name) != default:
             parser.error(f"--{name.replace('_', '-')} is {remedy}")
@@ -48,8 +50,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m diffusion_lib.measure", description=main.__doc__)
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
-    parser.add_argument("--root", type=path, help="where torchvision's datasets are kept; default: the cache folder")
-    parser.add_argument("--images", type=int, help="how many of its images to use; default: all")
+    parser.add_argument("--root", type=path, help="folder for torchvision's datasets; default: the cache folder")
+    parser.add_argument("--images", type=int, help="number of images to use; default: all")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     training = parser.add_argument_group("training a classifier")
     training.add_argument("--out", type=path, help="folder for the weights")
@@ -57,20 +59,20 @@ def make_parser() -> argparse.ArgumentParser:
         default = TRAINING[name]
         training.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
     measuring = parser.add_argument_group("measuring a model")
-    measuring.add_argument("--model", help="its folder, finished or not, a hub id, or the name of one that ships")
+    measuring.add_argument("--model", help="the folder of a model or of a run, a hub id, or the name of a shipped model")
     measuring.add_argument(
         "--features",
         type=path,
-        help="folder of the feature network: used if it is there, else made and saved; default: the classifier that ships, or one in the "
-        "cache folder for these images",
+        help="folder of the feature network, created if it does not exist; default: the shipped classifier, or a folder in the cache for "
+        "these images",
     )
     measuring.add_argument(
-        "--size", type=image_size, help="height and width of photo and folder images, 32 or HEIGHTxWIDTH; default: those of the model"
+        "--size", type=image_size, help="height and width of photo and folder images, 32 or HEIGHTxWIDTH; default: the model's"
     )
-    measuring.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images; default: those of the model")
-    measuring.add_argument("--skip-broken", action="store_true", help="leave out files of a folder that cannot be read")
-    measuring.add_argument("--samples", type=int, default=MEASURING["samples"], help="how many at most; default: %(default)s")
-    measuring.add_argument("--sampling-steps", type=int, default=MEASURING["sampling_steps"], help="of DDIM; default: %(default)s")
+    measuring.add_argument("--channels", type=int, choices=(1, 3), help="channels of photo and folder images; default: the model's")
+    measuring.add_argument("--skip-broken", action="store_true", help="skip files of a folder that cannot be read")
+    measuring.add_argument("--samples", type=int, default=MEASURING["samples"], help="largest number of samples; default: %(default)s")
+    measuring.add_argument("--sampling-steps", type=int, default=MEASURING["sampling_steps"], help="DDIM steps; default: %(default)s")
     measuring.add_argument("--device", default=MEASURING["device"], help="default: %(default)s")
     return parser
 
@@ -80,9 +82,9 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     data = load_dataset(options.dataset, n=options.images, root=options.root)
     num_classes = num_classes_of(data)
     if num_classes is None:
-        parser.error(f"--dataset {options.dataset}: its images have no classes; expected a dataset with classes")
+        parser.error(f"--dataset {options.dataset} has no classes; expected a dataset with classes")
     held_out = load_dataset(options.dataset, train=False, root=options.root)
-    torch.manual_seed(options.seed)  # the classifier's first weights
+    torch.manual_seed(options.seed)  # for the classifier's initial weights
     classifier = Classifier(image_shape_of(data)[0], num_classes)
     training = train_classifier(classifier, data, options.steps, options.batch_size, options.lr, options.seed)
     for _ in tqdm(training, total=options.steps, unit="step"):
@@ -93,14 +95,14 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """Prints how far a model's samples are from real images, and how far other real images are."""
+    """Prints the distance between a model's samples and real images, and between other real images and the same ones."""
     model = load_model(options.model)
     asked = of_model(options.dataset, model.image_shape, options.size, options.channels)
     data = load_dataset(options.dataset, n=options.images, root=options.root, skip_broken=options.skip_broken, **asked)
     if model.image_shape not in {None, image_shape_of(data)}:
         raise ValueError(
-            f"the model makes images of shape {model.image_shape}, those of --dataset {options.dataset} are {image_shape_of(data)}; "
-            "expected the dataset that the model was trained on, in the same --size and --channels"
+            f"the model makes images of shape {model.image_shape}, but those of --dataset {options.dataset} have {image_shape_of(data)}; "
+            "expected the dataset that the model was trained on, with the same --size and --channels"
         )
     ships = options.features is None and (SHIPPED / "classifier" / options.dataset).is_dir()
     seen, other, reference = parts_of(data, options)
@@ -114,7 +116,7 @@ def measure(options: argparse.Namespace) -> None:
     for note in dict.fromkeys(str(warning.message) for warning in notes):
         print(f"note: {note}", file=sys.stderr)
     kind = "a classifier" if isinstance(network, Classifier) else "a random network, normalised on the images"
-    print(f"features: {network.num_features} of {kind}{' that ships' if ships else f', in {place}'}")
+    print(f"features: {network.num_features} of {kind}{' (shipped)' if ships else f', in {place}'}")
     print(f"{found.n} images in each set, compared with as many real ones; brackets hold 95% intervals\n")
     print(f"{'':20}{'Fréchet distance':30}kernel distance")
     for name, (frechet, kernel) in (("samples", found.samples), ("other real images", found.real)):
@@ -126,8 +128,8 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parts_of(data: ImageDataset, options: argparse.Namespace) -> tuple[ImageDataset, ImageDataset, ImageDataset]:
-    """The images for the feature network, those to compare and those to compare with. The last are none that the network has seen."""
-    if takes(options.dataset, "train") and not options.dataset.startswith("folder:"):  # a folder has but one set of images
+    """Images for the feature network, images to compare, and reference images. The network has not seen the last."""
+    if takes(options.dataset, "train") and not options.dataset.startswith("folder:"):  # a folder has only one set of images
         return data, *split_in_halves(load_dataset(options.dataset, train=False, root=options.root))
     other, reference = split_in_halves(data)
     return other, other, reference

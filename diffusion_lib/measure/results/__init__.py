@@ -1,4 +1,4 @@
-"""What the scripts in benchmarks/ measured, shipped as JSON so that notebooks can show it where the scripts cannot be run."""
+"""Stored results of the scripts in benchmarks/, as JSON: notebooks show them without running the scripts."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,9 @@ FOLDER = Path(__file__).parent
 def load_results(name: str) -> dict:
     """The results called `name`, as benchmarks/`name`.py wrote them.
 
-    "sampler_quality": DDPM and DDIM by number of steps. "weights_quality": the models that ship, beside real images.
-    "throughput": images a second of training and of network calls, beside public networks.
+    "sampler_quality": DDPM and DDIM by number of steps. "weights_quality": the shipped models, compared with real images.
+    "throughput": images per second in training and in network calls, compared with public networks. "time_to_quality": quality
+    after a given training time, compared with public networks.
     """
     known = sorted(path.stem for path in FOLDER.glob("*.json"))
     if name not in known:
