@@ -266,7 +266,7 @@ class UNet(nn.Module):
                 f"{len(self.up)} levels): resize or pad them, or use fewer channel_mults"
             )
         if t.shape != x.shape[:1]:
-            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep for each image")
+            raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep per image")
         if y is not None:
             check_label_shape(y, self.num_classes, len(x))
 

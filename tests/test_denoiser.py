@@ -132,7 +132,7 @@ def test_predictions_keep_the_dtype_of_the_images_under_autocast():
         (lambda d, x: d(x, torch.tensor([1, 21])), r"t=21 is out of range"),
         (lambda d, x: d(x, torch.tensor([1, 2, 3])), r"t has shape \(3,\); expected \(2,\)"),
         (lambda d, x: d(x, 1.0), r"t is of type float; expected an int"),
-        (lambda d, x: d(x.double(), 1), r"images have dtype torch.float64 but the network torch.float32; expected the same: move"),
+        (lambda d, x: d(x.double(), 1), r"images have dtype torch.float64 but the network torch.float32; expected the same: convert"),
         (lambda d, x: d(x.to("meta"), 1), r"images have device meta but the network cpu"),
         (lambda d, x: d(x.to(torch.uint8), 1), r"xt has dtype torch.uint8; expected floats in \[-1, 1\]"),
         (lambda d, x: d(x[0], 1), r"xt has shape \(1, 8, 8\); expected \(B, C, H, W\)"),
@@ -180,7 +180,7 @@ def test_rejects_network_with_wrong_output_shape(prediction):
 
 def test_rejects_eps_prediction_on_a_path_that_ends_in_pure_noise():
     for schedule in (dl.Schedule.from_alpha_bar([1, 0.5, 0], "mine"), dl.Schedule([1, 0.5, 0], [0, 0.5, 1], "mine")):
-        message = r"^prediction='eps' with the schedule 'mine', whose signal\[T\] is 0; expected 'v', 'x0' or 'flow': xT = noise eps holds"
+        message = r"^prediction='eps' with the schedule 'mine', whose signal\[T\] is 0; expected 'v', 'x0' or 'flow': xT is pure noise"
         with pytest.raises(ValueError, match=message):
             dl.Denoiser(tiny_unet(), schedule, "eps")
         for prediction in ("v", "x0", "flow"):
@@ -268,7 +268,7 @@ def test_ideal_denoiser_rejects_invalid_queries():
             ask(x, 0)
     with pytest.raises(ValueError, match=r"images have shape \(1, 4, 4\); expected \(1, 8, 8\), that of the dataset"):
         ideal(x[..., :4, :4], 1)
-    with pytest.raises(ValueError, match=r"^x0_dataset holds no images; expected a batch of one or more$"):
+    with pytest.raises(ValueError, match=r"^x0_dataset is an empty batch; expected one or more images$"):
         dl.IdealDenoiser(dataset.images[:0], SCHEDULE)
     with pytest.raises(ValueError, match=r"x0_dataset has dtype torch.uint8"):
         dl.IdealDenoiser(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), SCHEDULE)

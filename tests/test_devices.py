@@ -83,11 +83,11 @@ def test_rejects_what_names_no_device(name):
 
 @pytest.mark.parametrize("name", ["cuda:99", torch.device("cuda", 99), "mps:9", "xpu:9", "cpu:1", "xla", "hpu", 99])
 def test_rejects_device_that_is_not_there(name, dataset):
-    with pytest.raises(ValueError, match=r"is not there.*; expected 'auto', the fastest that is, or 'cpu', .+: --device auto"):
+    with pytest.raises(ValueError, match=r"is not available.*; expected 'auto', the fastest available device, or 'cpu': --device auto"):
         choose_device(name)
     if not isinstance(name, int):
         config = dl.TrainConfig(steps=1, warmup_steps=0, device=name)
-        with pytest.raises(ValueError, match=r"is not there"):
+        with pytest.raises(ValueError, match=r"is not available"):
             dl.train(tiny_denoiser(), dataset, config)
 
 
@@ -95,7 +95,7 @@ def test_number_of_devices_decides_which_are_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
     assert choose_device("cuda") == torch.device("cuda")
-    with pytest.raises(ValueError, match=r"device='cuda:2' is not there \(of cuda there are 2\)"):
+    with pytest.raises(ValueError, match=r"device='cuda:2' is not available \(2 cuda devices found\)"):
         choose_device("cuda:2")
 
 

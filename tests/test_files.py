@@ -25,7 +25,7 @@ def test_folder_that_is_called_like_a_variable_is_meant(tmp_path):
         (" ", ValueError, r"directory=' ' is empty; expected a path"),
         (None, TypeError, r"directory=None is of type NoneType; expected a path"),
         (b"model", TypeError, r"directory=b'model' is of type bytes; expected a path"),
-        ("$NOT_SET_ANYWHERE/x", FileNotFoundError, r"the variable \$NOT_SET_ANYWHERE is not set; expected a path"),
+        ("$NOT_SET_ANYWHERE/x", FileNotFoundError, r"but \$NOT_SET_ANYWHERE is not set; expected a path"),
         ("file", NotADirectoryError, r"directory='file', but file is a file; expected a folder"),
         ("file/model", NotADirectoryError, r"directory='file/model', but file is a file; expected a folder"),
     ],

@@ -63,5 +63,5 @@ def test_rejects_storing_a_network_that_its_config_would_not_make(change):
         network.stem = nn.Conv2d(4, 24, 3, padding=1)
     else:
         prune.l1_unstructured(network.time_embedding.mlp[0], "weight", amount=0.5)
-    with pytest.raises(ValueError, match=r"(?s)not those of a UNet of its config \(.+\).*; expected a network as it was made: undo"):
+    with pytest.raises(ValueError, match=r"(?s)weights do not match its config as a UNet \(.+\); expected an unmodified network: undo"):
         config_of(network)

@@ -165,7 +165,7 @@ def test_frames_are_taken_as_lists_of_lists():
 
 @pytest.mark.parametrize("columns", [0, -1, 2.0, True, "3", None])
 def test_rejects_numbers_of_columns(columns):
-    with pytest.raises(ValueError, match=r"columns=.*; expected a whole number, 1 or more"):
+    with pytest.raises(ValueError, match=r"columns=.*; expected an integer, 1 or more"):
         image_grid(GREY, columns)
 
 

@@ -224,7 +224,7 @@ def test_noise_of_an_image_does_not_depend_on_the_batch():
     generators = lambda: [torch.Generator().manual_seed(k) for k in range(5)]  # noqa: E731
     whole = randn_like(X0, generators())
     assert torch.equal(randn_like(X0[3:4], generators()[3:4]), whole[3:4])
-    with pytest.raises(ValueError, match="generator has 2 entries for 5 images; expected one for each"):
+    with pytest.raises(ValueError, match="generator has 2 entries for 5 images; expected one per image"):
         randn_like(X0, generators()[:2])
 
 
@@ -266,7 +266,7 @@ def test_every_function_rejects_bad_arguments(name):
     for outside, t in [(n, t) for n in (low - 1, 11) for t in (n, torch.tensor([1, 1, n, 1, 1]))]:
         with pytest.raises(ValueError, match=rf"^t={outside} is out of range; expected {low}\.\.10 for this schedule of T=10$"):
             call(schedule, X0, t, EPS)
-    with pytest.raises(ValueError, match=r"t has shape \(3,\); expected \(5,\): one timestep for each image"):
+    with pytest.raises(ValueError, match=r"t has shape \(3,\); expected \(5,\): one timestep per image"):
         call(schedule, X0, torch.tensor([1, 2, 3]), EPS)
     with pytest.raises(ValueError, match=r"t has dtype torch.float32; expected torch.long.*t.long\(\)"):
         call(schedule, X0, torch.ones(5), EPS)

@@ -131,7 +131,7 @@ def test_takes_numpys_and_torchs_numbers():
         ([XT], "the chain yields a Tensor; expected the steps of a sampler, .* each with t, xt and x0_hat"),
         (Recording([0], XT[None], XT[None], [1], 1), "the chain is a Recording already"),
         ([Step(1, XT, XT, XT), Step(0, XT[:1], XT, XT)], r"xt of the chain is \(1, 1, 2, 2\) at t = 0; expected \(2, 1, 2, 2\), alike in"),
-        ([Step(1.5, XT, XT, XT)], r"t=1.5; expected a whole number"),
+        ([Step(1.5, XT, XT, XT)], r"t=1.5; expected an integer"),
     ],
 )
 def test_rejects_what_is_no_chain(steps, message):
@@ -161,7 +161,7 @@ def test_says_where_a_chain_turns_nan():
 
 @pytest.mark.parametrize("frames", [0, -1, 2.5, None, "5", True])
 def test_rejects_numbers_of_frames(frames):
-    with pytest.raises(ValueError, match=r"frames=.*; expected a whole number, 1 or more"):
+    with pytest.raises(ValueError, match=r"frames=.*; expected an integer, 1 or more"):
         record(chain(), frames)
 
 

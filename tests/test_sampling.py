@@ -312,7 +312,7 @@ def test_ddim_inverts_the_encoding():
     # one evaluation is inexact; at the fixed point it is exact
     assert errors[0] > 10 * errors[1] > 100 * errors[2]
     assert errors[2] < 1e-9
-    with pytest.raises(ValueError, match="iterations=0; expected a whole number, 1 or more"):
+    with pytest.raises(ValueError, match="iterations=0; expected an integer, 1 or more"):
         dl.ddim_encode_steps(denoiser, IMAGES, iterations=0)
 
 
@@ -391,10 +391,10 @@ def test_class_is_passed_to_the_denoiser():
 
 
 BAD_CALLS = [
-    (lambda d, x: dl.ddim_steps(d, x, steps=0), r"steps=0; expected a whole number, 1\.\.20 for a schedule of T=20"),
-    (dl.ddim_steps, r"steps=50; expected a whole number, 1\.\.20"),
+    (lambda d, x: dl.ddim_steps(d, x, steps=0), r"steps=0; expected an integer, 1\.\.20 for a schedule of T=20"),
+    (dl.ddim_steps, r"steps=50; expected an integer, 1\.\.20"),
     (lambda d, x: dl.ddpm_steps(d, x, steps=21), r"steps=21; expected"),
-    (lambda d, x: dl.ddpm_steps(d, x, steps=2.0), r"steps=2.0; expected a whole number"),
+    (lambda d, x: dl.ddpm_steps(d, x, steps=2.0), r"steps=2.0; expected an integer"),
     (lambda d, x: dl.ddim_encode_steps(d, x, steps=21), r"steps=21; expected"),
     (lambda d, x: dl.ddim_steps(d, x, steps=5, eta=1.1), r"eta=1.1; expected 0 \(deterministic\) to 1"),
     (lambda d, x: dl.ddim_steps(d, x, steps=5, eta=float("nan")), r"eta=nan"),
@@ -403,11 +403,11 @@ BAD_CALLS = [
     (lambda d, x: dl.ddpm_steps(d, x[0]), r"xT has shape \(1, 8, 8\); expected \(B, C, H, W\)"),
     (lambda d, x: dl.ddim_steps(d, x.long(), steps=5), r"xT has dtype torch.int64; expected floats"),
     (lambda d, x: dl.ddim_encode_steps(d, x.long(), steps=5), r"x0 has dtype torch.int64; expected floats"),
-    (lambda d, x: dl.sample(d, 0), r"n=0; expected a whole number, 1 or more"),
+    (lambda d, x: dl.sample(d, 0), r"n=0; expected an integer, 1 or more"),
     (lambda d, x: dl.sample(d, 2.0), r"n=2.0"),
     (lambda d, x: dl.sample(d, 2, batch_size=0), r"batch_size=0"),
     (lambda d, x: dl.sample(d, 2, sampler="dimm"), r"unknown sampler 'dimm'; expected one of 'ddim', 'ddpm'. Did you mean 'ddim'"),
-    (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has 3 entries for 2 images; expected one for each, or one class for all"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has 3 entries for 2 images; expected one per image, or one class for all"),
     (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected whole numbers"),
     (lambda d, x: dl.sample(d, 2, steps=5, y=3), r"y=3 is out of range; expected classes 0\.\.2"),
     (lambda d, x: dl.sample(d, 2, steps=5, shape=(1, 6, 6)), r"images are 6x6; expected multiples of 4"),
@@ -489,9 +489,9 @@ def test_guided_samples_show_the_class_more_strongly():
 @pytest.mark.parametrize("sampler", [dl.ddpm_steps, dl.ddim_steps])
 def test_rejects_wrong_number_of_labels_or_generators_immediately(sampler):
     denoiser = dl.IdealDenoiser(IMAGES, dl.linear_schedule(T))
-    with pytest.raises(ValueError, match=r"y has 2 entries for 3 images; expected one for each"):
+    with pytest.raises(ValueError, match=r"y has 2 entries for 3 images; expected one per image"):
         sampler(denoiser, XT, y=torch.tensor([0, 1]))
-    with pytest.raises(ValueError, match=r"generator has 2 entries for 3 images; expected one for each"):
+    with pytest.raises(ValueError, match=r"generator has 2 entries for 3 images; expected one per image"):
         sampler(denoiser, XT, generator=dl.sample_generators(0, range(2)))
 
 

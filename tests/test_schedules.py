@@ -142,8 +142,8 @@ def test_rejects_invalid_alpha_bar_table(alpha_bar, message):
         (lambda: dl.cosine_schedule(s=float("inf")), r"s=inf"),
         (lambda: dl.sigmoid_schedule(start=3.0), r"start=3.0, end=3.0.*expected start < end"),
         (lambda: dl.sigmoid_schedule(tau=0.0), r"tau=0.0"),
-        (lambda: dl.cosine_schedule(1), r"T=1; expected a whole number, 2..1000000"),
-        (lambda: dl.linear_schedule(10.0), r"T=10.0; expected a whole number"),
+        (lambda: dl.cosine_schedule(1), r"T=1; expected an integer, 2..1000000"),
+        (lambda: dl.linear_schedule(10.0), r"T=10.0; expected an integer"),
         (
             lambda: dl.make_schedule("cosin"),
             r"unknown schedule 'cosin'; expected one of 'linear', 'cosine', 'sigmoid', 'straight'. Did you mean 'cosine'",

@@ -175,8 +175,8 @@ def test_config_rebuilds_the_same_network():
         (X[..., :6], T, Y, r"images are 8x6; expected multiples of 4 \(patch_size 2, 2 levels\): resize or pad"),
         (X[..., :0], T, Y, r"images are 8x0; expected multiples of 4"),
         (X.repeat(1, 3, 1, 1), T, Y, r"images have shape \(3, 3, 8, 8\); expected \(B, 1, H, W\)"),
-        (X, T[:2], Y, r"t has shape \(2,\); expected \(3,\): one timestep for each image"),
-        (X, T, Y[:2], r"shape \(2,\); expected torch.long of shape \(3,\): one class for each image"),
+        (X, T[:2], Y, r"t has shape \(2,\); expected \(3,\): one timestep per image"),
+        (X, T, Y[:2], r"shape \(2,\); expected torch.long of shape \(3,\): one class per image"),
         (X, T, Y.float(), r"y is torch.float32 .*expected torch.long"),
         (X, T, torch.tensor([0, 3, 1]), r"y=3 is out of range; expected classes 0\.\.2, or -1 for no class"),
         (X, T, torch.tensor([0, -2, 1]), r"y=-2 is out of range"),
@@ -188,7 +188,7 @@ def test_rejects_mismatched_input(x, t, y, message):
 
 
 def test_unconditional_network_rejects_classes():
-    with pytest.raises(ValueError, match="y was given to a network without classes; expected y=None, or build it with num_classes"):
+    with pytest.raises(ValueError, match="y was given to an unconditional network; expected y=None, or a network built with num_classes"):
         tiny_unet(num_classes=None)(X, T, Y)
 
 
@@ -196,16 +196,16 @@ def test_unconditional_network_rejects_classes():
     ("options", "message"),
     [
         (dict(base_channels=12, norm_groups=8), r"base_channels=12; expected a multiple of norm_groups=8"),
-        (dict(norm_groups=0), r"norm_groups=0; expected a whole number, 1 or more"),
+        (dict(norm_groups=0), r"norm_groups=0; expected an integer, 1 or more"),
         (dict(channel_mults=()), r"channel_mults has 0 entries; expected 1\.\.8"),
         (dict(channel_mults=[1] * 9), r"channel_mults has 9 entries; expected 1\.\.8"),
-        (dict(blocks_per_level=17), r"blocks_per_level=17; expected a whole number, 1..16"),
+        (dict(blocks_per_level=17), r"blocks_per_level=17; expected an integer, 1..16"),
         (dict(base_channels=33, norm_groups=1), r"base_channels=33; expected an even number"),
-        (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected a whole number, 1 or more"),
-        (dict(attention_levels=(2,)), r"a level in attention_levels=2; expected a whole number, 0\.\.1"),
+        (dict(channel_mults=(1, 0)), r"channel_mults\[1\]=0; expected an integer, 1 or more"),
+        (dict(attention_levels=(2,)), r"a level in attention_levels=2; expected an integer, 0\.\.1"),
         (dict(dropout=1.0), r"dropout=1.0; expected a probability"),
-        (dict(num_classes=0), r"num_classes=0; expected a whole number, 1 or more"),
-        (dict(patch_size=2.0), r"patch_size=2.0; expected a whole number"),
+        (dict(num_classes=0), r"num_classes=0; expected an integer, 1 or more"),
+        (dict(patch_size=2.0), r"patch_size=2.0; expected an integer"),
         (dict(blocks_per_level=True), r"blocks_per_level=True"),
     ],
 )

@@ -72,7 +72,7 @@ def check_images_and_labels(images: Tensor, labels: Tensor) -> None:
     """Raises `ValueError` unless they are float (N, C, H, W) and a LongTensor (N,)."""
     for name, value in (("images", images), ("labels", labels)):
         if not isinstance(value, Tensor):
-            raise ValueError(f"{name} is a {type(value).__name__}; expected a tensor: see torch.as_tensor")
+            raise ValueError(f"{name} is of type {type(value).__name__}; expected a tensor: see torch.as_tensor")
     if images.ndim != 4 or not images.is_floating_point():
         raise ValueError(f"images have shape {tuple(images.shape)} and dtype {images.dtype}; expected floats (N, C, H, W): see to_float")
     if labels.shape != images.shape[:1] or labels.dtype != torch.long:
@@ -199,7 +199,7 @@ def _as_tensor(name: str, value: Any) -> Tensor:
         return torch.from_numpy(array if array.flags.writeable else array.copy())
     except (TypeError, ValueError) as error:
         kind = type(value).__name__ + (f" of {value.dtype}" if isinstance(value, np.ndarray) else "")
-        raise ValueError(f"{name} is a {kind}; expected a tensor or an array of numbers: see torch.as_tensor") from error
+        raise ValueError(f"{name} is of type {kind}; expected a tensor or an array of numbers: see torch.as_tensor") from error
 
 
 def _as_labels(labels: Any, n: int, names: tuple[str, ...]) -> Tensor:

@@ -45,7 +45,7 @@ NOT_READ |= {f".{suffix}" for suffix in ["xcf", "kra", "ico", "icns", "cur", "ex
 NOT_READ |= {f".{suffix}" for suffix in ["emf", "xbm", "xpm", "dcm", "fits", "raw", "dng", "nef", "nrw", "cr2", "cr3", "crw", "arw", "srf"]}
 NOT_READ |= {f".{suffix}" for suffix in ["sr2", "orf", "rw2", "raf", "pef", "srw", "x3f", "3fr", "erf", "mrw"]}
 CONVERT, NO_PICTURE, NO_FILE = (
-    "unsupported formats: convert them to PNG or JPEG",
+    "formats that are not supported: convert them to PNG or JPEG",
     "not pictures",
     "not files: pipes or broken links",
 )
@@ -63,7 +63,7 @@ class Found:
     left_out: dict[str, Counter] = field(default_factory=lambda: defaultdict(Counter))  # the number of files of each suffix, by reason
 
     def what_was_left_out(self) -> str:
-        """In words: "12 .heic (unsupported formats: …), 1 .txt (not pictures)"; empty if nothing was skipped."""
+        """In words: "12 .heic (formats that are not supported: …), 1 .txt (not pictures)"; empty if nothing was skipped."""
         return ", ".join(
             f"{', '.join(f'{number:,} {suffix}' for suffix, number in suffixes.most_common())} ({reason})"
             for reason, suffixes in sorted(self.left_out.items())

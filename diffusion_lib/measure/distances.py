@@ -56,9 +56,7 @@ def features(network: Network, images: Images, batch_size: int = 512, *, progres
             out = extract(part if home is None else part.to(home.device, home.dtype))
             if not isinstance(out, Tensor) or out.ndim != 2 or len(out) != len(part):
                 made = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-                raise ValueError(
-                    f"the network returns {made} for {len(part)} images; expected ({len(part)}, F), one row per image"
-                )
+                raise ValueError(f"the network returns {made} for {len(part)} images; expected ({len(part)}, F), one row per image")
             if not out.isfinite().all():
                 raise ValueError(
                     "the network returns features that are not finite for finite images; expected finite features: check its weights"

@@ -18,9 +18,7 @@ from diffusion_lib.pretrained import load_classifier, load_model
 from diffusion_lib.saving import SHIPPED
 
 TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # defaults without --model
-MEASURING = dict(
-    features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto"
-)  # and with it
+MEASURING = dict(features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto")  # and with it
 
 
 def main(arguments: list[str] | None = None) -> None:

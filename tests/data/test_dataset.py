@@ -48,9 +48,9 @@ def test_to_float_and_to_uint8_take_arrays():
     assert torch.equal(dl.to_uint8(images.double().numpy()[..., ::-1]), torch.from_numpy(pixels).flip(3))
     read_only = np.broadcast_to(np.uint8(255), (1, 1, 2, 2))
     assert torch.equal(dl.to_float(read_only), torch.ones(1, 1, 2, 2))
-    with pytest.raises(ValueError, match=r"pixels are a str; expected a tensor, or an array of numbers"):
+    with pytest.raises(ValueError, match=r"pixels are a str; expected a tensor or an array of numbers"):
         dl.to_float("pixels")
-    with pytest.raises(ValueError, match=r"images are a ndarray of object; expected a tensor, or an array of numbers"):
+    with pytest.raises(ValueError, match=r"images is of type ndarray of object; expected a tensor or an array of numbers"):
         dl.to_uint8(np.array([None]))
 
 
@@ -68,7 +68,7 @@ def test_to_uint8_warns_of_values_that_are_not_finite(value):
     images = torch.zeros(3, 1, 2, 2)
     images[1, 0, 0, 0] = value
     for kind in (images, images.half(), images.numpy()):
-        with pytest.warns(UserWarning, match=r"values that are not finite .* in 1 of 3, first in number 1.*NaN is shown as black"):
+        with pytest.warns(UserWarning, match=r"contain NaN or infinity in 1 of 3, first in image 1.*NaN is shown as black"):
             dl.to_uint8(kind)
 
 
@@ -141,14 +141,14 @@ def test_rejects_class_names_without_an_order(names):
 @pytest.mark.parametrize(
     ("images", "labels", "message"),
     [
-        (np.zeros((2, 8, 8, 3), np.float32), [0, 1], r"shape \(2, 8, 8, 3\); expected \(N, C, H, W\), and these look like \(N, H, W, C\)"),
+        (np.zeros((2, 8, 8, 3), np.float32), [0, 1], r"shape \(2, 8, 8, 3\); expected \(N, C, H, W\), but these look like \(N, H, W, C\)"),
         (np.zeros((2, 3, 8, 8), np.uint8), [0, 1], r"dtype torch.uint8; expected floats \(N, C, H, W\): see to_float"),
-        ("pictures", [0, 1], r"images are a str; expected a tensor, or an array of numbers"),
+        ("pictures", [0, 1], r"images is of type str; expected a tensor or an array of numbers"),
         (np.zeros((2, 3, 8, 8), np.float32), ["a", "c"], r"unknown class 'c'; expected one of 'a', 'b'"),
         (np.zeros((2, 3, 8, 8), np.float32), [0.0, 1.0], r"labels have shape \(2,\) and dtype torch.float64; expected torch.long"),
         (np.zeros((2, 3, 8, 8), np.float32), [True, False], r"labels have shape \(2,\) and dtype torch.bool; expected torch.long"),
-        (np.zeros((2, 3, 8, 8), np.float32), None, r"labels are a NoneType; expected a tensor, or an array of numbers"),
-        (np.float32(3), [0, 1], r"images are a float32; expected a tensor, or an array of numbers"),
+        (np.zeros((2, 3, 8, 8), np.float32), None, r"labels is of type NoneType; expected a tensor or an array of numbers"),
+        (np.float32(3), [0, 1], r"images is of type float32; expected a tensor or an array of numbers"),
         (np.zeros((), np.float32), [0, 1], r"images have shape \(\d*,?\).*; expected floats \(N, C, H, W\)"),
     ],
 )
@@ -212,5 +212,5 @@ def test_shape_and_classes_come_from_the_datasets_own_attributes():
 
 @pytest.mark.parametrize("label", [2, 5, -2])
 def test_rejects_labels_without_a_name(label):
-    with pytest.raises(ValueError, match=rf"^labels hold {label}; expected 0..1, places in class_names, or -1 for no class$"):
+    with pytest.raises(ValueError, match=rf"^labels contain {label}; expected 0..1, indices of class_names, or -1 for none$"):
         dl.ImageDataset(torch.zeros(2, 1, 8, 8), torch.tensor([0, label]), ("a", "b"))

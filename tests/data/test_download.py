@@ -51,7 +51,7 @@ def test_bad_host_is_reported_and_leaves_no_partial_files(tmp_path, mnist_host, 
     send, reason = HOSTS[kind]
     if kind == "a silent one":
         monkeypatch.setattr("diffusion_lib.data.download.TIMEOUT", 0.5)
-    message = rf"(?is)mnist is not in .*({reason}).*'glyphs' dataset needs neither"
+    message = rf"(?is)mnist is not in .*({reason}).*'glyphs' needs neither"
     with mnist_host(send, chunked="chunk" in kind), pytest.raises(FileNotFoundError, match=message):
         dl.load_dataset("mnist")
     assert socket.getdefaulttimeout() is None
@@ -91,7 +91,7 @@ def test_unreachable_host_is_reported_with_a_remedy(tmp_path, monkeypatch, name)
         monkeypatch.setattr(kind, "mirrors", [address])
     monkeypatch.setattr(CIFAR10, "url", f"{address}cifar.tar.gz")
     with pytest.raises(
-        FileNotFoundError, match=rf"(?s){name} is not in .* could not be downloaded there .*root=.*The 'glyphs' dataset needs neither"
+        FileNotFoundError, match=rf"(?s){name} is not in .* could not be downloaded there .*root=.*The 'glyphs' needs neither"
     ):
         dl.load_dataset(name, root=tmp_path)
 

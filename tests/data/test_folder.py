@@ -75,7 +75,7 @@ def test_rejects_links_that_lead_to_too_many_folders(tmp_path, monkeypatch):
         (tmp_path / name).mkdir()
         for other in "abcdef":
             (tmp_path / name / other).symlink_to(tmp_path / other)
-    with pytest.raises(ValueError, match="leads to more than 100 folders, links followed; expected fewer"):
+    with pytest.raises(ValueError, match="leads to more than 100 folders, following links; expected fewer"):
         dl.load_dataset(f"folder:{tmp_path}")
 
 
@@ -124,13 +124,13 @@ def test_applies_the_exif_orientation(tmp_path):
 
 
 def test_rejects_missing_empty_and_mixed_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere is no folder; expected one with images"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere is not a folder; expected one with images"):
         dl.load_dataset(f"folder:{tmp_path}/nowhere")
-    with pytest.raises(FileNotFoundError, match=r"holds no images; expected files ending in \.png"):
+    with pytest.raises(FileNotFoundError, match=r"contains no images; expected files ending in \.png"):
         dl.load_dataset(f"folder:{tmp_path}")
     save(tmp_path / "a.png")
     save(tmp_path / "cat" / "b.png")
-    with pytest.raises(ValueError, match=r"holds images both beside and inside its sub-folders; expected one or the other"):
+    with pytest.raises(ValueError, match=r"contains images both beside and inside its sub-folders; expected one or the other"):
         dl.load_dataset(f"folder:{tmp_path}")
 
 
@@ -140,7 +140,7 @@ def test_rejects_broken_image(tmp_path, keep):
     (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:keep])
     with pytest.raises(
         ValueError,
-        match=r"broken\.png cannot be read as an image \(.+\); expected a whole one: repair, convert or remove it, or skip it with "
+        match=r"broken\.png cannot be read as an image \(.+\); expected an intact image: repair, convert or remove it, or skip it with "
         r"skip_broken=True \(--skip-broken\)$",
     ):
         dl.load_dataset(f"folder:{tmp_path}")
@@ -183,7 +183,7 @@ def test_skip_broken_replaces_broken_images_and_counts_them(tmp_path):
 def test_skip_broken_rejects_a_folder_without_a_whole_image(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"^2 of 2 files are broken; expected whole ones: repair, convert or remove them:\n.*a\.png"):
+    with pytest.raises(ValueError, match=r"^2 of 2 files are broken; expected intact images: repair, convert or remove them:\n.*a\.png"):
         dl.load_dataset(tmp_path, skip_broken=True)
 
 
@@ -193,7 +193,7 @@ def test_too_little_memory_is_not_a_broken_image(tmp_path, monkeypatch):
 
     save(tmp_path / "a.png")
     monkeypatch.setattr("diffusion_lib.data.folder.read_picture", no_memory)
-    with pytest.raises(MemoryError, match=r"a\.png takes more memory than there is; expected a smaller picture"):
+    with pytest.raises(MemoryError, match=r"a\.png needs too much memory; expected a smaller picture"):
         dl.load_dataset(tmp_path, skip_broken=True)
 
 
@@ -201,7 +201,9 @@ def test_rejects_more_images_than_memory_before_reading_any(tmp_path, monkeypatc
     save(tmp_path / "a.png")
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}[name])
     monkeypatch.setattr("diffusion_lib.data.folder.read_picture", None)
-    with pytest.raises(MemoryError, match=r"1 images of 3x600x700 take 0\.0 GB, and this machine has 0\.0 GB; expected less: fewer images"):
+    with pytest.raises(
+        MemoryError, match=r"1 images of 3x600x700 take 0\.0 GB, but this machine has 0\.0 GB; expected less: use fewer images"
+    ):
         dl.load_dataset(tmp_path, size=(600, 700))
 
 
@@ -212,7 +214,7 @@ def test_grey_images_load_with_one_channel(tmp_path):
     assert grey.image_shape == (1, 32, 32)
     assert dl.to_uint8(grey.images)[:, 0, 0, 0].tolist() == [128, 76]
     (tmp_path / "b.png").unlink()
-    with pytest.warns(UserWarning, match=r"all images are grey, and were loaded as RGB; channels=1 \(--channels 1\)"):
+    with pytest.warns(UserWarning, match=r"all images are grey but were loaded as RGB; channels=1 \(--channels 1\)"):
         assert dl.load_dataset(tmp_path).image_shape == (3, 32, 32)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -232,22 +234,22 @@ def test_warns_of_files_that_are_left_out_with_reasons(tmp_path):
     for name in ("a.png", "b.heic", "c.HEIC", "d.svg", "e.txt", "f"):
         (tmp_path / name).write_bytes(b"not a picture")
     save(tmp_path / "a.png")
-    with pytest.warns(UserWarning, match="left out") as said:
+    with pytest.warns(UserWarning, match="skipped") as said:
         dl.load_dataset(tmp_path)
     assert str(said[0].message) == (
-        f"folder:{tmp_path}: left out 2 .heic, 1 .svg (formats that are not read: convert them to PNG or JPEG), "
+        f"folder:{tmp_path}: skipped 2 .heic, 1 .svg (formats that are not supported: convert them to PNG or JPEG), "
         "1 .txt, 1 without suffix (not pictures)"
     )
     (tmp_path / "a.png").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"holds no images; expected files ending in \.png, .* Left out: 2 \.heic, 1 \.svg \(formats"
+        FileNotFoundError, match=r"contains no images; expected files ending in \.png, .* Skipped: 2 \.heic, 1 \.svg \(formats"
     ):
         dl.load_dataset(tmp_path)
 
 
 def test_warns_that_there_are_no_other_images_to_test_on(tmp_path):
     save(tmp_path / "a.png")
-    with pytest.warns(UserWarning, match=r"a folder has one set of images: those of train=False are the same"):
+    with pytest.warns(UserWarning, match=r"a folder has only one set of images: train=False returns the same"):
         dl.load_dataset(tmp_path, train=False)
 
 
@@ -270,7 +272,7 @@ def test_progress_appears_only_when_loading_takes_long(tmp_path, monkeypatch, ca
 )
 def test_rejects_images_of_more_than_8_bits(tmp_path, name, image):
     image.save(tmp_path / name)
-    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image \(its pixels are of mode \S+, not of 8 bits a channel\)"):
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as an image \(its pixels have mode \S+, not 8 bits per channel\)"):
         dl.load_dataset(f"folder:{tmp_path}")
 
 
@@ -278,7 +280,7 @@ def test_opens_only_image_files_and_only_with_image_decoders(tmp_path):
     save(tmp_path / "a.png")
     os.mkfifo(tmp_path / "b.png")  # a pipe, at which a reader would wait
     (tmp_path / "c.png").mkdir()
-    with pytest.warns(UserWarning, match=r"left out 1 \.png \(not files: pipes, or links that lead nowhere\)"):
+    with pytest.warns(UserWarning, match=r"skipped 1 \.png \(not files: pipes or broken links\)"):
         assert len(dl.load_dataset(f"folder:{tmp_path}")) == 1
     Image.new("RGB", (40, 40)).save(tmp_path / "d.eps")  # PostScript is a program, and Pillow would start an interpreter
     (tmp_path / "d.eps").rename(tmp_path / "d.png")

@@ -54,7 +54,7 @@ def test_leaves_out_formats_outside_the_closed_list(tmp_path, kind):
         (tmp_path / name).write_bytes(content(kind))
     found = find_pictures(tmp_path)
     assert found.pictures == []
-    assert found.what_was_left_out().startswith(f"1 .{kind.lower()} (formats that are not read: convert them to PNG or JPEG), 1 ")
+    assert found.what_was_left_out().startswith(f"1 .{kind.lower()} (formats that are not supported: convert them to PNG or JPEG), 1 ")
 
 
 @pytest.mark.parametrize("text", [b"", b"P", b"P1 is the first of our notes", b"BMW", b"BM", b"GIF", b"\xff\xd8\xff", b"II*\0", b"\0" * 30])
@@ -75,7 +75,7 @@ def test_warns_of_animations_of_which_one_frame_is_taken(tmp_path):
     for suffix in ("gif", "png", "webp", "tif"):
         frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
     frames[0].save(tmp_path / "still.gif")
-    with pytest.warns(UserWarning, match=r"4 of the files hold more than one image \(animations, pages\): the first was taken"):
+    with pytest.warns(UserWarning, match=r"4 of the files contain several images \(animations, pages\): the first one is used"):
         images = dl.load_dataset(tmp_path).images
     assert dl.to_uint8(images).float().mean(dim=(2, 3)).sub(torch.tensor([255.0, 0, 0])).abs().max() < 3
 

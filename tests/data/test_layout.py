@@ -70,7 +70,7 @@ def test_says_that_a_folder_named_like_a_part_is_a_class(tmp_path):
     make(tmp_path, "bus/1.png", "car/1.png", "train/1.png")
     assert classes(tmp_path) == (
         ("bus", "car", "train"),
-        "folder:TOP: the folder 'train' is taken for a class, like 'bus', 'car'; if it is not one, move it away",
+        "folder:TOP: the folder 'train' counts as a class, like 'bus', 'car'; if it is not one, move it away",
     )
 
 
@@ -95,7 +95,7 @@ def test_a_single_folder_around_the_images_is_no_class(tmp_path, names, found, l
     make(tmp_path, *names)
     names, said = classes(tmp_path)
     assert names == found
-    assert f"which is not taken for a class: it was loaded as 'folder:TOP/{loaded}'" in said
+    assert f"which does not count as a class: it was loaded as 'folder:TOP/{loaded}'" in said
 
 
 def test_parts_inside_a_single_folder_are_rejected(tmp_path):
@@ -112,7 +112,7 @@ def test_a_single_folder_of_images_is_a_class(tmp_path):
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (["amazon/cat/1.png", "amazon/dog/1.png", "dslr/cat/1.png", "dslr/dog/1.png"], "not the folders in them ('cat', 'dog')"),
+        (["amazon/cat/1.png", "amazon/dog/1.png", "dslr/cat/1.png", "dslr/dog/1.png"], "not the folders inside ('cat', 'dog')"),
         (["amazon/images/1.png", "dslr/images/1.png"], ""),
         (["amazon/cat/1.png", "dslr/dog/1.png"], ""),
     ],

@@ -36,23 +36,23 @@ def test_a_folder_may_be_called_like_a_variable(pictures):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "'folder:' names no folder; expected 'folder:PATH', .*: is a variable in it not set?"),
+        ("", "'folder:' names no folder; expected 'folder:PATH', .*: is a variable not set?"),
         ("  ", "'folder:' names no folder; expected 'folder:PATH'"),
-        ("$NOT_SET", r"\$NOT_SET is no folder; expected one with images: the variable \$NOT_SET is not set"),
-        ("${NOT_SET}/cat", r"\$\{NOT_SET\}/cat is no folder; .* the variable \$\{NOT_SET\} is not set"),
-        ("pictrues", r"pictrues is no folder; expected one .* Did you mean 'folder:pictures'\?"),
-        ("PICTURES/Train", r"PICTURES/Train is no folder; expected one .* Did you mean 'folder:pictures/train'\?"),
-        ("pictures/tarin", r"pictures/tarin is no folder; expected one .* Did you mean 'folder:pictures/train'\?"),
-        ("picture/trian", r"picture/trian is no folder; expected one .* Did you mean 'folder:pictures/train'\?"),
-        ("'pictures'", r"'pictures' is no folder; expected one .* Did you mean 'folder:pictures'\?"),
-        (" pictures ", r" pictures  is no folder; expected one .* Did you mean 'folder:pictures'\?"),
-        ("~/pictrues", r"/pictrues is no folder; expected one .* Did you mean 'folder:.*/pictures'\?"),
-        ("zebra", r"zebra is no folder; expected one with images, as in 'folder:my_pictures'$"),
-        ("pictures/a.png", r"pictures/a\.png is a file; expected a folder: the one it is in is 'folder:pictures'"),
-        ("pictures.zip", r"pictures\.zip is an archive; expected a folder: unpack it, and load 'folder:pictures'"),
+        ("$NOT_SET", r"\$NOT_SET is not a folder; expected one with images: the variable \$NOT_SET is not set"),
+        ("${NOT_SET}/cat", r"\$\{NOT_SET\}/cat is not a folder; .* the variable \$\{NOT_SET\} is not set"),
+        ("pictrues", r"pictrues is not a folder; expected one .* Did you mean 'folder:pictures'\?"),
+        ("PICTURES/Train", r"PICTURES/Train is not a folder; expected one .* Did you mean 'folder:pictures/train'\?"),
+        ("pictures/tarin", r"pictures/tarin is not a folder; expected one .* Did you mean 'folder:pictures/train'\?"),
+        ("picture/trian", r"picture/trian is not a folder; expected one .* Did you mean 'folder:pictures/train'\?"),
+        ("'pictures'", r"'pictures' is not a folder; expected one .* Did you mean 'folder:pictures'\?"),
+        (" pictures ", r" pictures  is not a folder; expected one .* Did you mean 'folder:pictures'\?"),
+        ("~/pictrues", r"/pictrues is not a folder; expected one .* Did you mean 'folder:.*/pictures'\?"),
+        ("zebra", r"zebra is not a folder; expected one with images, as in 'folder:my_pictures'$"),
+        ("pictures/a.png", r"pictures/a\.png is a file; expected a folder, such as the one that contains it: 'folder:pictures'"),
+        ("pictures.zip", r"pictures\.zip is an archive; expected a folder: unpack it and load the folder, for example 'folder:pictures'"),
         ("https://example.org/pictures", r"https://example\.org/pictures is an address; expected a folder on this machine"),
-        ("x" * 5000, r"xxx is no folder; expected one with images"),
-        ("\0", r" is no folder; expected one with images"),
+        ("x" * 5000, r"xxx is not a folder; expected one with images"),
+        ("\0", r" is not a folder; expected one with images"),
     ],
 )
 def test_says_why_a_path_is_no_folder_and_which_may_be_meant(pictures, text, message):
@@ -63,11 +63,11 @@ def test_says_why_a_path_is_no_folder_and_which_may_be_meant(pictures, text, mes
 @pytest.mark.skipif(os.name == "nt", reason="there it is one")
 @pytest.mark.parametrize("text", ["C:\\Users\\me\\pictures", "d:/pictures", "\\\\server\\pictures"])
 def test_says_that_a_path_is_of_another_system(pictures, text):
-    with pytest.raises(FileNotFoundError, match=rf"{re.escape(text)} is a path of Windows, which this system does not know; expected"):
+    with pytest.raises(FileNotFoundError, match=rf"{re.escape(text)} is a Windows path, but this is another system; expected"):
         dl.load_dataset(f"folder:{text}")
 
 
 def test_says_where_a_broken_link_leads(pictures):
     (pictures.parent / "link").symlink_to("gone")
-    with pytest.raises(FileNotFoundError, match=r"link is a link to gone, which is not there; expected a folder with images"):
+    with pytest.raises(FileNotFoundError, match=r"link is a link to gone, which does not exist; expected a folder with images"):
         dl.load_dataset("folder:link")

@@ -41,7 +41,7 @@ def test_a_path_without_folder_is_rejected_with_the_way_to_write_it(name):
 
 
 def test_a_folders_path_belongs_to_the_name(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown dataset 'folder'.* The path belongs to the name: 'folder:pics'\.$"):
+    with pytest.raises(ValueError, match=r"unknown dataset 'folder'.* The path is part of the name: 'folder:pics'\.$"):
         dl.load_dataset("folder", root="pics")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for name in (tmp_path, f"folder:{tmp_path}"):
@@ -57,21 +57,21 @@ def test_rejects_a_name_that_is_no_text(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(n=0), "n=0; expected a whole number, 1 or more, or None for all"),
-        (dict(n=2.0), "n=2.0; expected a whole number, 1 or more, or None for all"),
-        (dict(size=-5), "size=-5; expected a whole number, 1..16384, or a pair of them: (height, width)"),
-        (dict(size=32.0), "size=32.0; expected a whole number, 1..16384, or a pair of them: (height, width)"),
-        (dict(size="32"), "size='32'; expected a whole number, 1..16384, or a pair of them: (height, width)"),
-        (dict(size=True), "size=True; expected a whole number, 1..16384, or a pair of them: (height, width)"),
-        (dict(size=10**9), "size=1000000000; expected a whole number, 1..16384, or a pair of them: (height, width)"),
-        (dict(size=(8, 0)), "size[1]=0; expected a whole number, 1..16384"),
-        (dict(size=(1, 2, 3)), "size=(1, 2, 3); expected one whole number, or two: (height, width)"),
-        (dict(size=()), "size=(); expected one whole number, or two: (height, width)"),
+        (dict(n=0), "n=0; expected an integer, 1 or more, or None for all"),
+        (dict(n=2.0), "n=2.0; expected an integer, 1 or more, or None for all"),
+        (dict(size=-5), "size=-5; expected an integer, 1..16384, or a pair of them: (height, width)"),
+        (dict(size=32.0), "size=32.0; expected an integer, 1..16384, or a pair of them: (height, width)"),
+        (dict(size="32"), "size='32'; expected an integer, 1..16384, or a pair of them: (height, width)"),
+        (dict(size=True), "size=True; expected an integer, 1..16384, or a pair of them: (height, width)"),
+        (dict(size=10**9), "size=1000000000; expected an integer, 1..16384, or a pair of them: (height, width)"),
+        (dict(size=(8, 0)), "size[1]=0; expected an integer, 1..16384"),
+        (dict(size=(1, 2, 3)), "size=(1, 2, 3); expected one integer, or two: (height, width)"),
+        (dict(size=()), "size=(); expected one integer, or two: (height, width)"),
         (dict(channels=4), "channels=4; expected 3 (RGB) or 1 (grey)"),
-        (dict(channels="L"), "channels='L'; expected a whole number, 1 or more"),
+        (dict(channels="L"), "channels='L'; expected an integer, 1 or more"),
         (dict(flip="yes"), "flip='yes'; expected True or False"),
         (dict(train="test"), "train='test'; expected True or False"),
-        (dict(seed=-1), "seed=-1; expected a whole number, 0..4611686018427387904"),
+        (dict(seed=-1), "seed=-1; expected an integer, 0..4611686018427387904"),
         (dict(root=""), "root=''; expected a folder, or None for the cache folder"),
     ],
 )
@@ -91,7 +91,7 @@ def test_rejects_options_by_name(options, message):
         (
             "mnist",
             dict(channels=1),
-            r"channels=1 does not apply to the dataset 'mnist'; expected only options that it takes: train, n, root ",
+            r"channels=1 does not apply to the dataset 'mnist'; it takes: train, n, root ",
         ),
         ("photo", dict(seed=1), r"seed=1 does not apply to the dataset 'photo'; .* \(seed applies to glyphs\)"),
         ("photo", dict(skip_broken=True), r"skip_broken=True does not apply to the dataset 'photo'"),
@@ -154,7 +154,7 @@ def test_one_line_adds_a_dataset(monkeypatch):
 def test_a_dataset_without_images_to_test_on_says_so(monkeypatch):
     monkeypatch.setitem(DATASETS, "dots", lambda *, n=None: dl.ImageDataset.without_classes(torch.zeros(2, 1, 8, 8)))
     assert len(dl.load_dataset("dots")) == 2
-    with pytest.raises(ValueError, match="train=False with 'dots', which has no images to test on; expected train=True"):
+    with pytest.raises(ValueError, match="train=False with 'dots', which has no test set; expected train=True"):
         dl.load_dataset("dots", train=False)
 
 

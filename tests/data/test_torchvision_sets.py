@@ -62,7 +62,7 @@ def test_rejects_damaged_files_and_downloads_them_again_once_removed(tmp_path, m
         file = tmp_path / "cache" / "MNIST" / "raw" / f"{part}-images-idx3-ubyte"
         file.write_bytes(file.read_bytes()[:2000] if damage == "truncated" else damage)
         with pytest.raises(
-            ValueError, match=rf"files of mnist in .*{tmp_path.name}.* are damaged \(.+\); expected whole ones: remove them"
+            ValueError, match=rf"files of mnist in .*{tmp_path.name}.* are damaged \(.+\); expected intact files: delete them"
         ):
             dl.load_dataset("mnist", train=part == "train")
         file.unlink()
@@ -77,11 +77,11 @@ def test_rejects_fewer_labels_than_images(tmp_path, mnist_host):
     for file in (tmp_path / "other").rglob("train-labels*"):
         content = gzip.decompress(file.read_bytes())
         (tmp_path / "cache" / "MNIST" / "raw" / "train-labels-idx1-ubyte").write_bytes(content)
-    with pytest.raises(ValueError, match=r"the files of mnist in .+ are damaged \(4 images and 3 labels\); expected whole ones"):
+    with pytest.raises(ValueError, match=r"the files of mnist in .+ are damaged \(4 images and 3 labels\); expected intact files"):
         dl.load_dataset("mnist")
 
 
 def test_rejects_files_that_vanish_after_the_download(tmp_path, mnist_host, monkeypatch):
     monkeypatch.setattr("diffusion_lib.data.torchvision_sets._from_files", lambda *arguments, **options: None)
-    with mnist_host(), pytest.raises(FileNotFoundError, match=r"mnist was downloaded to .+ and is not there; expected a folder"):
+    with mnist_host(), pytest.raises(FileNotFoundError, match=r"mnist was downloaded to .+ but is missing; expected a folder"):
         dl.load_dataset("mnist")

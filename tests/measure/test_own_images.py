@@ -156,7 +156,7 @@ def test_network_is_saved_and_used_again(tmp_path):
     again, _ = feature_network(unlabelled(40, seed=7), tmp_path / "features")
     assert place == tmp_path / "features"
     assert torch.equal(features(made, data), features(again, data))
-    with pytest.raises(ValueError, match=r"is for images of 3 channels, the dataset's have 1; expected the same"):
+    with pytest.raises(ValueError, match=r"is for images of 3 channels, but the dataset's have 1; expected the same"):
         feature_network(tiny_dataset(), tmp_path / "features")
 
 
@@ -182,7 +182,7 @@ def test_train_features_rejects_what_it_cannot_use():
         train_features(unlabelled(1))
     with pytest.raises(ValueError, match=r"4 images of 4x4; expected two or more, of 8x8 at least"):
         train_features(dl.ImageDataset.without_classes(torch.zeros(4, 3, 4, 4)))
-    with pytest.raises(ValueError, match=r"steps=2.5; expected a whole number"):
+    with pytest.raises(ValueError, match=r"steps=2.5; expected an integer"):
         train_features(tiny_dataset(), steps=2.5)
     with pytest.raises(ValueError, match=r"images have shape \(4, 3, 16, 16\) and dtype torch.uint8; expected floats"):
         train_features(SimpleNamespace(images=landscapes(4), labels=torch.zeros(4).long()))
@@ -257,11 +257,11 @@ def test_features_rejects_other_images(network, images, message):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda x: x, r"the network makes \(4, 3, 16, 16\) of 4 images; expected features \(4, F\), a row for each"),
-        (lambda x: x.mean(), r"the network makes \(\) of 4 images"),
-        (lambda x: x[:2].flatten(1), r"the network makes \(2, 768\) of 4 images"),
-        (lambda x: x.flatten(1).numpy(), r"the network makes ndarray of 4 images"),
-        (lambda x: x.flatten(1).log(), r"the network makes features that are not finite of finite images"),
+        (lambda x: x, r"the network returns \(4, 3, 16, 16\) of 4 images; expected features \(4, F\), a row for each"),
+        (lambda x: x.mean(), r"the network returns \(\) of 4 images"),
+        (lambda x: x[:2].flatten(1), r"the network returns \(2, 768\) of 4 images"),
+        (lambda x: x.flatten(1).numpy(), r"the network returns ndarray of 4 images"),
+        (lambda x: x.flatten(1).log(), r"the network returns features that are not finite of finite images"),
         ("glyphs", r"network is a str; expected a function from images \(B, C, H, W\) to features \(B, F\)"),
     ],
 )
@@ -277,12 +277,12 @@ def test_distances_reject_images_that_cannot_be_compared(distance):
         distance(data, data)
     with pytest.raises(ValueError, match=r"real features have shape \(30, 3, 16, 16\); .*or give network=… with images"):
         distance(data.images, data.images)
-    with pytest.raises(ValueError, match=r"fake images are of shape \(3, 8, 8\), real ones of \(3, 16, 16\); expected the same"):
+    with pytest.raises(ValueError, match=r"fake images have shape \(3, 8, 8\), real ones of \(3, 16, 16\); expected the same"):
         distance(data, data.images[..., ::2, ::2], network=means)
     with pytest.raises(ValueError, match=r"fake features have shape \(1, 6\)"):
         distance(data, data.images[:1], network=means)
     same = data.images[:1].expand(30, -1, -1, -1)
-    with pytest.raises(ValueError, match=r"the 30 real features are all the same; expected those of different images"):
+    with pytest.raises(ValueError, match=r"the 30 real features are all equal; expected features of different images"):
         distance(same, data, network=means)
     assert distance(data, same, network=means).value > 0  # what a model may do: a distance, and a large one
     with pytest.raises(ValueError, match=r"real features have dtype torch.int64; expected floats"):
@@ -291,7 +291,7 @@ def test_distances_reject_images_that_cannot_be_compared(distance):
 
 def test_no_more_images_than_features_warns():
     few = unlabelled(6)
-    with pytest.warns(UserWarning, match=r"6 images, 6 features: such a Fréchet distance is mostly bias"):
+    with pytest.warns(UserWarning, match=r"6 images, 6 features: this Fréchet distance is mostly bias"):
         frechet_distance(few, unlabelled(6, 1), network=means)
 
 
@@ -310,7 +310,7 @@ def test_command_compares_a_model_with_a_folder_and_keeps_the_network(folder, tm
     assert {"samples", "other real images"} <= rows.keys()
     assert "The samples differ measurably from real images." in first.out
     assert "samples:" in first.err  # the bar
-    assert first.err.count("note: 24 images, 32 features: such a Fréchet distance is mostly bias") == 1
+    assert first.err.count("note: 24 images, 32 features: this Fréchet distance is mostly bias") == 1
     written = (kept / "model.safetensors").stat().st_mtime_ns
     main(options)
     assert capsys.readouterr().out == first.out
@@ -378,7 +378,7 @@ def test_command_takes_height_and_width(folder, tmp_path, capsys):
     assert capsys.readouterr().out == given
     with pytest.raises(SystemExit):
         main([*options, "--size", "16x8"])
-    assert "images of shape (3, 8, 16), those of --dataset" in capsys.readouterr().err
+    assert "images of shape (3, 8, 16), but those of --dataset" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("default", [torch.bfloat16, torch.float16, torch.float64, "meta"], ids=str)
@@ -410,7 +410,7 @@ def test_features_and_distances_are_those_of_any_session(default):
 def test_command_refuses_paths_of_variables_that_are_not_set(capsys, option, place):
     with pytest.raises(SystemExit):
         main([option, place])
-    assert "is a variable in it not set" in (said := capsys.readouterr().err) or "variable $NOT_SET_ANYWHERE is not set" in said
+    assert "is a variable not set" in (said := capsys.readouterr().err) or "variable $NOT_SET_ANYWHERE is not set" in said
 
 
 def test_command_tells_of_too_little_memory(tmp_path, capsys, monkeypatch):
@@ -425,16 +425,16 @@ def test_command_tells_of_too_little_memory(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "MODEL", "--out", "x"], "--out is for training a classifier: leave out --model, or this"),
+        (["--model", "MODEL", "--out", "x"], "--out is for training a classifier: omit --model, or this"),
         (["--model", "MODEL", "--steps", "5"], "--steps is for training a classifier"),
-        (["--out", "x", "--sampling-steps", "5"], "--sampling-steps is for measuring a model: expected --model, too"),
+        (["--out", "x", "--sampling-steps", "5"], "--sampling-steps is for measuring a model: add --model"),
         ([], "--out is missing; expected a folder for the classifier's weights, or --model to measure a model"),
-        (["--model", "GREY", "--channels", "3"], "the model makes images of shape (1, 16, 16), those of --dataset folder:"),
-        (["--model", "MODEL", "--images", "20"], "20 images; expected 40 or more: half of them are compared with the other half"),
-        (["--model", "MODEL", "--samples", "5"], "--samples=5; expected a whole number, 20 or more"),
-        (["--model", "no/such/model"], "no/such/model is no folder; expected one that save_pretrained wrote, or a hub id"),
-        (["--model", "MODEL", "--dataset", "folder:nowhere"], "nowhere is no folder; expected one with images"),
-        (["--model", "MODEL", "--sampling-steps", "0"], "steps=0; expected a whole number, 1..20"),
+        (["--model", "GREY", "--channels", "3"], "the model makes images of shape (1, 16, 16), but those of --dataset folder:"),
+        (["--model", "MODEL", "--images", "20"], "20 images; expected 40 or more: half is compared with the other"),
+        (["--model", "MODEL", "--samples", "5"], "--samples=5; expected an integer, 20 or more"),
+        (["--model", "no/such/model"], "no/such/model is not a folder; expected one that save_pretrained wrote, or a hub id"),
+        (["--model", "MODEL", "--dataset", "folder:nowhere"], "nowhere is not a folder; expected one with images"),
+        (["--model", "MODEL", "--sampling-steps", "0"], "steps=0; expected an integer, 1..20"),
     ],
 )
 def test_command_explains_what_is_wrong(folder, tmp_path, capsys, options, message):

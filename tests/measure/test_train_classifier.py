@@ -46,4 +46,4 @@ def test_command_trains_and_saves_a_classifier(tmp_path, capsys, monkeypatch):
 def test_command_rejects_dataset_without_classes(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--dataset", "photo"])
-    assert "--dataset photo: its images have no classes; expected a dataset with classes" in capsys.readouterr().err
+    assert "--dataset photo has no classes; expected a dataset with classes" in capsys.readouterr().err

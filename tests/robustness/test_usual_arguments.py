@@ -112,7 +112,7 @@ def test_rejects_other_labels_by_name(denoiser, use, y, message):
 
 def test_rejects_a_name_where_classes_have_none():
     nameless = dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", (1, 8, 8))
-    with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser's classes have none; expected whole numbers"):
+    with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser has no class names; expected whole numbers"):
         dl.sample(nameless, 2, y="dog")
 
 
@@ -134,7 +134,7 @@ def test_class_names_are_stored_with_the_model(denoiser, tmp_path):
     [
         ("abc", r"class_names='abc'; expected a list or tuple of names"),
         (("a", "b"), r"2 class_names for a network of 3 classes; expected one for each, or none"),
-        (("a", "b", "a"), r"class_names holds 'a' twice; expected different names"),
+        (("a", "b", "a"), r"class_names holds 'a' twice; expected distinct names"),
         ((1, 2, 3), r"class_names=\(1, 2, 3\); expected a list or tuple of names"),
     ],
 )
@@ -151,14 +151,14 @@ def test_class_names_may_be_none():
 
 NETWORK = dl.UNet(1, 8)
 WRONG = [
-    (lambda d: dl.sample(d, 2.0), r"^n=2.0; expected a whole number, 1 or more$"),
-    (lambda d: dl.sample(d, "2"), r"^n='2'; expected a whole number"),
-    (lambda d: dl.sample(d, np.array([2, 3])), r"^n=array\(\[2, 3\]\); expected a whole number"),
-    (lambda d: dl.sample(d, 1, steps=10.0), r"^steps=10.0; expected a whole number, 1..1000 for a schedule of T=1000$"),
-    (lambda d: dl.sample(d, 1, seed=-1), r"^seed=-1; expected a whole number, 0 or more$"),
-    (lambda d: dl.sample(d, 1, seed="a"), r"^seed='a'; expected a whole number"),
-    (lambda d: dl.sample(d, 1, first=-3), r"^first=-3; expected a whole number, 0 or more$"),
-    (lambda d: dl.sample(d, 1, batch_size=2.5), r"^batch_size=2.5; expected a whole number, 1 or more$"),
+    (lambda d: dl.sample(d, 2.0), r"^n=2.0; expected an integer, 1 or more$"),
+    (lambda d: dl.sample(d, "2"), r"^n='2'; expected an integer"),
+    (lambda d: dl.sample(d, np.array([2, 3])), r"^n=array\(\[2, 3\]\); expected an integer"),
+    (lambda d: dl.sample(d, 1, steps=10.0), r"^steps=10.0; expected an integer, 1..1000 for a schedule of T=1000$"),
+    (lambda d: dl.sample(d, 1, seed=-1), r"^seed=-1; expected an integer, 0 or more$"),
+    (lambda d: dl.sample(d, 1, seed="a"), r"^seed='a'; expected an integer"),
+    (lambda d: dl.sample(d, 1, first=-3), r"^first=-3; expected an integer, 0 or more$"),
+    (lambda d: dl.sample(d, 1, batch_size=2.5), r"^batch_size=2.5; expected an integer, 1 or more$"),
     (lambda d: dl.sample(d, 1, sampler=5), r"^unknown sampler 5; expected one of 'ddim', 'ddpm'.$"),
     (lambda d: dl.sample(d, 1, shape=(8, 8)), r"^image_shape=\(8, 8\); expected \(C, H, W\)"),
     (lambda d: dl.sample(d, 1, eta="a"), r"^eta='a'; expected 0 \(deterministic\) to 1"),
@@ -170,7 +170,7 @@ WRONG = [
     (lambda d: dl.ddim_steps(torch.nn.DataParallel(d), X), r"^the denoiser is of type DataParallel; expected a denoiser"),
     (lambda d: dl.ddpm_steps(None, X), r"^the denoiser is None; expected a denoiser"),
     (lambda d: dl.ddim_encode_steps(d.network, X), r"^the denoiser is of type UNet; expected a denoiser"),
-    (lambda d: dl.ddim_encode_steps(d, X, iterations=1.5), r"^iterations=1.5; expected a whole number"),
+    (lambda d: dl.ddim_encode_steps(d, X, iterations=1.5), r"^iterations=1.5; expected an integer"),
     (lambda d: dl.ddim_steps(d, X, generator=0), r"^generator is 0; expected torch.Generator\(\).manual_seed\(seed\)"),
     (lambda d: dl.q_sample(SCHEDULE, X, 5, generator=[0, 1]), r"^generator is of type list; expected torch.Generator"),
     (lambda d: dl.Guided(d, "2"), r"^scale='2'; expected a finite number$"),
@@ -196,13 +196,13 @@ WRONG = [
     (lambda d: dl.Schedule.from_beta([]), r"^beta has shape \(0,\); expected \(T,\)"),
     (lambda d: dl.Schedule.from_alpha_bar(torch.tensor([1, 0.5 + 1j])), r"^alpha_bar has dtype torch.complex64; expected real numbers"),
     (lambda d: dl.make_schedule(["cosine"]), r"^unknown schedule \['cosine'\]; expected one of"),
-    (lambda d: dl.make_schedule("cosine", 10**12), r"^T=1000000000000; expected a whole number, 2..1000000$"),
+    (lambda d: dl.make_schedule("cosine", 10**12), r"^T=1000000000000; expected an integer, 2..1000000$"),
     (lambda d: dl.linear_schedule(10, "a"), r"^beta_start='a'; expected a finite number$"),
-    (lambda d: dl.UNet(channel_mults=2), r"^channel_mults=2; expected a list or tuple of whole numbers, such as \(1, 2\)$"),
+    (lambda d: dl.UNet(channel_mults=2), r"^channel_mults=2; expected a list or tuple of integers, such as \(1, 2\)$"),
     (lambda d: dl.UNet(channel_mults="12"), r"^channel_mults='12'; expected a list or tuple"),
-    (lambda d: dl.UNet(3.0), r"^in_channels=3.0; expected a whole number, 1 or more$"),
+    (lambda d: dl.UNet(3.0), r"^in_channels=3.0; expected an integer, 1 or more$"),
     (lambda d: dl.UNet(dropout="a"), r"^dropout='a'; expected a probability"),
-    (lambda d: dl.sample_generators("a", range(3)), r"^seed='a'; expected a whole number"),
+    (lambda d: dl.sample_generators("a", range(3)), r"^seed='a'; expected an integer"),
 ]
 
 

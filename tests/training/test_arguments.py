@@ -20,11 +20,11 @@ PAIRS = TensorDataset(DATA.images, DATA.labels)
         (DATA.images, r"is a Tensor; expected an ImageDataset.*: ImageDataset\.without_classes\(images\)"),
         (DATA.images.numpy(), r"is a ndarray; expected an ImageDataset.*without_classes\(torch\.as_tensor\(images\)\)"),
         (list(DATA.images), r"is a list; expected an ImageDataset.*without_classes\(torch\.stack\(images\)\)"),
-        (DataLoader(DATA), r"is a DataLoader; expected an ImageDataset.*: the loader's \.dataset is one"),
-        (DataLoader(PAIRS), r"is a DataLoader; expected an ImageDataset.*: images, labels = zip\(\*data\)"),
+        (DataLoader(DATA), r"is a DataLoader; expected an ImageDataset.*: pass the loader's \.dataset"),
+        (DataLoader(PAIRS), r"is a DataLoader; expected an ImageDataset.*: for pairs \(image, label\), use images, labels = zip\(\*data\)"),
         (PAIRS, r"is a TensorDataset; expected an ImageDataset.*ImageDataset\(torch\.stack\(images\), torch\.tensor\(labels\)"),
         ("glyphs", r"is a str; expected an ImageDataset.*: load_dataset\('glyphs'\)"),
-        (dict(images=1), r"is a dict; expected an ImageDataset, or whatever has \.images and \.labels$"),
+        (dict(images=1), r"is a dict; expected an ImageDataset, or any object with \.images and \.labels$"),
         (None, r"is a NoneType; expected an ImageDataset"),
         (dl.ImageDataset, r"is the class ImageDataset itself; expected an ImageDataset"),
     ],
@@ -48,12 +48,12 @@ def test_images_and_labels_of_pairs_make_a_dataset_as_the_message_says():
         (dict(config=dict(steps=3)), r"config is a dict; expected a TrainConfig: TrainConfig\(\*\*config\)"),
         (dict(config=None), r"config is a NoneType; expected a TrainConfig: TrainConfig\(\) holds the defaults"),
         (dict(config=dl.TrainConfig), r"config is the class TrainConfig itself; expected a TrainConfig"),
-        (dict(denoiser=tiny_unet()), r"denoiser is a UNet; expected a Denoiser: Denoiser\(network, schedule, prediction\) makes one"),
-        (dict(denoiser=dl.Guided(tiny_denoiser(), 2.0)), r"denoiser is a Guided; expected a Denoiser: train the denoiser within it"),
+        (dict(denoiser=tiny_unet()), r"denoiser is a UNet; expected a Denoiser: make one with Denoiser\(network, schedule, prediction\)"),
+        (dict(denoiser=dl.Guided(tiny_denoiser(), 2.0)), r"denoiser is a Guided; expected a Denoiser: train the denoiser inside it"),
         (dict(denoiser="glyphs"), r"denoiser is a str; expected a Denoiser$"),
         (dict(checkpoint_dir=True), r"checkpoint_dir=True; expected the path of a folder, or None"),
         (dict(checkpoint_dir=""), r"checkpoint_dir=''; expected the path of a folder, or None"),
-        (dict(accelerator="gpu"), r"accelerator='gpu'; expected an accelerate\.Accelerator, or None: the device is TrainConfig's"),
+        (dict(accelerator="gpu"), r"accelerator='gpu'; expected an accelerate\.Accelerator, or None: set the device in TrainConfig"),
     ],
 )
 def test_rejects_other_arguments_of_another_kind(arguments, message):
@@ -96,18 +96,20 @@ def test_rejects_pixels_of_0_to_255():
 
 def test_names_the_images_that_hold_nan():
     images = DATA.images.index_fill(0, torch.tensor([3, 20]), torch.nan)
-    with pytest.raises(ValueError, match=r"2 of 24 hold NaN or infinity, the first is number 3: leave them out"):
+    with pytest.raises(ValueError, match=r"2 of 24 contain NaN or infinity, the first is image 3: leave them out"):
         dl.train(tiny_denoiser(), dl.ImageDataset(images, DATA.labels, DATA.class_names), CONFIG)
 
 
 def test_rejects_weights_that_cannot_be_trained():
     *_, step = dl.train(tiny_denoiser(), DATA, CONFIG)
-    with pytest.raises(ValueError, match=r"no weights with requires_grad; expected some to train.+copy\.deepcopy\(step\.ema\)"):
+    with pytest.raises(
+        ValueError, match=r"no weights with requires_grad; expected trainable weights: to train.+copy\.deepcopy\(step\.ema\)"
+    ):
         dl.train(step.ema, DATA, CONFIG)
     again = copy.deepcopy(step.ema).requires_grad_()
     assert next(dl.train(again, DATA, CONFIG)).loss.isfinite()
     empty = tiny_denoiser().to("meta")
-    with pytest.raises(ValueError, match=r"weights are on 'meta', which holds no numbers; expected them on a device"):
+    with pytest.raises(ValueError, match=r"weights are on 'meta', which stores no values; expected weights on a device"):
         dl.train(empty, DATA, CONFIG)
 
 
@@ -194,7 +196,7 @@ def test_wrapped_network_is_saved_as_what_it_is(tmp_path, traces_nothing, wrap):
 @pytest.mark.parametrize("wrap", [compiled, torch.nn.DataParallel])
 def test_denoiser_within_a_wrapper_is_trained_and_the_wrapper_is_named(wrap):
     denoiser = tiny_denoiser()
-    with pytest.warns(UserWarning, match=r"within a (OptimizedModule|DataParallel), which training does not use; wrap denoiser\.network"):
+    with pytest.warns(UserWarning, match=r"wrapped in a (OptimizedModule|DataParallel), which training ignores; wrap denoiser\.network"):
         steps = dl.train(wrap(denoiser), DATA, CONFIG)
     step = next(steps)
     assert step.denoiser is denoiser

@@ -84,9 +84,7 @@ def test_finished_run_goes_on_to_more_steps_and_can_be_interrupted(dataset, tmp_
 
 def test_rejects_more_steps_for_a_run_that_is_not_finished_and_says_what_to_do(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=9)
-    message = (
-        r"steps=12, this one has 20 \(the learning rate is planned for all of them: .+\).+ load_checkpoint loads, or the command --init"
-    )
+    message = r"steps=12, this one has 20 \(the learning rate is planned for all of them: .+\).+ load_checkpoint with train, or the command --init"
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), dataset, replace(CONFIG, steps=20), tmp_path)
 
@@ -143,9 +141,9 @@ DAMAGES = {
     "something else": (save_something_else, "run, denoiser, ema, moments, scaler missing"),
     "other types": (save_other_types, "step, run missing"),
     "another step": (lambda path: change(path, step=10), "it is of step 10"),
-    "a tensor in run": (lambda path: change(path, run=dict(lr=torch.zeros(2))), "its run holds something other than numbers"),
-    "other keys in run": (lambda path: change(path, run={1: 2}), "its run holds something other than numbers"),
-    "an object": (lambda path: change(path, run=dict(lr=Path("x"))), "it is none that torch.load takes"),
+    "a tensor in run": (lambda path: change(path, run=dict(lr=torch.zeros(2))), "its run contains something other than numbers"),
+    "other keys in run": (lambda path: change(path, run={1: 2}), "its run contains something other than numbers"),
+    "an object": (lambda path: change(path, run=dict(lr=Path("x"))), "torch.load cannot read it safely"),
     "compressed": (compress, "compressed data or file attributes, which torch.save does not write"),
     "a folder": (call_a_tensor_a_folder, "compressed data or file attributes, which torch.save does not write"),
 }
@@ -171,7 +169,7 @@ def test_warns_if_all_checkpoints_are_damaged_and_starts_over(dataset, tmp_path)
         assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 1
     assert [str(each.message).partition("); ")[2] for each in warned] == [
         "going on from step-00000003.pt, the one before it",
-        "there is none before it: starting at the first step",
+        "there is no earlier one: starting at the first step",
     ]
 
 
@@ -201,8 +199,8 @@ def test_full_disk_is_reported_and_keeps_earlier_checkpoints(tmp_path):
     pytest.importorskip("resource", reason="this system cannot limit the size of a file")
     done = start(PROGRAMS / "full_disk.py", tmp_path)
     assert done.returncode == 1
-    assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected room for it on the disk", done.stderr)
-    assert "step-00000003.pt is still there: the same call goes on from it" in done.stderr
+    assert re.search(r"OSError: .+step-00000006.pt could not be written \(.+\); expected free space on the disk", done.stderr)
+    assert "step-00000003.pt is still there: the same call resumes from it" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000003.pt"]
     assert checkpoints.newest(tmp_path).content["step"] == 3
 
@@ -229,7 +227,7 @@ def test_failed_allocation_does_not_mark_a_checkpoint_damaged(dataset, tmp_path,
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
 
     monkeypatch.setattr(torch, "load", load)
-    with pytest.raises(MemoryError, match=r"step-00000003\.pt could not be read for want of memory; expected room for it"):
+    with pytest.raises(MemoryError, match=r"step-00000003\.pt could not be read: out of memory; expected enough memory for it"):
         checkpoints.newest(tmp_path)
 
 
@@ -257,7 +255,7 @@ def test_two_runs_in_one_folder_are_detected_and_leave_a_valid_checkpoint(datase
         step = next(first)
     next(second), next(second)
     with pytest.raises(
-        OSError, match=r"holds step-00000003\.pt, which this run has not written; expected a folder that no other run writes to"
+        OSError, match=r"holds step-00000003\.pt, which this run has not write; expected a folder that no other run writes to"
     ):
         next(second)
     torch.testing.assert_close(checkpoints.newest(tmp_path).content["denoiser"], weights(step.denoiser), rtol=0, atol=0)
@@ -361,7 +359,7 @@ def test_rejects_archive_whose_entries_exceed_its_size(tmp_path):
             again.filename = f"a/data/{k}"
             archive.filelist.append(again)
             archive.NameToInfo[again.filename] = again
-    with pytest.warns(UserWarning, match=r"damaged \(its parts are larger than the whole\)"):
+    with pytest.warns(UserWarning, match=r"damaged \(its parts are larger than the file\)"):
         assert checkpoints.newest(tmp_path) is None
 
 
@@ -401,7 +399,7 @@ def test_rejects_unloadable_state_at_the_first_checkpoint(dataset, tmp_path):
         def set_extra_state(self, state):
             pass
 
-    with pytest.raises(ValueError, match=r"step-00000003\.pt was written and cannot be read back; expected a network whose state_dict\(\)"):
+    with pytest.raises(ValueError, match=r"step-00000003\.pt was written but cannot be read back; expected a network whose state_dict\(\)"):
         list(dl.train(dl.Denoiser(Odd({}), dl.linear_schedule(20)), dataset, CONFIG, tmp_path))
 
 

@@ -66,7 +66,7 @@ def test_finished_run_goes_on_to_more_steps(tmp_path, capsys):
     main(["--out", str(tmp_path), *TINY])
     first = weights(dl.Denoiser.from_pretrained(tmp_path))
     main(["--out", str(tmp_path), *TINY])
-    assert f"the run in {tmp_path} has made its 4 steps: with a larger --steps it goes on\n" in capsys.readouterr().out
+    assert f"the run in {tmp_path} has already made its 4 steps: a larger --steps continues it\n" in capsys.readouterr().out
     with pytest.warns(UserWarning, match=r"has made its 4 steps and goes on to 7: its learning rate rises again"):
         main(["--out", str(tmp_path), *TINY, "--steps", "7"])
     assert not torch.equal(weights(dl.Denoiser.from_pretrained(tmp_path))["network.stem.weight"], first["network.stem.weight"])
@@ -85,9 +85,9 @@ def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
     again = dl.Denoiser.from_pretrained(tmp_path / "b")
     assert (again.prediction, again.schedule.name, again.network.config) == ("x0", "linear", model.network.config)
     torch.testing.assert_close(weights(again), weights(model), rtol=0, atol=1e-6)
-    assert "going on after" not in capsys.readouterr().out
+    assert "resuming after" not in capsys.readouterr().out
     main(["--out", str(tmp_path / "b"), *plain, *still, "--init-from", str(tmp_path / "a")])
-    assert "going on after step-00000004.pt: --init-from had its say at the first step" in capsys.readouterr().out
+    assert "resuming after step-00000004.pt: --init-from only matters at the first step" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
     [
         (
             ["--init-from", "glyhps"],
-            r"glyhps is no folder; expected .+: diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that",
+            r"glyhps is not a folder; expected .+: diffusion_lib\.load_pretrained\('glyphs'\) loads the shipped denoiser",
         ),
         (
             ["--init-from", "glyphs", "--prediction", "x0"],
@@ -103,7 +103,7 @@ def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
         ),
         (["--init-from", "glyphs", "--base-channels", "64"], r"--base-channels 64 with --init-from, whose model has 48; expected the"),
         (["--init-from", "glyphs", "--unconditional"], r"--unconditional True with --init-from, whose model has False; expected"),
-        (["--init-from", "{out}"], r"--init-from and --out are both .+; expected another folder for the new run"),
+        (["--init-from", "{out}"], r"--init-from and --out are both .+; expected a different folder for the new run"),
         (["--sample-every", "-1"], r"--sample-every -1; expected a number of steps, or 0 for no pictures"),
     ],
 )
@@ -120,9 +120,7 @@ def test_device_that_is_not_there_is_reported_in_one_line(tmp_path, capsys, devi
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path / "model"), "--device", device])
     assert ended.value.code == 1
-    said = (
-        rf"python -m diffusion_lib.training: device='{device}' is not there.*; expected 'auto', .+ 'cpu', .+: --device auto on the command"
-    )
+    said = rf"python -m diffusion_lib.training: device='{device}' .*; expected 'auto', .+ 'cpu': --device auto on the command"
     assert re.fullmatch(said + " line\n", capsys.readouterr().err)
     assert not (tmp_path / "model").exists()
 
@@ -242,11 +240,11 @@ def test_help_lists_every_option_and_its_default(capsys, monkeypatch):
     defaults |= dict(T=1000, base_channels=32, norm_groups=4)
     words = {f"--{name.replace('_', '-')}": f"default: {default}" for name, default in defaults.items()}
     words |= {
-        "--out": "folder for the model; checkpoints go into its folder checkpoints, and are resumed from",
+        "--out": "folder for the model; checkpoints go to OUT/checkpoints, and a run resumes from them",
         "--dataset": "glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs",
-        "--root": "where torchvision's datasets are kept; default: the cache folder",
-        "--images": "how many images to train on; default: all",
-        "--dataset-seed": "of the glyphs: another one gives other images; default: 0",
+        "--root": "folder for torchvision's datasets; default: the cache folder",
+        "--images": "number of images to train on; default: all",
+        "--dataset-seed": "seed of the glyphs: another seed gives other images; default: 0",
         "--size": "height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48",
     }
     for flag, meaning in words.items():
@@ -254,8 +252,8 @@ def test_help_lists_every_option_and_its_default(capsys, monkeypatch):
     for line in (
         "--schedule {linear,cosine,sigmoid,straight} default: cosine --T",
         "--prediction {eps,x0,v,flow} default: v --base-channels",
-        "--unconditional do not give the network the classes --traceback when something goes wrong, show where in the code --compile",
-        "--compile compile the network first: on a GPU, time that long runs get back --steps",
+        "--unconditional do not give the network the classes --traceback show a traceback when something goes wrong --compile",
+        "--compile compile the network first: pays off in long runs on a GPU --steps",
     ):
         assert line in said
 
@@ -365,7 +363,7 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
         return capsys.readouterr().err
 
     folder = tmp_path / "model"
-    message = f"the last checkpoint in {folder} does not read back as it was written: look at the disk, and start again\n"
+    message = f"the last checkpoint in {folder} cannot be read back: check the disk, then start again\n"
     assert refused() == f"python -m diffusion_lib.training: {message}"
     ema = dl.Denoiser(dl.UNet(num_classes=3), dl.cosine_schedule(1000), "v")
     config = TrainConfig(steps=300, device="cpu", precision="float32")
@@ -374,7 +372,7 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     assert message in refused()
     assert not (folder / "config.json").exists()
     checkpoints.write(folder / "checkpoints", older | dict(step=300))
-    assert refused().endswith("is another run's; expected a folder that no other run writes to\n")
+    assert refused().endswith("is another run; expected a folder that no other run writes to\n")
     ours = older | dict(step=300, run=checkpoints.identity(config, ema, tiny_dataset()))
     checkpoints.write(folder / "checkpoints", ours)
     run_to_the_end([(300, 1.0, 0)])
@@ -387,8 +385,8 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     ("arguments", "message"),
     [
         (["--dataset", "glyph"], r"unknown dataset 'glyph'; expected one of 'glyphs', .+ Did you mean 'glyphs'\?"),
-        (["--steps", "50"], "warmup_steps=100 with steps=50; expected fewer than the steps"),
-        (["--dataset", "folder:nowhere"], r"nowhere is no folder; expected one with images, as in 'folder:my_pictures'"),
+        (["--steps", "50"], "warmup_steps=100 with steps=50; expected fewer warm-up steps than the steps"),
+        (["--dataset", "folder:nowhere"], r"nowhere is not a folder; expected one with images, as in 'folder:my_pictures'"),
         (["--device", "gpu"], r"device='gpu'; expected 'auto', 'cpu', .+"),
         (["--base-channels", "9"], r".+expected.+"),
     ],
@@ -414,7 +412,7 @@ def test_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path)])
     assert ended.value.code == 130
-    assert capsys.readouterr().err == f"\nstopped: the same command goes on {message}\n"
+    assert capsys.readouterr().err == f"\nstopped: the same command resumes {message}\n"
 
 
 @pytest.mark.parametrize(

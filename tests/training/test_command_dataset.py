@@ -58,7 +58,7 @@ def test_images_are_like_those_of_the_model_to_start_from(trained, pictures):
 def test_model_to_start_from_has_the_classes_of_the_dataset(pictures, tmp_path, capsys, name, said):
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path / "model"), "--init-from", "glyphs", "--dataset", f"folder:{pictures / name}"])
-    assert f" has {said}, the model of --init-from glyphs has 36; expected as many" in capsys.readouterr().err
+    assert f" has {said}, the model of --init-from glyphs has 36; expected the same number" in capsys.readouterr().err
 
 
 def test_command_skips_broken_files_when_asked(trained, pictures, capsys):
@@ -73,10 +73,10 @@ def test_command_skips_broken_files_when_asked(trained, pictures, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--size", "32.5"], "argument --size: size='32.5'; expected a whole number, or HEIGHTxWIDTH, as in 32x48"),
-        (["--size", "0"], "argument --size: size=0; expected a whole number, 1..16384"),
+        (["--size", "32.5"], "argument --size: size='32.5'; expected an integer, or HEIGHTxWIDTH, as in 32x48"),
+        (["--size", "0"], "argument --size: size=0; expected an integer, 1..16384"),
         (["--channels", "4"], "argument --channels: invalid choice: 4 (choose from 1, 3)"),
-        (["--size", "32"], "size=32 does not apply to the dataset 'glyphs'; expected only options that it takes: train, n, seed"),
+        (["--size", "32"], "size=32 does not apply to the dataset 'glyphs'; it takes: train, n, seed"),
         (["--dataset", "folder:"], "'folder:' names no folder; expected 'folder:PATH'"),
     ],
 )

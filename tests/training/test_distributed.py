@@ -115,7 +115,7 @@ def test_failed_checkpoint_write_stops_both_processes(two):
 
 def test_rejects_processes_that_see_different_checkpoints(two):
     for found in two[0]:
-        assert found["not together"].startswith("the processes would go on after steps [10, 0]; expected the same for all: ")
+        assert found["not together"].startswith("the processes would resume after steps [10, 0]; expected one step: ")
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +156,8 @@ def test_processes_with_sharded_weights_all_draw_every_sample(sharded):
 def test_rejects_training_or_saving_sharded_weights(sharded):
     (first, second), folder = sharded
     for found in (first, second):
-        assert "expected a new one, which goes on from the checkpoint" in found["refused"]["train"]
-        assert "expected whole ones: diffusion_lib.load_checkpoint(folder)" in found["refused"]["save"]
+        assert "expected a new one, which resumes from the checkpoint" in found["refused"]["train"]
+        assert "expected complete weights: diffusion_lib.load_checkpoint(folder)" in found["refused"]["save"]
     assert not (folder / "model").exists()
 
 
@@ -195,7 +195,7 @@ def test_warns_if_the_launcher_starts_too_few_processes(tmp_path):
     launcher = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
     child = launch([*launcher, "-m", "diffusion_lib.training", *COMMAND.split(), "--out"], tmp_path)
     assert child.stdout.startswith("1 process on cpu, mixed precision: no\n")
-    assert "was asked for several processes and has started one" in child.stderr
+    assert "was asked for several processes but started one" in child.stderr
     assert "For several, use torchrun" in child.stderr
 
 

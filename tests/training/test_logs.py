@@ -113,7 +113,7 @@ def test_full_disk_is_reported_with_the_name_of_the_log(tmp_path):
 
     log.file.close()
     log.file = SimpleNamespace(write=write)
-    with pytest.raises(OSError, match=r"log\.csv could not be written \(No space left on device\); expected room for it on the disk"):
+    with pytest.raises(OSError, match=r"log\.csv could not be written \(No space left on device\); expected free space on the disk"):
         log.add([Row(1, 1.0, 1.0, 1.0, 1.0)])
 
 
@@ -157,7 +157,7 @@ def test_other_processes_write_nothing_and_draw_only_where_weights_are_sharded(t
 
 def test_missing_tensorboard_is_reported_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ValueError, match=r"--tensorboard needs the package tensorboard \(.+\); expected it: python -m pip install"):
+    with pytest.raises(ValueError, match=r"--tensorboard needs the package tensorboard \(.+\); install it: python -m pip install"):
         TensorBoard(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -245,8 +245,8 @@ def test_rejects_config_values_out_of_range(options, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(steps=10.5), "steps=10.5 is of type float; expected a whole number"),
-        (dict(seed="0"), "seed='0' is of type str; expected a whole number"),
+        (dict(steps=10.5), "steps=10.5 is of type float; expected an integer"),
+        (dict(seed="0"), "seed='0' is of type str; expected an integer"),
         (dict(lr="0.1"), "lr='0.1' is of type str; expected a number"),
         (dict(grad_clip=None), "grad_clip=None is of type NoneType; expected a number"),
         (dict(device=True), "device=True is of type bool; expected a string"),
@@ -271,7 +271,7 @@ def test_config_takes_torchs_own_names_of_device_and_precision():
         with pytest.raises(ValueError, match=rf"unknown precision '{short}'; .+ Did you mean '{name}'\?$"):
             dl.TrainConfig(precision=short)
     for device in ("meta", torch.device("meta")):
-        with pytest.raises(ValueError, match="device='meta' is not there to compute on, it holds no numbers; expected 'auto'"):
+        with pytest.raises(ValueError, match="device='meta' stores no values and cannot compute; expected 'auto'"):
             dl.TrainConfig(device=device)
 
 
@@ -290,7 +290,7 @@ def other(images=None, labels=None):
     ("dataset", "config", "message"),
     [
         (dl.ImageDataset(torch.zeros(0, 1, 8, 8), torch.zeros(0).long(), ()), CONFIG, r"images have shape \(0, 1, 8, 8\); expected one or"),
-        (other(torch.zeros(24, 1, 0, 8)), CONFIG, r"images have shape \(24, 1, 0, 8\); expected one or more, of one pixel or more"),
+        (other(torch.zeros(24, 1, 0, 8)), CONFIG, r"images have shape \(24, 1, 0, 8\); expected one or more images of one or more"),
         (other(tiny_dataset().images.double()), CONFIG, r"images are torch.float64; expected torch.float32"),
         (other(labels=torch.full((24,), -2)), CONFIG, r"the dataset has label -2; expected 0\.\.2, or -1 for no class"),
         (
@@ -305,8 +305,12 @@ def other(images=None, labels=None):
         ),
         (other(labels=torch.full((24,), 3)), CONFIG, r"the dataset has label 3; expected 0\.\.2, or -1 for no class"),
         (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images are \(1, 12, 12\); expected \(1, 8, 8\), those of this denoiser"),
-        (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer than the steps"),
-        (tiny_dataset(), replace(CONFIG, steps=1, warmup_steps=1), r"warmup_steps=1 with steps=1; expected fewer than the steps"),
+        (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer warm-up steps than the steps"),
+        (
+            tiny_dataset(),
+            replace(CONFIG, steps=1, warmup_steps=1),
+            r"warmup_steps=1 with steps=1; expected fewer warm-up steps than the steps",
+        ),
         (other(tiny_dataset().images * 1.5), CONFIG, r"images range from -1.\d+ to 1.\d+; expected \[-1, 1\]"),
         (other((tiny_dataset().images - 1) / 1.5), CONFIG, r"images range from -1.\d+ to -?0.\d+; expected \[-1, 1\]"),
     ],
@@ -323,9 +327,9 @@ def test_mismatched_arguments_raise_immediately_and_write_nothing(tmp_path, data
     [
         (dict(labels=torch.zeros(3).long()), r"labels have shape \(3,\) and dtype torch.int64; expected torch.long \(24,\)"),
         (dict(labels=torch.zeros(24)), r"labels have shape \(24,\) and dtype torch.float32; expected torch.long \(24,\)"),
-        (dict(labels=[0] * 24), r"labels are a list; expected a tensor"),
+        (dict(labels=[0] * 24), r"labels is of type list; expected a tensor"),
         (dict(images=tiny_dataset().images[:, 0]), r"images have shape \(24, 8, 8\).*expected floats \(N, C, H, W\)"),
-        (dict(images=tiny_dataset().images.numpy()), r"images are a ndarray; expected a tensor"),
+        (dict(images=tiny_dataset().images.numpy()), r"images is of type ndarray; expected a tensor"),
     ],
     ids=["too few labels", "float labels", "list", "no channels", "numpy"],
 )
@@ -336,7 +340,7 @@ def test_rejects_images_and_labels_that_do_not_belong_together(options, message)
 
 
 def test_rejects_what_is_no_dataset():
-    with pytest.raises(ValueError, match=r"the dataset is a Tensor; expected an ImageDataset, or whatever has \.images and \.labels"):
+    with pytest.raises(ValueError, match=r"the dataset is a Tensor; expected an ImageDataset, or any object with \.images and \.labels"):
         dl.train(tiny_denoiser(), tiny_dataset().images, CONFIG)
 
 
@@ -511,7 +515,7 @@ def test_trains_on_images_without_labels():
 
 
 def test_rejects_sharded_weights(dataset):
-    message = "^the denoiser's weights are sharded over processes; expected a new one, which goes on from the checkpoint$"
+    message = "^the denoiser's weights are sharded over processes; expected a new denoiser, which resumes from the checkpoint$"
     with pytest.raises(ValueError, match=message):
         dl.train(as_if_sharded(tiny_denoiser()), dataset, CONFIG)
 
@@ -556,5 +560,5 @@ def test_too_many_consecutive_skips_raise_even_if_checked_after_a_good_step():
 def test_rejects_empty_batch(denoiser):
     nothing = torch.zeros(0, 1, 8, 8)
     for ask in (lambda: denoiser(nothing, 5), lambda: denoiser.loss(nothing), lambda: dl.q_sample(denoiser.schedule, nothing, 5)):
-        with pytest.raises(ValueError, match="holds no images; expected a batch of one or more"):
+        with pytest.raises(ValueError, match="is an empty batch; expected one or more"):
             ask()

@@ -41,8 +41,8 @@ def test_process_batches_partition_the_batch(processes, parts):
 @pytest.mark.parametrize(
     ("config", "given", "message"),
     [
-        (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 parts that gradients are accumulated over"),
-        (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 parts"),
+        (AUTO, accelerator(3), "batch_size=10; expected a multiple of 3: 3 processes times 1 gradient accumulation steps"),
+        (AUTO, accelerator(2, parts=3), "batch_size=10; expected a multiple of 6: 2 processes times 3 gradient accumulation steps"),
         (AUTO, accelerator(kind="DistributedType.DEEPSPEED"), "accelerate is set to DEEPSPEED; expected plain data parallelism or FSDP"),
         (AUTO, accelerator(kind="DistributedType.FSDP", fsdp_version=1), "accelerate's FSDP has fsdp_version=1; expected 2"),
         (AUTO, accelerator(kind="DistributedType.FSDP", cpu_offload=CPUOffloadPolicy()), "FSDP has cpu_offload=True; expected False"),
@@ -92,7 +92,7 @@ def test_single_process_accelerator_changes_nothing(alone, parts, tmp_path):
 def test_rejects_processes_that_find_different_checkpoints(alone, tmp_path, monkeypatch):
     process = alone(cpu=True)
     monkeypatch.setattr("accelerate.utils.gather_object", lambda said: [*said, None if said == [None] else 3])  # the other one's
-    message = rf"the processes would go on after steps \[0, 3\]; expected the same for all: {tmp_path} must be one folder for all$"
+    message = rf"the processes would resume after steps \[0, 3\]; expected one step: {tmp_path} must be the same folder for all$"
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, tmp_path, process)
     for step in dl.train(tiny_denoiser(), tiny_dataset(), replace(CONFIG, precision="float32"), tmp_path):
@@ -128,7 +128,7 @@ def test_launched_process_gets_the_accelerator_its_options_ask_for(by_hand, name
     assert launched("cpu", "float32") == dict(cpu=True, mixed_precision="no")
     assert launched("auto", "bfloat16") == dict(cpu=False, mixed_precision="bf16")
     assert launched("auto", "float16") == dict(cpu=False, mixed_precision="fp16")
-    with pytest.raises(ValueError, match=r"device='cuda:1' in a process that was launched; expected 'auto' or 'cpu'"):
+    with pytest.raises(ValueError, match=r"device='cuda:1' in a launched process; expected 'auto' or 'cpu'"):
         launched("cuda:1", "float32")
 
 
@@ -142,7 +142,7 @@ def test_accelerate_uses_the_cpu_without_a_gpu(by_hand):
 def test_rejects_processes_that_would_train_independently(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match=r"counts 1 process where WORLD_SIZE=2 were started.*expected 2: make Accelerator\(cpu=True\)"):
+    with pytest.raises(ValueError, match=r"counts 1 process, but WORLD_SIZE=2 were started.*expected 2: use Accelerator\(cpu=True\)"):
         dl.train(tiny_denoiser(), tiny_dataset(), AUTO, accelerator=accelerator(1))
     monkeypatch.delenv("WORLD_SIZE")
     processes.check_accelerator(accelerator(1), AUTO)  # one process, as far as the environment says
@@ -162,7 +162,8 @@ def test_warns_if_the_launcher_started_too_few_processes(by_hand):
         launched("cpu", "float32")  # one was asked for: accelerate names no address then
         by_hand.setenv("MASTER_ADDR", "127.0.0.1")
         with pytest.raises(
-            UserWarning, match=r"^accelerate's launcher was asked for several .* only through mpirun\. For several, use torchrun$"
+            UserWarning,
+            match=r"^accelerate's launcher was asked for several .* needs mpirun to start more\. Use torchrun for several processes$",
         ):
             launched("cpu", "float32")
         by_hand.setattr("accelerate.Accelerator.num_processes", 2)
@@ -195,8 +196,8 @@ def test_sharded_weights_sample_together_or_raise():
     denoiser = as_if_sharded(tiny_denoiser())
     accelerator = SimpleNamespace(num_processes=2, process_index=0, gather=lambda part: part)
     message = (
-        r"^the denoiser's weights are sharded over the processes, which must then all draw the same images; "
-        r"expected a denoiser with whole weights, such as from_pretrained gives, or a call of dl\.sample in every process$"
+        r"^the denoiser's weights are sharded, so all processes must draw the same images; "
+        r"expected a denoiser with complete weights, such as from_pretrained returns, or a call of dl\.sample in every process$"
     )
     for sharded in (denoiser, dl.Guided(denoiser, 2.0)):
         with pytest.raises(ValueError, match=message):
