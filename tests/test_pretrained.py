@@ -426,7 +426,9 @@ def test_name_of_a_shipped_model_that_is_a_path_points_to_from_pretrained(tmp_pa
 @pytest.mark.parametrize("folder", [".", "checkpoints"])
 def test_rejects_unfinished_run_as_model_and_suggests_a_remedy(tmp_path, dataset, folder):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path / "checkpoints", steps=3)
-    message = r"config\.json is not there; .*: diffusion_lib\.load_checkpoint loads the averaged weights from the newest checkpoint of a run that is not"
+    message = (
+        r"config\.json does not exist; .*: diffusion_lib\.load_checkpoint loads the averaged weights from the newest checkpoint of an "
+    )
     with pytest.raises(FileNotFoundError, match=message):
         dl.Denoiser.from_pretrained(tmp_path / folder)
 
@@ -543,7 +545,7 @@ def test_loads_model_from_hub_and_reports_a_missing_one(saved, tmp_path):
     assert ("GET", "/someone/glyph-model/resolve/main/model.safetensors") in asked
     not_found, invalid = done.stdout.splitlines()[0], done.stdout.splitlines()[-1]
     assert (
-        "'someone/other-model' is not a folder here, and config.json could not be downloaded from a hub repository of that name could not be had"
+        "'someone/other-model' is not a folder here, and config.json could not be downloaded from a hub repository of that name"
         in not_found
     )
     assert "expected a path, or a public 'owner/name'" in invalid
@@ -704,8 +706,8 @@ def test_classifier_can_be_trained_saved_and_loaded(tmp_path, capsys):
 
 def test_rejects_saving_sharded_weights(tmp_path):
     message = (
-        r"^the weights are sharded over processes; expected complete weights: diffusion_lib\.load_checkpoint\(folder\) loads the averaged weights from the "
-        r"newest checkpoint$"
+        r"^the weights are sharded over processes; expected complete weights: diffusion_lib\.load_checkpoint\(folder\) loads the "
+        r"averaged weights from the run's newest checkpoint$"
     )
     with pytest.raises(ValueError, match=message):
         as_if_sharded(tiny_denoiser()).save_pretrained(tmp_path / "model")

@@ -408,7 +408,7 @@ BAD_CALLS = [
     (lambda d, x: dl.sample(d, 2, batch_size=0), r"batch_size=0"),
     (lambda d, x: dl.sample(d, 2, sampler="dimm"), r"unknown sampler 'dimm'; expected one of 'ddim', 'ddpm'. Did you mean 'ddim'"),
     (lambda d, x: dl.sample(d, 2, steps=5, y=[0, 1, 2]), r"y has 3 entries for 2 images; expected one per image, or one class for all"),
-    (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected whole numbers"),
+    (lambda d, x: dl.sample(d, 2, steps=5, y=0.5), r"dtype torch.float32; expected integers"),
     (lambda d, x: dl.sample(d, 2, steps=5, y=3), r"y=3 is out of range; expected classes 0\.\.2"),
     (lambda d, x: dl.sample(d, 2, steps=5, shape=(1, 6, 6)), r"images are 6x6; expected multiples of 4"),
     (

@@ -48,7 +48,7 @@ def test_to_float_and_to_uint8_take_arrays():
     assert torch.equal(dl.to_uint8(images.double().numpy()[..., ::-1]), torch.from_numpy(pixels).flip(3))
     read_only = np.broadcast_to(np.uint8(255), (1, 1, 2, 2))
     assert torch.equal(dl.to_float(read_only), torch.ones(1, 1, 2, 2))
-    with pytest.raises(ValueError, match=r"pixels are a str; expected a tensor or an array of numbers"):
+    with pytest.raises(ValueError, match=r"pixels is of type str; expected a tensor or an array of numbers"):
         dl.to_float("pixels")
     with pytest.raises(ValueError, match=r"images is of type ndarray of object; expected a tensor or an array of numbers"):
         dl.to_uint8(np.array([None]))

@@ -152,7 +152,7 @@ def test_lists_all_broken_images_at_once(tmp_path):
     for k in range(7):
         (tmp_path / f"{k}.png").write_bytes(b"not a picture")
     with pytest.raises(
-        ValueError, match=r"^7 of 9 files are broken; expected whole ones: .* skip_broken=True \(--skip-broken\):"
+        ValueError, match=r"^7 of 9 files are broken; expected intact images: .* skip_broken=True \(--skip-broken\):"
     ) as refused:
         dl.load_dataset(f"folder:{tmp_path}")
     lines = str(refused.value).splitlines()

@@ -17,7 +17,7 @@ PAIRS = TensorDataset(DATA.images, DATA.labels)
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (DATA.images, r"is a Tensor; expected an ImageDataset.*: ImageDataset\.without_classes\(images\)"),
+        (DATA.images, r"is a Tensor; expected an ImageDataset.*: for a tensor, use ImageDataset\.without_classes\(images\)"),
         (DATA.images.numpy(), r"is a ndarray; expected an ImageDataset.*without_classes\(torch\.as_tensor\(images\)\)"),
         (list(DATA.images), r"is a list; expected an ImageDataset.*without_classes\(torch\.stack\(images\)\)"),
         (DataLoader(DATA), r"is a DataLoader; expected an ImageDataset.*: pass the loader's \.dataset"),
@@ -117,7 +117,7 @@ def test_trains_where_the_caller_has_switched_gradients_off():
     expected = run(tiny_denoiser(), DATA, steps=2)[2]
     with torch.no_grad():
         assert run(tiny_denoiser(), DATA, steps=2)[2] == expected
-    with torch.inference_mode(), pytest.raises(ValueError, match=r"called in torch\.inference_mode; expected a call outside of it"):
+    with torch.inference_mode(), pytest.raises(ValueError, match=r"called in torch\.inference_mode; expected a call outside"):
         dl.train(tiny_denoiser(), DATA, CONFIG)
 
 

@@ -84,7 +84,7 @@ def test_finished_run_goes_on_to_more_steps_and_can_be_interrupted(dataset, tmp_
 
 def test_rejects_more_steps_for_a_run_that_is_not_finished_and_says_what_to_do(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=9)
-    message = r"steps=12, this one has 20 \(the learning rate is planned for all of them: .+\).+ load_checkpoint with train, or the command --init"
+    message = r"steps=12, this one has 20 \(the learning rate is planned for all of them; .+\).+ load_checkpoint with train"
     with pytest.raises(ValueError, match=message):
         dl.train(tiny_denoiser(), dataset, replace(CONFIG, steps=20), tmp_path)
 

@@ -67,7 +67,7 @@ def test_finished_run_goes_on_to_more_steps(tmp_path, capsys):
     first = weights(dl.Denoiser.from_pretrained(tmp_path))
     main(["--out", str(tmp_path), *TINY])
     assert f"the run in {tmp_path} has already made its 4 steps: a larger --steps continues it\n" in capsys.readouterr().out
-    with pytest.warns(UserWarning, match=r"has made its 4 steps and goes on to 7: its learning rate rises again"):
+    with pytest.warns(UserWarning, match=r"has made its 4 steps and continues to 7: its learning rate rises again"):
         main(["--out", str(tmp_path), *TINY, "--steps", "7"])
     assert not torch.equal(weights(dl.Denoiser.from_pretrained(tmp_path))["network.stem.weight"], first["network.stem.weight"])
     assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().split()] == ["step", *"1234567"]
@@ -372,7 +372,7 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     assert message in refused()
     assert not (folder / "config.json").exists()
     checkpoints.write(folder / "checkpoints", older | dict(step=300))
-    assert refused().endswith("is another run; expected a folder that no other run writes to\n")
+    assert refused().endswith("belongs to another run; expected a folder that no other run writes to\n")
     ours = older | dict(step=300, run=checkpoints.identity(config, ema, tiny_dataset()))
     checkpoints.write(folder / "checkpoints", ours)
     run_to_the_end([(300, 1.0, 0)])
@@ -385,7 +385,7 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     ("arguments", "message"),
     [
         (["--dataset", "glyph"], r"unknown dataset 'glyph'; expected one of 'glyphs', .+ Did you mean 'glyphs'\?"),
-        (["--steps", "50"], "warmup_steps=100 with steps=50; expected fewer warm-up steps than the steps"),
+        (["--steps", "50"], "warmup_steps=100 with steps=50; expected fewer warm-up steps than steps"),
         (["--dataset", "folder:nowhere"], r"nowhere is not a folder; expected one with images, as in 'folder:my_pictures'"),
         (["--device", "gpu"], r"device='gpu'; expected 'auto', 'cpu', .+"),
         (["--base-channels", "9"], r".+expected.+"),

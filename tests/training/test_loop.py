@@ -304,12 +304,12 @@ def other(images=None, labels=None):
             r"images range from nan to nan; expected \[-1, 1\]",
         ),
         (other(labels=torch.full((24,), 3)), CONFIG, r"the dataset has label 3; expected 0\.\.2, or -1 for no class"),
-        (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images are \(1, 12, 12\); expected \(1, 8, 8\), those of this denoiser"),
-        (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer warm-up steps than the steps"),
+        (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images have shape \(1, 12, 12\); expected \(1, 8, 8\), the image shape of this denoiser"),
+        (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer warm-up steps than steps"),
         (
             tiny_dataset(),
             replace(CONFIG, steps=1, warmup_steps=1),
-            r"warmup_steps=1 with steps=1; expected fewer warm-up steps than the steps",
+            r"warmup_steps=1 with steps=1; expected fewer warm-up steps than steps",
         ),
         (other(tiny_dataset().images * 1.5), CONFIG, r"images range from -1.\d+ to 1.\d+; expected \[-1, 1\]"),
         (other((tiny_dataset().images - 1) / 1.5), CONFIG, r"images range from -1.\d+ to -?0.\d+; expected \[-1, 1\]"),
@@ -462,7 +462,7 @@ def test_too_many_consecutive_skipped_steps_end_training_with_the_last_good_weig
     steps = dl.train(denoiser, dataset, replace(CONFIG, skip_limit=4), tmp_path)
     assert [next(steps).step for _ in range(4)] == [1, 2, 3, 4]
     good, checkpoint = weights(denoiser), checkpoints.newest(tmp_path).content["denoiser"]
-    message = r"not finite in the 4 steps up to 8, which were skipped; the weights are still those of step 4. Expected finite numbers: look"
+    message = r"not finite in the 4 steps up to 8, which were skipped; the weights are still those of step 4. Expected finite values: look"
     assert [next(steps).step for _ in range(3)] == [5, 6, 7]
     with pytest.raises(FloatingPointError, match=message):
         next(steps)
