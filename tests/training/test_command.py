@@ -73,7 +73,7 @@ def test_finished_run_goes_on_to_more_steps(tmp_path, capsys):
     assert [line.split(",")[0] for line in (tmp_path / "log.csv").read_text().split()] == ["step", *"1234567"]
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), *TINY])  # and not back
-    assert "of a run with steps=7, this one has 4 (the learning rate is planned for all of them" in capsys.readouterr().err
+    assert "belongs to a run with steps=7, this one has 4 (the learning rate is planned for all of them" in capsys.readouterr().err
 
 
 def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
@@ -378,7 +378,7 @@ def test_missing_last_checkpoint_is_not_saved_as_trained_model(run_to_the_end, t
     run_to_the_end([(300, 1.0, 0)])
     assert dl.Denoiser.from_pretrained(folder).image_shape == tiny_dataset().image_shape
     found = "glyphs: 24 images of 1x8x8 in 3 classes: 8 a, 8 b, 8 c\n"
-    assert capsys.readouterr().out == f"{found}saved to {folder}: use diffusion_lib.Denoiser.from_pretrained({str(folder)!r})\n"
+    assert capsys.readouterr().out == f"{found}saved to {folder}: load it with diffusion_lib.Denoiser.from_pretrained({str(folder)!r})\n"
 
 
 @pytest.mark.parametrize(
