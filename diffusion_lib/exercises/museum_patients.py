@@ -70,6 +70,7 @@ PATIENTS = {"A": 7, "B": 1, "C": 9, "D": 5, "E": 6, "F": 4}
 LETTERS = "MUSE"
 EACH = 16  # images of each letter
 FRAME = 2  # pixels at every edge that letters hardly reach
+CLOSE_TO_HEALTHY = 0.05  # by so much, measurements differ by chance
 
 
 class SmallNetwork(nn.Module):
