@@ -1296,16 +1296,16 @@ PATIENTS = {
         },
     ),
 }
-for name, (line, others) in PATIENTS.items():
-    RIGHT[f"check_patient_{name}"] = [line, float(line), torch.tensor(line), np.int64(line), np.float32(line)]
-    WRONG[f"check_patient_{name}"] = [
+for letter, (guilty, others) in PATIENTS.items():
+    RIGHT[f"check_patient_{letter}"] = [guilty, float(guilty), torch.tensor(guilty), np.int64(guilty), np.float32(guilty)]
+    WRONG[f"check_patient_{letter}"] = [
         *others.items(),
         (0, "0 is no suspect; expected 1 to 9"),
         (10, "10 is no suspect"),
-        (-line, "is no suspect"),
-        (line + 0.5, "is no suspect"),
-        (str(line), "this is a str; expected a number"),
-        ([line], "this is a list; expected a number"),
+        (-guilty, "is no suspect"),
+        (guilty + 0.5, "is no suspect"),
+        (str(guilty), "this is a str; expected a number"),
+        ([guilty], "this is a list; expected a number"),
         (True, "this is a bool; expected a number"),
         (math.nan, "this is not a number"),
         (math.inf, "inf is no suspect"),
