@@ -19,13 +19,15 @@ from diffusion_lib.errors import check_name
 from diffusion_lib.exercises.checking import Mistake, Question, Verdict
 
 PROGRAM = '''\
-T = 1000
-angle = (torch.arange(T + 1) / T + 0.008) / 1.008 * torch.pi / 2
-alpha_bar = (angle.cos() / angle[0].cos()) ** 2  # the cosine schedule
+def cosine(T):
+    """alpha_bar_t for t = 0 to T."""
+    angle = (torch.arange(T + 1) / T + 0.008) / 1.008 * torch.pi / 2
+    return (angle.cos() / angle[0].cos()) ** 2
 
 
-def train(network, images, labels, steps=400):
+def train(network, images, labels, steps=400, T=1000):
     """`network` learns to predict x0."""
+    alpha_bar = cosine(T)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     for _ in range(steps):
         i = torch.randint(len(images), (64,))
@@ -41,8 +43,9 @@ def train(network, images, labels, steps=400):
 
 
 @torch.no_grad()
-def sample(network, y, steps=20):
+def sample(network, y, steps=20, T=1000):
     """DDIM: one image for each class in `y`."""
+    alpha_bar = cosine(T)
     xt = torch.randn(len(y), 1, 28, 28)  # suspect 5
     levels = [T * (steps - i) // steps for i in range(steps + 1)]  # suspect 6
     for t, s in pairwise(levels):

@@ -85,7 +85,7 @@ def test_levels_that_stop_early_leave_the_noise_of_level_50(healthy):
     found, right = measured(sabotaged(6)), measured(healthy)
     names = dict(torch=torch, pairwise=pairwise)
     exec(PROGRAM, names)
-    expected = (1 - names["alpha_bar"][50]).sqrt().item()
+    expected = (1 - names["cosine"](1000)[50]).sqrt().item()
     assert (found.noise**2 - right.noise**2) ** 0.5 == pytest.approx(expected, abs=0.015)
     assert 1.1 < found.largest < 1.6
     assert found.classes == pytest.approx(right.classes, abs=0.03)
