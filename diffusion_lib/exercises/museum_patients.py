@@ -197,7 +197,7 @@ LOOKS = {
 # what is to be seen in a patient with a mistake in that line
 SEEN = {
     1: "Here the ground is clean, variety is healthy, and the letters are not those of their columns",
-    4: "Here all 64 images are the same smear, whatever letter was asked for",
+    4: "Here all 64 images are the same smear, whichever letter was requested",
     5: "Here the letters are right and clean, but those of one letter do not differ at all",
     6: "Here the letters are right and varied, with grain on them: the noise is a little higher than in the healthy pictures, "
     "and the largest value is above 1",
@@ -206,9 +206,9 @@ SEEN = {
 }
 # where two lines look much alike: (the changed line, the one that was suspected) -> the measurement that decides
 DECIDES = {
-    (1, 4): "Both ignore the letter that was asked for. Variety decides: here it is that of healthy pictures, not 0",
+    (1, 4): "Both ignore the requested letter. Variety decides: here it is that of healthy pictures, not 0",
     (1, 5): "Variety decides: here it is that of healthy pictures, not 0",
-    (4, 1): "Both ignore the letter that was asked for. Variety decides: here it is 0",
+    (4, 1): "Both ignore the requested letter. Variety decides: here it is 0",
     (4, 5): "In both, variety is 0. The difference between classes decides: here it is 0 as well",
     (5, 4): "In both, variety is 0. The difference between classes decides: here it is larger than in the healthy pictures",
     (6, 9): "Both leave noise. Its size decides: here it is about 0.1, not 1",
