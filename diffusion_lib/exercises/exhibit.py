@@ -1,4 +1,4 @@
-"""What the exhibits of notebook 06 have in common."""
+"""What the exhibits of notebook 06 share."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ AS_IT_STANDS = "this is the exhibit as it stands"
 
 
 def exhibit(check: Exercise, number: int, praise: str = "") -> Exercise:
-    """An exercise of another notebook whose known mistake of that number is on show."""
+    """An exercise of another notebook, whose known mistake with that index is the exhibit."""
     shown = check.mistakes[number]
     others = tuple(mistake for mistake in check.mistakes if mistake is not shown)
     return replace(check, mistakes=(Mistake(shown.answer, AS_IT_STANDS), *others), praise=praise)
@@ -23,17 +23,17 @@ def exhibit(check: Exercise, number: int, praise: str = "") -> Exercise:
 
 @dataclass(frozen=True)
 class Open(Exercise):
-    """An exercise with more than one right answer: `accepts(answer, *arguments)` says whether an answer is as good as the reference's."""
+    """An exercise with several right answers: `accepts(answer, *arguments)` says whether an answer is as good as the reference's."""
 
     accepts: Callable[..., bool] = lambda answer, *arguments: False
 
     def _verdict(self, attempt: Callable) -> Verdict:
-        # mistakes, too, so that one is found whichever of the right answers the rest of it follows
+        # also for the mistakes: a mistake is then found whichever right answer the rest of it follows
         mistakes = tuple(Mistake(self._settled(mistake.answer), mistake.message) for mistake in self.mistakes)
         return Exercise._verdict(replace(self, mistakes=mistakes), self._settled(attempt))
 
     def _settled(self, function: Callable) -> Callable:
-        """The function with the reference's answer in the place of any that is as good."""
+        """The function, with each answer that is as good as the reference's replaced by it."""
 
         def settled(*arguments):
             before = deepcopy(arguments)
@@ -45,12 +45,12 @@ class Open(Exercise):
     def _accepts(self, answer: Any, *arguments: Any) -> bool:
         try:
             return self.accepts(answer, *arguments)
-        except Exception:  # not an answer that could be asked about
+        except Exception:  # `accepts` cannot read this answer
             return False
 
 
 def apart(ours: float | Tensor, theirs: float | Tensor) -> tuple[str, str]:
-    """Two numbers in short, with as many digits as it takes to see that they differ, if they do by more than rounding."""
+    """Two numbers as short texts. If they differ by more than rounding, they get enough digits to show it."""
     a, b = float(ours), float(theirs)
     equal = math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-7)
     digits = next((n for n in range(3, 8) if equal or f"{a:.{n}g}" != f"{b:.{n}g}"), 8)
@@ -58,6 +58,6 @@ def apart(ours: float | Tensor, theirs: float | Tensor) -> tuple[str, str]:
 
 
 def comparable(got: Any, expected: Tensor) -> bool:
-    """Whether an answer is a tensor of the expected shape, of finite floats with enough digits, so that its numbers can be talked about."""
+    """Whether an answer is a tensor of finite float32 or float64 numbers with the expected shape: one whose values can be compared."""
     fine = isinstance(got, Tensor) and got.dtype in (torch.float32, torch.float64)
     return fine and got.shape == expected.shape and bool(got.isfinite().all())

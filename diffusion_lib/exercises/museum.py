@@ -1,6 +1,6 @@
-"""Exhibits of notebook 06: mistakes of public diffusion code, one a check. As it stands in the notebook, each answer is the mistake.
+"""Exhibits of notebook 06: mistakes found in public diffusion code. Each has one check; the notebook shows the mistake as the answer.
 
-Those whose right answer another notebook asks for have its check; the others are in the modules named like the rooms.
+Where another notebook asks for the right answer, the exhibit shares its check. The other checks are in the modules named after the rooms.
 """
 
 # ruff: noqa: F401 - the notebook and the tests find every exhibit here
@@ -15,6 +15,18 @@ from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.exercises.exhibit import AS_IT_STANDS, exhibit
 from diffusion_lib.exercises.forward_noising import check_noised
 from diffusion_lib.exercises.museum_judging import check_exhibit_13, check_exhibit_14, check_exhibit_15
+from diffusion_lib.exercises.museum_patients import (
+    check_patient_a,
+    check_patient_b,
+    check_patient_c,
+    check_patient_d,
+    check_patient_e,
+    check_patient_f,
+    measured,
+    patient,
+    run_program,
+    sabotaged,
+)
 from diffusion_lib.exercises.museum_sampler import check_exhibit_2, check_exhibit_4
 from diffusion_lib.exercises.museum_schedule import check_exhibit_7, check_exhibit_8
 from diffusion_lib.exercises.museum_training import check_exhibit_10, check_exhibit_12
@@ -35,9 +47,9 @@ def generate(
     eta: float = 0.0,
     seed: int = 0,
 ) -> Tensor:
-    """The sampler of notebook 04 with parts that can be exchanged: (len(word), 1, 28, 28) of the characters of `word`.
+    """The sampler of notebook 04 with replaceable parts: images (len(word), 1, 28, 28) of the characters of `word`.
 
-    levels(T, steps): the timesteps to visit. clip(x0_hat): what is done to the predicted image. step(xt, eps_hat, z, alpha_bar_s,
+    levels(T, steps): the timesteps to visit. clip(x0_hat): applied to the predicted image. step(xt, eps_hat, z, alpha_bar_s,
     alpha_bar_t, eta): the next image, (4.4).
     """
     y = torch.tensor([CHARACTERS.index(c) for c in word])
@@ -53,8 +65,8 @@ def generate(
 
 
 check_exhibit_1 = exhibit(check_levels, 0, "the grain is gone: the last step goes to alpha_bar_0 = 1")
-check_exhibit_3 = exhibit(check_step, 1, "at eta = 0 all of eps_hat is kept, as DDIM has it")
-check_exhibit_6 = exhibit(check_noised, 0, "its variance is 1 at every t, and the network is shown what it was trained on")
-check_exhibit_5 = exhibit(check_guided, 0, "more scale is more of the class")
-check_exhibit_9 = exhibit(check_random_timesteps, 3, "all of 1..T is trained, and nothing else")
-check_exhibit_11 = exhibit(check_ema_update, 3, "it moves")
+check_exhibit_3 = exhibit(check_step, 1, "at eta = 0 all of eps_hat is kept, as in DDIM")
+check_exhibit_6 = exhibit(check_noised, 0, "its variance is 1 at every t, and the network sees what it was trained on")
+check_exhibit_5 = exhibit(check_guided, 0, "a larger scale gives more of the class")
+check_exhibit_9 = exhibit(check_random_timesteps, 3, "every timestep from 1 to T is trained, and no other")
+check_exhibit_11 = exhibit(check_ema_update, 3, "the average moves")

@@ -18,7 +18,7 @@ def _pixels(x):
 
 
 def _greys(random: torch.Generator) -> list[tuple]:
-    """Black, white and greys, some of them beyond, up to 0.48 of a step from a byte: on the same side of a half however that is written."""
+    """Black, white and greys, some out of range, each within 0.48 of an integer: every way to write round gives the same byte."""
     calls = []
     for *shape, beyond in ((4, 1, 16, 16, 90), (2, 3, 5, 7, 2000), (1, 1, 6, 4, 0), (3, 3, 4, 6, 300)):
         byte = torch.randint(-beyond, 256 + beyond, shape, generator=random)
@@ -45,7 +45,7 @@ def _about_pixels(got, expected, x) -> str | None:
         return f"{(off > 0).double().mean():.0%} of the bytes are off by one; each should be the nearest of 0 to 255"
     inside = x.abs() <= 1
     if not off[inside].any():
-        return f"values inside [-1, 1] are right; of those beyond, {(off[~inside] > 0).double().mean():.0%} should be 0 or 255, and are not"
+        return f"values inside [-1, 1] are right; of those outside, {(off[~inside] > 0).double().mean():.0%} should be 0 or 255 but are not"
     grey, byte, right = (v[inside][off[inside].argmax()].item() for v in (x, got, expected))
     return f"{grey:.4g} becomes {byte}; expected {right}"
 
@@ -84,7 +84,7 @@ check_exhibit_13 = Exercise(
         Mistake(lambda x: _bytes(x.clamp(-1, 1) * 255), "the 1 is not added: black (-1) becomes -255, which wraps around to 1"),
         Mistake(lambda x: _bytes(x.clamp(-1, 1) * 127.5), "the 1 is not added: everything below mid-grey is negative, and wraps around"),
         Mistake(
-            lambda x: _bytes((x.clamp(-1, 1) + 1) * 255), "[-1, 1] plus 1 is [0, 2], so its factor is 127.5; with 255, half wraps around"
+            lambda x: _bytes((x.clamp(-1, 1) + 1) * 255), "[-1, 1] plus 1 is [0, 2], so the factor is 127.5; with 255, half wraps around"
         ),
         Mistake(
             lambda x: _bytes((x.clamp(-1, 1) + 1) * 128),
@@ -93,7 +93,7 @@ check_exhibit_13 = Exercise(
         Mistake(lambda x: _bytes((x.clamp(-1, 1) + 1) * 127), "[-1, 1] plus 1 is [0, 2], so its factor is 127.5; with 127, white is 254"),
         Mistake(
             lambda x: ((x.clamp(-1, 1) + 1) * 128).clamp(max=255).to(torch.uint8),
-            "this cuts [-1, 1] into 256 equal parts; asked for is the nearest of 0 to 255: round((x + 1) * 127.5)",
+            "this cuts [-1, 1] into 256 equal parts; expected the nearest of 0 to 255: round((x + 1) * 127.5)",
         ),
         Mistake(lambda x: 255 - _pixels(x), "this is the negative: black (-1) should become 0"),
         Mistake(lambda x: _bytes((x.clamp(-1, 1) + 1).round() * 127.5), "round comes too early: only three greys are left"),
@@ -116,7 +116,7 @@ def _shown(x):
 
 
 def _dim_and_strong(random: torch.Generator) -> list[tuple]:
-    """Around and beyond the range, all inside it, one image alone, and images of one grey."""
+    """Values beyond the range, values all inside it, a single image, and images of one grey."""
     return [
         (torch.randn(4, 1, 8, 8, generator=random),),
         (0.4 * torch.rand(2, 3, 5, 7, generator=random) - 0.3,),
@@ -139,7 +139,7 @@ def _about_shown(got, expected, x) -> str | None:
         return "this is the negative: black (-1) should become 0"
     inside = x.abs() <= 1
     if close(got[inside], expected[inside]):
-        return "values inside [-1, 1] are right; those beyond should become 0 or 1"
+        return "values inside [-1, 1] are right; those outside should become 0 or 1"
     place = (got - expected)[inside].abs().argmax()
     grey, right = apart(got[inside][place], expected[inside][place])
     return f"{x[inside][place]:.3g} becomes {grey}; expected {right}"
@@ -175,11 +175,11 @@ check_exhibit_14 = Exercise(
         Mistake(lambda x: x.abs().clamp(max=1), "the sign is lost: black (-1) becomes white"),
         Mistake(lambda x: x.sigmoid(), f"a sigmoid {_BENT}"),
         Mistake(lambda x: (x.tanh() + 1) / 2, f"tanh {_BENT}"),
-        Mistake(lambda x: (x.clamp(-1, 1) + 1) * 127.5, "this is in [0, 255]; asked for is [0, 1]"),
-        Mistake(_pixels, "these are bytes, 0 to 255; asked for are floats in [0, 1]"),
+        Mistake(lambda x: (x.clamp(-1, 1) + 1) * 127.5, "this is in [0, 255]; expected [0, 1]"),
+        Mistake(_pixels, "these are bytes, 0 to 255; expected floats in [0, 1]"),
         Mistake(lambda x: _pixels(x) / 255, "this is rounded to bytes on the way; leave every value where it is in [0, 1]"),
     ),
-    praise="one scale for all pictures, the data's",
+    praise="all pictures share one scale, that of the data",
 )
 
 
@@ -228,7 +228,7 @@ check_exhibit_15 = Open(
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 1.96 * math.sqrt(p * (1 - p))),
-            f"this is the spread of single images; that of their mean is smaller by the root of n; {_EMPTY}",
+            f"this is the standard deviation of single images; that of their mean is smaller by the root of n; {_EMPTY}",
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 1.96 * math.sqrt(p * (1 - p)) / n),
@@ -240,11 +240,11 @@ check_exhibit_15 = Open(
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 2 * 1.96 * math.sqrt(p * (1 - p) / n)),
-            f"this is the whole width; asked for is half of it; {_EMPTY}",
+            f"this is the whole width; expected half of it; {_EMPTY}",
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 1.96 * p * (1 - p) / n),
-            f"this is made of a variance; the standard error is its root; {_EMPTY}",
+            f"this uses a variance; the standard error is its root; {_EMPTY}",
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: p * (1 - p) / n),
@@ -256,17 +256,17 @@ check_exhibit_15 = Open(
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 1.96 / math.sqrt(n)),
-            "this does not know p; near 0 and 1 there is less to be uncertain about: p (1 - p)",
+            "this ignores p; near 0 and 1 there is less uncertainty: p (1 - p)",
         ),
         Mistake(
             _as_wald(_fraction, lambda p, n: 0.98 / math.sqrt(n)),
-            "this is the width at p = 0.5, whatever p is; near 0 and 1 there is less to be uncertain about: p (1 - p)",
+            "this is the width at p = 0.5, whatever p is; near 0 and 1 there is less uncertainty: p (1 - p)",
         ),
         Mistake(_as_wald(_fraction, swapped=True), f"these are the two numbers in the other order: the fraction first; {_EMPTY}"),
         Mistake(
             _as_wald(lambda p: 100 * p, lambda p, n: 196 * math.sqrt(p * (1 - p) / n)),
-            f"these are percent; asked for is a fraction of 1; {_EMPTY}",
+            f"these are percent; expected a fraction of 1; {_EMPTY}",
         ),
     ),
-    praise="not empty even where all are read correctly, as dl.measure.accuracy has it",
+    praise="not empty even where all are read correctly, like dl.measure.accuracy",
 )

@@ -14,7 +14,7 @@ def _clip(x0_hat):
 
 
 def _estimates(random: torch.Generator) -> list[tuple]:
-    """Of one size, all inside the range, one image alone, and one image brighter than the others."""
+    """A usual batch, one that is all inside the range, a single image, and images of different contrast."""
     return [
         (2 * torch.randn(4, 1, 8, 8, generator=random),),
         (1.8 * torch.rand(2, 3, 5, 7, generator=random) - 0.9,),
@@ -99,7 +99,7 @@ def _end_calls(random: torch.Generator) -> list[tuple]:
 
 
 def _about_draw(got, expected, mean, variance, z, s) -> str | None:
-    """As a mixture of mean and z, if it is one."""
+    """The answer as a mixture of mean and z, if it is one."""
     if not comparable(got, expected):
         return None
     parts = torch.stack([mean.flatten(), z.flatten()], dim=1).double()
@@ -121,7 +121,7 @@ def _always(scale):
 
 
 _LAST_TOO = "; and the last step, to s = 0, adds noise, too"
-_VARIANCE = "z is multiplied by the variance, and should be by its root, the standard deviation"
+_VARIANCE = "z is multiplied by the variance; its factor should be the root, the standard deviation"
 _LOG = "this takes the variance for a logarithm; its standard deviation is variance.sqrt()"
 _BARE = "z is not scaled: it needs the standard deviation, variance.sqrt(), as its factor"
 _MINUS = "z is subtracted: that has the same distribution, but gives another image; keep the plus"
@@ -132,14 +132,14 @@ check_exhibit_4 = Exercise(
     diagnose=_about_draw,
     mistakes=(
         Mistake(lambda mean, variance, z, s: mean + variance.sqrt() * z, AS_IT_STANDS),
-        Mistake(lambda mean, variance, z, s: mean, "no step adds noise now; only the one that ends at s = 0 should be without"),
+        Mistake(lambda mean, variance, z, s: mean, "no step adds noise now; only the step that ends at s = 0 should add none"),
         Mistake(
             lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 1 else mean,
             "the step to s = 1 has no noise either; s is where the step ends, and the clean image is s = 0",
         ),
         Mistake(
             lambda mean, variance, z, s: mean + variance.sqrt() * z if s != 1 else mean,
-            "the step to s = 1 is without noise, and that to s = 0 has it; s is where the step ends, and the clean image is s = 0",
+            "the step to s = 1 adds no noise, and the step to s = 0 does; s is where the step ends, and the clean image is s = 0",
         ),
         Mistake(
             lambda mean, variance, z, s: mean + variance.sqrt() * z if s == 0 else mean,
@@ -151,7 +151,7 @@ check_exhibit_4 = Exercise(
         ),
         Mistake(
             lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 0 else mean.clamp(-1, 1),
-            "the last step is without noise, as it should be; but it also clips the mean",
+            "the last step adds no noise, as it should; but it also clips the mean",
         ),
         Mistake(
             lambda mean, variance, z, s: mean + variance.sqrt() * z if s > 0 else torch.zeros_like(mean),
@@ -170,5 +170,5 @@ check_exhibit_4 = Exercise(
         Mistake(_if_not_last(lambda variance: -variance.sqrt()), f"the last step is right; before it, {_MINUS}"),
         Mistake(_always(lambda variance: -variance.sqrt()), _MINUS + _LAST_TOO),
     ),
-    praise="the last step gives its mean",
+    praise="the last step returns its mean",
 )

@@ -18,10 +18,10 @@ def _mean_square(error: Tensor) -> Tensor:
 
 
 def _gradient_of(backward: Callable[[Tensor], object], loss: Callable[[Tensor], Tensor] = _mean_square) -> Callable:
-    def gradient(w, target):
-        w = w.clone().requires_grad_()
-        backward(loss(w - target))
-        return w.grad
+    def gradient(theta, target):
+        theta = theta.clone().requires_grad_()
+        backward(loss(theta - target))
+        return theta.grad
 
     return gradient
 
@@ -35,18 +35,18 @@ _gradient = _gradient_of(lambda loss: loss.backward())
 
 
 def _weights_and_targets(random: torch.Generator) -> list[tuple]:
-    """Losses from 0.02 to 50, vectors and matrices, and gradients that a clip at 1 would change."""
+    """Losses from 0.02 to 50, vectors and matrices, and gradients that clipping at 1 would change."""
     sizes = ((30,), 1.0), ((3,), 5.0), ((4, 6), 0.1), ((2, 3, 5), 2.0), ((1,), 3.0)
     return [tuple(size * torch.randn(2, *shape, generator=random)) for shape, size in sizes]
 
 
-def _about_gradient(got, expected, w, target) -> str | None:
+def _about_gradient(got, expected, theta, target) -> str | None:
     if not comparable(got, expected):
         return None
     factor = (got / expected).mean().item()
     if close(got, factor * expected):
-        loss = _mean_square(w - target).item()
-        return f"this is {apart(factor, 1)[0]} times the gradient, where the loss is {loss:.4g} and w has {w.numel()} values"
+        loss = _mean_square(theta - target).item()
+        return f"this is {apart(factor, 1)[0]} times the gradient, where the loss is {loss:.4g} and theta has {theta.numel()} values"
     if (got.sign() == expected.sign()).all():
         return f"the signs are those of the gradient, the sizes are off by up to {(got - expected).abs().max().item():.3g}"
     return None
@@ -57,7 +57,7 @@ _SUM = "this is the gradient of the sum; the loss is the mean, whose gradient do
 
 @dataclass(frozen=True)
 class _Differentiable(Exercise):
-    """An answer may ask for gradients of what it is given: that changes no number."""
+    """An answer may set requires_grad on its arguments: that changes no number."""
 
     def _verdict(self, attempt: Callable) -> Verdict:
         def asked(*arguments):
@@ -76,16 +76,21 @@ check_exhibit_10 = _Differentiable(
     diagnose=_about_gradient,
     mistakes=(
         Mistake(_gradient_of(lambda loss: loss.backward(loss)), AS_IT_STANDS),
-        Mistake(_gradient_of(_twice), "this is twice the gradient; a second call of backward, for one, would add it again"),
+        Mistake(_gradient_of(_twice), "this is twice the gradient; a second call of backward, for example, adds it again"),
         Mistake(_gradient_of(lambda loss: loss.backward(), lambda error: error.square().sum()), _SUM),
         Mistake(
             _gradient_of(lambda loss: loss.backward(loss), lambda error: error.square().sum()),
             "the argument of backward is still there, and the loss is the sum now: two things to fix",
         ),
-        Mistake(lambda w, target: (w - target) / w.numel(), "this is half the gradient; a factor of 2 is missing, or one of 1/2 too many"),
-        Mistake(lambda w, target: w - target, "this is the error; the mean of its squares has the derivative 2 (w - target) / n"),
-        Mistake(_gradient_of(lambda loss: (-loss).backward()), "the sign is turned over: this walks uphill"),
-        Mistake(_gradient_of(lambda loss: loss.backward(-loss)), "the sign is turned over, and the gradient still multiplied by the loss"),
+        Mistake(
+            lambda theta, target: (theta - target) / theta.numel(),
+            "this is half the gradient; a factor of 2 is missing, or one of 1/2 too many",
+        ),
+        Mistake(
+            lambda theta, target: theta - target, "this is the error; the mean of its squares has the derivative 2 (theta - target) / n"
+        ),
+        Mistake(_gradient_of(lambda loss: (-loss).backward()), "the sign is flipped: this walks uphill"),
+        Mistake(_gradient_of(lambda loss: loss.backward(-loss)), "the sign is flipped, and the gradient is still multiplied by the loss"),
         Mistake(_gradient_of(lambda loss: loss.log().backward()), "this divides the gradient by the loss; leave it as it is"),
         Mistake(_gradient_of(lambda loss: loss.sqrt().backward()), "this is the gradient of the loss's root; leave the loss as it is"),
         Mistake(_gradient_of(lambda loss: loss.backward(loss.sqrt())), "this multiplies the gradient by the loss's root; leave it alone"),
@@ -94,19 +99,19 @@ check_exhibit_10 = _Differentiable(
             _gradient_of(lambda loss: loss.backward(), lambda error: error.abs().mean()),
             "this is the gradient of the mean absolute error; the loss squares",
         ),
-        Mistake(lambda w, target: _mean_square(w - target), "this is the loss; asked for is its gradient"),
+        Mistake(lambda theta, target: _mean_square(theta - target), "this is the loss; expected its gradient"),
         Mistake(
-            lambda w, target: torch.nn.functional.normalize(_gradient(w, target).flatten(), dim=0).view_as(w),
+            lambda theta, target: torch.nn.functional.normalize(_gradient(theta, target).flatten(), dim=0).view_as(theta),
             "the direction is right, but the length is always 1; the gradient gets shorter near the target",
         ),
-        Mistake(lambda w, target: _gradient(w, target).clamp(-1, 1), "this clips the gradient to [-1, 1]; leave it as it is"),
+        Mistake(lambda theta, target: _gradient(theta, target).clamp(-1, 1), "this clips the gradient to [-1, 1]; leave it as it is"),
         Mistake(
-            lambda w, target: _gradient(w, target) / _gradient(w, target).norm().clamp(min=1),
+            lambda theta, target: _gradient(theta, target) / _gradient(theta, target).norm().clamp(min=1),
             "this clips the gradient's length to 1; leave it as it is",
         ),
-        Mistake(lambda w, target: torch.zeros_like(w), "this is 0: nothing would be learnt"),
+        Mistake(lambda theta, target: torch.zeros_like(theta), "this is 0: nothing would be learnt"),
     ),
-    praise="the argument of backward is what the gradient is multiplied by: 1, if it is left out",
+    praise="the argument of backward multiplies the gradient; left out, it is 1",
 )
 
 
@@ -137,13 +142,13 @@ _KEYS = "network", "optimizer", "step"
 
 
 def _what_is_asked_for(saved: dict) -> list:
-    """What else is saved does no harm, unless it stands in the place of what is missing. Of other kinds of parts, which it is."""
+    """The parts to compare. Other entries do no harm, unless a required one is missing: then their names count."""
     parts = [_kind_of(saved[name]) if name in saved else None for name in _KEYS]
     return parts if None not in parts else [*parts, *(str(name) for name in saved if name not in _KEYS)]
 
 
 def _kind_of(part: Any) -> Any:
-    """Numbers and states as they are; of other parts the type, and of a list of dicts their names, too."""
+    """Numbers and states unchanged; for other parts the type, and for a list of dicts also the keys."""
     if isinstance(part, int | float | Tensor) or _is_state(part):
         return part
     names = sorted(map(str, part[0])) if isinstance(part, list) and part and isinstance(part[0], dict) else ""
@@ -155,7 +160,7 @@ def _is_state(part: Any) -> bool:
 
 
 def _first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
-    """The first of what is saved that is not as it should be, by its name in nested dicts and lists."""
+    """The first difference between nested dicts and lists, in words, with its path."""
     if isinstance(theirs, dict):
         if not isinstance(ours, dict):
             return f"{path} is a {type(ours).__name__}; expected a dict"
@@ -183,16 +188,16 @@ def _first_difference(ours: Any, theirs: Any, path: str = "") -> str | None:
 
 
 def _about_state(name: str, ours: Any, theirs: dict, other: dict) -> str | None:
-    """What is wrong with the state of the network or the optimizer."""
+    """What is wrong with the saved state of the network or the optimizer."""
     call = f"{name}.state_dict()"
     if isinstance(ours, torch.nn.Module | torch.optim.Optimizer):
         return f"{name!r} is the {type(ours).__name__} itself; expected {call}"
     if not isinstance(ours, dict):
         return f"{name!r} is {'None' if ours is None else f'a {type(ours).__name__}'}; expected {call}, a dict"
     if name == "optimizer" and any(isinstance(key, Tensor) for key in ours):
-        return f"'optimizer' is optimizer.state, without the settings and by weights that only this run has; expected {call}"
+        return f"'optimizer' is optimizer.state, without the settings and its keys are weights that exist only in this run; expected {call}"
     if name == "optimizer" and "state" in ours and not ours["state"]:
-        return f"the optimizer's state is empty: Adam's two running means are missing; expected {call} of the one that was given"
+        return f"the optimizer's state is empty: Adam's two running means are missing; expected {call} of the given optimizer"
     if ours.keys() == other.keys() != theirs.keys():
         return f"{name!r} holds the state of the {'network' if name == 'optimizer' else 'optimizer'}"
     if said := _first_difference(ours, theirs, name):
@@ -206,18 +211,18 @@ def _about_checkpoint(got, expected, network, optimizer, step) -> str | None:
     missing = [name for name in expected if name not in got]
     unknown = [name for name in got if name not in expected]
     if len(missing) == len(unknown) == 1:
-        return f"{unknown[0]!r} is no key that is looked for; expected {missing[0]!r}"
+        return f"{unknown[0]!r} is not a key that `run` looks for; expected {missing[0]!r}"
     if missing:
         known = ", ".join(repr(name) for name in got if isinstance(name, str))[:100]
         return f"it lacks {' and '.join(map(repr, missing))}: expected the keys 'network', 'optimizer', 'step', got {known or 'none'}"
     for name, other in (("network", "optimizer"), ("optimizer", "network")):
         if said := _about_state(name, got[name], expected[name], expected[other]):
             return said
-    return f"'step' is {got['step']!r}; expected {step}, the step it is given, as a whole number"
+    return f"'step' is {got['step']!r}; expected {step}, the given step, as an integer"
 
 
 def _with(**parts: Callable) -> Callable:
-    """What holds these functions of the network, the optimizer and the step."""
+    """A function that saves these functions of the network, the optimizer and the step."""
     return lambda network, optimizer, step: {name: part(network, optimizer, step) for name, part in parts.items()}
 
 
@@ -240,7 +245,7 @@ check_exhibit_12 = Exercise(
         ),
         Mistake(
             _with(optimizer=_OPTIMIZER, step=_STEP),
-            "the weights are not in it: keep network, optimizer and step",
+            "the weights are missing: keep network, optimizer and step",
         ),
         Mistake(
             _with(network=_NETWORK, step=_STEP, optimizer=lambda network, optimizer, step: optimizer.param_groups),
@@ -264,21 +269,21 @@ check_exhibit_12 = Exercise(
         ),
         Mistake(
             _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: step + 1),
-            "this is the step after the one it is given: `run` would leave one out",
+            "this is the step after the given one: `run` would skip one",
         ),
         Mistake(
             _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: step - 1),
-            "this is the step before the one it is given: `run` would take one twice",
+            "this is the step before the given one: `run` would repeat one",
         ),
         Mistake(
             _with(network=_NETWORK, optimizer=_OPTIMIZER, step=lambda network, optimizer, step: 0),
-            "the step is 0: the run would begin anew; keep the one it is given",
+            "the step is 0: the run would start over; keep the given step",
         ),
         Mistake(_with(network=_OPTIMIZER, optimizer=_NETWORK, step=_STEP), "the states of network and optimizer are swapped"),
         Mistake(
             _with(network=lambda network, optimizer, step: dict(network.named_parameters()), optimizer=_OPTIMIZER, step=_STEP),
-            "the network's buffers (a BatchNorm's running means, for one) are missing: take network.state_dict(), which has them",
+            "the network's buffers (for example a BatchNorm's running means) are missing: take network.state_dict(), which has them",
         ),
     ),
-    praise="a run that resumes needs its averages (and, where there are any: EMA, scaler, random state)",
+    praise="a resumed run needs the optimizer's averages (and EMA, scaler and random state, if it has them)",
 )

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 import diffusion_lib as dl
 from diffusion_lib import exercises
 from diffusion_lib.data.glyphs import CHARACTERS
-from diffusion_lib.exercises import museum
+from diffusion_lib.exercises import museum, museum_patients
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
+from diffusion_lib.exercises.museum_patients import Suspect
 
 CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
 FUNCTIONS = {name: check for name, check in CHECKS.items() if isinstance(check, Exercise)}
@@ -128,7 +129,7 @@ def test_never_raises_whatever_the_answer_does(name, attempt):
     assert verdict.message
 
 
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", [name for name, check in NUMBERS.items() if not isinstance(check, Suspect)])  # lines have no size
 def test_says_whether_a_wrong_number_is_too_large_or_too_small(name):
     answer = NUMBERS[name].answer
     assert NUMBERS[name](answer + 1234).message.endswith("is too large")
@@ -315,9 +316,21 @@ def exhibits():
         yield check, answer, lines, fixed
 
 
+def patients():
+    """(name of the check, code of its cell, name of the answer, line of the solution, code of the solution) of each patient."""
+    (room,) = re.findall(r"(?ms)^## Room 5.*?(?=^## )", MUSEUM.read_text(encoding="utf-8"))
+    for cell, check, answer, below in exercises_of(room):
+        ((line, code),) = re.findall(
+            r"<details><summary>Solution</summary>\n\nSuspect (\d)[^`]*```python\n(.*?)\n```",
+            below.partition("**Patient")[0],
+            flags=re.DOTALL,
+        )
+        yield check, cell, answer, int(line), code
+
+
 def test_every_check_is_used_once_in_the_notebooks():
     asked = [check for path in TEXTS for _, check, _, _ in exercises_of(path.read_text(encoding="utf-8"))]
-    assert sorted([*asked, *(check for check, *_ in exhibits())]) == sorted(CHECKS)
+    assert sorted([*asked, *(check for check, *_ in exhibits()), *(check for check, *_ in patients())]) == sorted(CHECKS)
 
 
 def test_every_exhibit_shows_its_mistake_and_its_fix_passes():
@@ -326,3 +339,17 @@ def test_every_exhibit_shows_its_mistake_and_its_fix_passes():
         assert CHECKS[check](run(lines)[answer]) == Verdict(False, museum.AS_IT_STANDS), check
         assert CHECKS[check](run(fixed)[answer]).passed, check
         assert fixed.partition("\n")[0] == lines.partition("\n")[0]
+
+
+def test_every_patient_is_a_stub_with_a_hint_and_a_solution_that_passes():
+    text = MUSEUM.read_text(encoding="utf-8")
+    assert [check for check, *_ in patients()] == [f"check_patient_{name}" for name in "abcdef"]
+    for check, cell, answer, line, code in patients():
+        assert cell.startswith(f"{answer} = ...\n")
+        assert CHECKS[check](line).passed
+        assert code.partition("  # ")[0] in museum_patients.changed(line), "the line as it is in the patient"
+    assert text.count("<details><summary>A hint</summary>") == text.count("<details><summary>Solution</summary>") == 6
+
+
+def test_notebook_shows_the_program_that_patients_are_made_of():
+    assert f"```{{code-cell}} ipython3\n{museum_patients.PROGRAM}```\n" in MUSEUM.read_text(encoding="utf-8")
