@@ -164,7 +164,7 @@ def test_says_what_is_wrong_and_for_which_arguments():
 
 def test_rejects_randomness_that_nobody_asked_for():
     answer = DOUBLE(lambda x, factor: x * factor + 1e-3 * torch.randn(len(x)))
-    assert answer.message == "two calls with the same arguments give two answers: draw no random numbers of your own"
+    assert answer.message == "two calls with the same arguments give different answers: draw no random numbers of your own"
 
 
 def test_leaves_the_random_numbers_of_the_notebook_as_they_were():
@@ -191,7 +191,7 @@ def test_compares_with_what_the_arguments_were_before_the_call():
             model.weight.zero_()
         return model(x)
 
-    assert grown(spoils).message == "it changes the Linear that it is given; expected it to be left as it is"
+    assert grown(spoils).message == "it changes the Linear it is given; leave it unchanged"
     assert grown(lambda model, x: model.eval()(x)).message.startswith("it changes the Linear")
     assert grown(lambda model, x: model(x)).passed
 

@@ -12,7 +12,7 @@ RIGHT = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     ("got", "said"),
     [
-        (-RIGHT, "the sign is turned over"),
+        (-RIGHT, "every number has the wrong sign"),
         (RIGHT.flip(1), "in reverse along dimension 1"),
         (2 * RIGHT, "every number is 2 times"),
         (RIGHT - 3, "too small by 3"),
