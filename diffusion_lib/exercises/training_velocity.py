@@ -35,10 +35,10 @@ _KEPT_AWAY = "a small number keeps alpha_bar_t or 1 - alpha_bar_t away from 0, w
 
 
 def _kept(low, add=0.0, signal=True, noise=True):
-    """Roots of alpha_bar_t and 1 - alpha_bar_t; those that are asked for have `add` added and `low` as a minimum."""
+    """Roots of alpha_bar_t and 1 - alpha_bar_t; those selected have `add` added and `low` as their minimum."""
 
-    def kept(x, asked):
-        return (x + add).clamp(min=low).sqrt() if asked else x.sqrt()
+    def kept(x, selected):
+        return (x + add).clamp(min=low).sqrt() if selected else x.sqrt()
 
     return lambda ab: (kept(ab, signal), kept(1 - ab, noise))
 
@@ -74,7 +74,7 @@ _V = (
         (lambda x0, eps, s, n: s * eps - n * x0, ""),
         (lambda x0, eps, s, n: s * x0 - n * eps, "image and noise are swapped: with almost no noise (alpha_bar_t near 1) v is eps"),
         (lambda x0, eps, s, n: s * eps + n * x0, "the image is added; (3.7) subtracts it"),
-        (lambda x0, eps, s, n: n * x0 - s * eps, "the sign is wrong"),
+        (lambda x0, eps, s, n: n * x0 - s * eps, "every number has the wrong sign"),
         (lambda x0, eps, s, n: s * x0 + n * eps, "this is xt; v is the other combination of the two"),
         (lambda x0, eps, s, n: eps - x0, "the factors are missing: sqrt(alpha_bar_t) for eps, sqrt(1 - alpha_bar_t) for x0"),
         (lambda x0, eps, s, n: eps - n * x0, "eps needs a factor too: sqrt(alpha_bar_t)"),
@@ -118,7 +118,7 @@ _BACK = (
         ),
         (lambda xt, v, s, n: s * v + n * xt, "this is eps, the other image that xt and v determine: substitute (1.3) and (3.7) to see it"),
         (lambda xt, v, s, n: s * xt + n * v, "the sign of v is wrong: its noise has to cancel the noise in xt"),
-        (lambda xt, v, s, n: n * v - s * xt, "the sign is wrong"),
+        (lambda xt, v, s, n: n * v - s * xt, "every number has the wrong sign"),
         (lambda xt, v, s, n: xt - n * v, "xt needs a factor too: without it the noise does not cancel"),
         (lambda xt, v, s, n: s * xt - v, "v needs a factor too: without it the noise does not cancel"),
         (lambda xt, v, s, n: xt - v, "the factors are missing: sqrt(alpha_bar_t) for xt, sqrt(1 - alpha_bar_t) for v"),

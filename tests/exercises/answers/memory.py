@@ -69,7 +69,7 @@ RIGHT_NEAREST = [
 ]
 
 WRONG_NEAREST = [
-    # another measure
+    # another distance
     (lambda a, b: distances(a, b).argmax(dim=1), "the most distant images"),
     (lambda a, b: (-distances(a, b)).argmin(dim=1), "the most distant images"),
     (lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmax(dim=1), "the largest scalar product"),
@@ -96,7 +96,7 @@ WRONG_NEAREST = [
     ),
     (lambda a, b: torch.cdist(a.clamp(-1, 1).flatten(1), b.clamp(-1, 1).flatten(1)).argmin(dim=1), "are wrong: the nearest"),
     (lambda a, b: torch.cdist(*((x - x.mean(dim=1, keepdim=True)) for x in rows(a, b))).argmin(dim=1), "are wrong: the nearest"),
-    # another thing
+    # another result
     (lambda a, b: distances(a, b).argmin(dim=0), "one index for each training image"),
     (lambda a, b: torch.cdist(*rows(b, a)).argmin(dim=1), "one index for each training image"),
     (lambda a, b: distances(a, b).min(dim=1).values, "these are the distances"),
@@ -258,7 +258,7 @@ WRONG_WEIGHTS = [
     (lambda xt, images, ab: torch.softmax(-torch.cdist(xt.flatten(1), ab.sqrt() * images.flatten(1)) / (2 - 2 * ab), dim=1), "not squared"),
     (soft(distance=lambda x: x.abs().sum(dim=2)), "absolute differences"),
     (soft(distance=lambda x: x.sum(dim=2).square()), "square first, then sum"),
-    # below the fraction
+    # the denominator
     (soft(scale=lambda ab: 1 - ab), "the 2 of the normal density is missing"),
     (soft(scale=lambda ab: 2 * (1 - ab).sqrt()), "divided by a standard deviation"),
     (soft(scale=lambda ab: 2 * (1 - ab) ** 2), "divided by the variance squared"),
@@ -272,7 +272,7 @@ WRONG_WEIGHTS = [
     (soft(scale=lambda ab: ab - 1), "the minus sign is missing: the image that fits worst gets the most weight; and the 2"),
     (lambda xt, images, ab: F.softmin(-squared(xt, images, ab) / (2 - 2 * ab), dim=1), "the minus sign is missing"),
     (soft(scale=lambda ab: 2 * (1 - ab).clamp(max=0.6)), "it is off by up to"),
-    # what is done with the exponents
+    # from exponents to weights
     (soft(dim=0), "the weights of one image sum to 1 over all xt"),
     (exponents, "these are the exponents"),
     (lambda xt, images, ab: exponents(xt, images, ab).log_softmax(dim=1), "these are the logarithms of the weights"),

@@ -25,7 +25,7 @@ def generated(T, steps):
 
 
 def carried(T, steps):
-    """Bresenham's line: whole numbers only, no division of i."""
+    """Bresenham's line: integers only, without a division by steps."""
     found, rest = [], 0
     for _ in range(steps + 1):
         found.append(rest // steps)
@@ -113,7 +113,7 @@ WRONG_LEVELS = [
         lambda T, steps: [T, *(T * (steps - i) // steps - 1 for i in range(1, steps)), 0],
         "level i = 1 is 899; expected 900 (",
     ),
-    # not whole numbers
+    # not integers
     (lambda T, steps: [T * (steps - i) / steps for i in range(steps + 1)], FLOATS),
     (lambda T, steps: torch.linspace(T, 0, steps + 1), FLOATS),
     (lambda T, steps: np.linspace(T, 0, steps + 1), FLOATS),
@@ -278,7 +278,7 @@ WRONG_DDIM = [
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(-1, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; leave the clamp out"),
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(0, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; leave the clamp out"),
     (lambda xt, eps, s, t: ddim(xt, eps, s, t).clamp(-1, 1), "the result is clamped to -1 … 1"),
-    # what is mixed at s
+    # the combination at level s
     (lambda xt, eps, s, t: image(xt, eps, t), "this is x0_hat, the clean image"),
     (lambda xt, eps, s, t: xt, "this is xt, unchanged"),
     (lambda xt, eps, s, t: ddim(xt, eps, s, s), "this is xt, unchanged"),
@@ -670,7 +670,7 @@ WRONG_GUIDED = [
     (lambda c, u, scale: scale * c - u, "brackets are missing: scale multiplies only one prediction"),
     (lambda c, u, scale: scale * c - (1 - scale) * u, "the two factors should sum to 1"),
     (lambda c, u, scale: scale * (c + u) / 2, "a multiple of the mean"),
-    (lambda c, u, scale: (c + u) / 2, "this is what scale = 0.5 gives"),
+    (lambda c, u, scale: (c + u) / 2, "this is the result for scale = 0.5"),
     (lambda c, u, scale: u + (scale - 1) * (c - u), "the difference has the factor scale - 1"),
     (lambda c, u, scale: c, "the conditional prediction, whatever scale is"),
     (lambda c, u, scale: u, "the unconditional prediction, whatever scale is"),
@@ -678,14 +678,14 @@ WRONG_GUIDED = [
     (lambda c, u, scale: u - c, "conditional has the factor -1; expected 3, and unconditional has the factor 1; expected -2"),
     (lambda c, u, scale: c + u, "conditional has the factor 1; expected 3, and unconditional has the factor 1; expected -2"),
     (lambda c, u, scale: c + scale * (c + u), "conditional has the factor 4; expected 3, and unconditional has the factor 3; expected -2"),
-    (lambda c, u, scale: u + (c - u) / (scale + 1), "this is what scale = 0.25 gives"),
-    (lambda c, u, scale: u + 3.0 * (c - u), "this is what scale = 3 gives (conditional: a tensor of shape (2, 3, 5, 3)"),
-    (lambda c, u, scale: u + scale**2 * (c - u), "this is what scale = 9 gives"),
-    (lambda c, u, scale: u + min(scale, 5) * (c - u), "this is what scale = 5 gives"),
-    (lambda c, u, scale: u + int(scale) * (c - u), "this is what scale = 7 gives"),
+    (lambda c, u, scale: u + (c - u) / (scale + 1), "this is the result for scale = 0.25"),
+    (lambda c, u, scale: u + 3.0 * (c - u), "this is the result for scale = 3 (conditional: a tensor of shape (2, 3, 5, 3)"),
+    (lambda c, u, scale: u + scale**2 * (c - u), "this is the result for scale = 9"),
+    (lambda c, u, scale: u + min(scale, 5) * (c - u), "this is the result for scale = 5"),
+    (lambda c, u, scale: u + int(scale) * (c - u), "this is the result for scale = 7"),
     (lambda c, u, scale: u + max(scale, 1) * (c - u), "up to 1, scale is not used"),
     (lambda c, u, scale: c if scale <= 1 else u + scale * (c - u), "up to 1, scale is not used"),
-    (lambda c, u, scale: c if not scale else u + scale * (c - u), "this is what scale = 1 gives"),
+    (lambda c, u, scale: c if not scale else u + scale * (c - u), "this is the result for scale = 1"),
     (lambda c, u, scale: (u + scale * (c - u)).clamp(-1, 1), "the result is clamped"),
     (lambda c, u, scale: (u + scale * (c - u)).clamp(-3, 3), "the result is clamped to -3 … 3"),
     (lambda c, u, scale: (g := u + scale * (c - u)) * c.std() / g.std(), "conditional has the factor"),
@@ -699,8 +699,8 @@ WRONG_GUIDED = [
     (lambda c, u, scale: c.sub_(u).mul_(scale).add_(u), "it changes the tensors it is given"),
     (lambda c, u, scale: u + scale * (c - u) + 1e-3 * torch.randn_like(u), "draw no random numbers"),
     (lambda c, u, scale: (u + scale * (c - u)).half(), "which keeps few digits"),
-    (lambda c, u, scale: u + (c - u) / scale, "this is what scale = 0.333 gives"),
-    (lambda c, u, scale: u + scale * (c - u) / (c - u).norm(), "this is what scale = "),
+    (lambda c, u, scale: u + (c - u) / scale, "this is the result for scale = 0.333"),
+    (lambda c, u, scale: u + scale * (c - u) / (c - u).norm(), "this is the result for scale = "),
     (lambda c, u, scale: u + scale * (c - u) / 0, "not finite"),
     (lambda c, u: u, "it raised TypeError"),
 ]
@@ -714,7 +714,7 @@ WRONG_CALLS = [
     (51, "that counts the levels of one batch, not the steps"),
     (5000, "that counts every image"),
     (400, "there is no guidance here"),
-    (10000, "that counts every image, and twice"),
+    (10000, "that counts every image twice"),
     (100, "one call per step, and there are 50 steps"),
     (204, "51 levels"),
     (196, "all 50 steps call the network"),

@@ -153,7 +153,7 @@ SPELL_WRONG = [
     (lambda word: spelled(word)[:3], "the last 2 are missing"),
     (lambda word: spelled(word.strip("0")), "the first 2 are missing"),
     (lambda word: spelled(word.rstrip("0")), "the last is missing"),
-    # what a number is
+    # types
     (lambda word: [str(k) for k in spelled(word)], "the numbers are texts, such as '22'"),
     (lambda word: np.array([str(k) for k in spelled(word)]), "the numbers are texts, such as '22'"),
     (lambda word: [float(k) for k in spelled(word)], "the list contains 22.0;"),
@@ -174,7 +174,7 @@ SPELL_WRONG = [
     (lambda word: dict(zip(word, spelled(word), strict=True)), "it returns a dict; expected a list"),
     (lambda word: set(spelled(word)), "it returns a set; expected a list"),
     (lambda word: [(c, k) for c, k in zip(word, spelled(word), strict=True)], "value 1 of 5: it returns 2 values"),
-    # no number at all
+    # not a number
     (lambda word: [*word], "these are the characters"),
     (lambda word: list(word.upper()), "these are the characters"),
     (lambda word: word.upper(), "it returns the text 'WORLD'"),
@@ -327,7 +327,7 @@ AVERAGE_WRONG = [
     (lambda images: images[0], "this is the first image"),
     (lambda images: images[-1], "this is the last image"),
     (lambda images: images, "these are the images, unchanged"),
-    # by the wrong number
+    # the wrong divisor
     (lambda images: images.sum(0) / 6, "every value is 0.667 times the average"),
     (lambda images: images.sum(0) / 16, "every value is 0.375 times the average"),
     (lambda images: images.sum(0) / (len(images) - 1), "every value is 1.2 times the average"),

@@ -87,7 +87,7 @@ WRONG_TIMESTEPS = [
     (lambda T, n: (torch.randn(n) * T / 4 + T / 2).long().clamp(1, T), "not all are equally likely"),
     (lambda T, n: torch.randint(1, T + 1, (n,)).minimum(torch.randint(1, T + 1, (n,))), "not all are equally likely"),
     (lambda T, n: torch.multinomial(torch.arange(1.0, T + 1), n, True) + 1, "not all are equally likely: 5 comes"),
-    # not random, or not afresh
+    # not random, or the same at every call
     (lambda T, n: torch.linspace(1, T, n).round().long(), "rise from 1 to T"),
     (lambda T, n: torch.linspace(1, T, n).long(), "rise from 1 to T"),
     (lambda T, n: torch.arange(n) % T + 1, "again and again"),
@@ -103,7 +103,7 @@ WRONG_TIMESTEPS = [
     (_seeded_by_arguments, "drawn afresh"),
     (lambda T, n: torch.tensor(np.random.default_rng(0).integers(1, T + 1, n)), "drawn afresh"),
     (lambda T, n: torch.randint(1, T + 1, (n,)).bool(), "it returns torch.bool"),
-    # how many, and in which shape
+    # number and shape
     (lambda T, n: torch.randint(1, T + 1, (1,)), "this is a single timestep"),
     (lambda T, n: torch.randint(1, T + 1, ()), "this is a single timestep"),
     (lambda T, n: torch.randint(1, T + 1, (1,)).expand(n), "every image gets the same timestep"),
@@ -164,7 +164,7 @@ RIGHT_V = [
 ]
 WRONG_V = [
     (lambda x0, eps, a: (a * eps - (1 - a) * x0).sqrt(), "the root covers the whole difference"),
-    # the signs and the places
+    # signs and order
     (lambda x0, eps, ab: ab.sqrt() * x0 - (1 - ab).sqrt() * eps, "image and noise are swapped"),
     (lambda x0, eps, ab: ab.sqrt() * eps + (1 - ab).sqrt() * x0, "the image is added"),
     (lambda x0, eps, ab: (1 - ab).sqrt() * x0 - ab.sqrt() * eps, "every number has the wrong sign"),
@@ -234,7 +234,7 @@ RIGHT_X0 = [
 ]
 WRONG_X0 = [
     (lambda xt, v, a: (a.sqrt() * xt - (1 - a).sqrt() * v) / (2 * a - 1), "no division is needed"),
-    # other things that xt and v give
+    # other combinations of xt and v
     (lambda xt, v, ab: (xt - (1 - ab).sqrt() * v) / ab.sqrt(), "this computes x0 from eps"),
     (lambda xt, v, ab: ab.sqrt() * v + (1 - ab).sqrt() * xt, "this is eps"),
     (lambda xt, v, ab: ab.sqrt() * xt + (1 - ab).sqrt() * v, "the sign of v is wrong"),
@@ -311,7 +311,7 @@ RIGHT_LOSS = [
     _loss_by_sums,
 ]
 WRONG_LOSS = [
-    # over what the mean runs
+    # the axes of the mean
     (lambda a, b: (a - b).square().mean(), "the mean of the whole batch"),
     (lambda a, b: F.mse_loss(a, b, reduction="sum") / len(a), "one number for the batch"),
     (F.mse_loss, "the mean of the whole batch"),
@@ -348,12 +348,12 @@ WRONG_LOSS = [
     (lambda a, b: ((a - b) / b).square().mean((1, 2, 3)), "divided by eps"),
     (lambda a, b: (a - b).var((1, 2, 3), unbiased=False), "the variance of the error"),
     (lambda a, b: (a - b).var((1, 2, 3)), "two mistakes"),
-    # afterwards
+    # after the mean
     (lambda a, b: (a - b).square().mean((1, 2, 3)).sqrt(), "takes a root at the end"),
     (lambda a, b: (a - b).flatten(1).norm(dim=1), "the norm of the difference"),
     (lambda a, b: (a - b).square().mean((1, 2, 3)) / 2, "half the mean squared error"),
     (lambda a, b: 2 * (a - b).square().mean((1, 2, 3)), "2 times what it should be"),
-    (lambda a, b: -(a - b).square().mean((1, 2, 3)), "every number has the wrong sign"),
+    (lambda a, b: -(a - b).square().mean((1, 2, 3)), "the sign is wrong: a mean of squares is never negative"),
     (lambda a, b: (a - b).square().mean((1, 2, 3)).log(), "the logarithm"),
     # two at once
     (lambda a, b: (a - b).abs().mean(), "two mistakes"),
@@ -474,7 +474,7 @@ WRONG_RATE = [
     (_rate(fall=lambda step, steps, warmup: _half((step - 100) / (steps - 100))), "the warm-up is right; after that it returns"),
     (_rate(fall=lambda step, steps, warmup: _half((step - warmup) / 900)), "the warm-up is right; after that it returns"),
     (_rate(fall=lambda step, steps, warmup: _half((step - warmup) / steps - warmup)), "needs brackets"),
-    (lambda step, steps, warmup, lr: lr * step / warmup * _half(max(0, _u(step, steps, warmup))), "goes on rising under the cosine"),
+    (lambda step, steps, warmup, lr: lr * step / warmup * _half(max(0, _u(step, steps, warmup))), "the cosine is multiplied by the line"),
     (_rate(fall=lambda *a: 0.5 * math.cos(math.pi * _u(*a))), "the 1 is missing"),
     (_rate(fall=lambda *a: 0.5 * (1 + math.cos(3.14 * _u(*a)))), "it returns 2.54"),
     (_rate(lambda step, steps, warmup: math.sin(math.pi / 2 * step / warmup)), "rises on a sine"),
@@ -494,19 +494,19 @@ WRONG_RATE = [
     (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr), 4), "expected "),
     (lambda step, steps, warmup, lr: max(1e-6, _rate()(step, steps, warmup, lr)), "the last rate should be 0: it returns 1e-06"),
     (lambda step, steps, warmup, lr: max(1e-5, _rate()(step, steps, warmup, lr)), "the last rate should be 0: it returns 1e-05"),
-    (lambda step, steps, warmup, lr: int(_rate()(step, steps, warmup, lr)), "cuts the fraction off"),
-    (lambda step, steps, warmup, lr: math.floor(_rate()(step, steps, warmup, lr)), "cuts the fraction off"),
-    (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr)), "rounded to a whole number"),
+    (lambda step, steps, warmup, lr: int(_rate()(step, steps, warmup, lr)), "int drops the fraction"),
+    (lambda step, steps, warmup, lr: math.floor(_rate()(step, steps, warmup, lr)), "int drops the fraction"),
+    (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr)), "rounded to an integer"),
     (
         lambda step, steps, warmup, lr: lr * step // warmup if step <= warmup else _rate()(step, steps, warmup, lr),
-        "in the warm-up the rate is a whole number",
+        "in the warm-up the rate is an integer",
     ),
     # lr
-    (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, 1.0), "lr is forgotten"),
+    (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, 1.0), "lr is missing"),
     (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, 3.0), "step: 7"),
     (lambda step, steps, warmup, lr: _rate()(step, steps, warmup, lr**2), "lr is multiplied in twice"),
-    (lambda step, steps, warmup, lr: min(1.0, _rate()(step, steps, warmup, lr)), "cut off at 1"),
-    (lambda step, steps, warmup, lr: step / warmup if step <= warmup else _rate()(step, steps, warmup, lr), "lr is forgotten"),
+    (lambda step, steps, warmup, lr: min(1.0, _rate()(step, steps, warmup, lr)), "clamped to 1"),
+    (lambda step, steps, warmup, lr: step / warmup if step <= warmup else _rate()(step, steps, warmup, lr), "lr is missing"),
     (lambda step, steps, warmup, lr: round(_rate()(step, steps, warmup, lr), 2), "step: "),
     # two at once
     (_rate(lambda *a: 1.0, lambda *a: 2 * _half(_u(*a))), "there is no warm-up"),
@@ -556,9 +556,9 @@ WRONG_EMA = [
     (lambda average, weights, d: _updated(weights, average, d), "the two factors are swapped"),
     (lambda average, weights, d: d * average + weights, "the factors do not sum to 1"),
     (lambda average, weights, d: (average + weights) / 2, "the plain mean"),
-    (lambda average, weights, d: average, "nothing is learnt"),
-    (lambda average, weights, d: average.clone(), "nothing is learnt"),
-    (lambda average, weights, d: weights, "nothing is remembered"),
+    (lambda average, weights, d: average, "it learns nothing"),
+    (lambda average, weights, d: average.clone(), "it learns nothing"),
+    (lambda average, weights, d: weights, "it remembers nothing"),
     (lambda average, weights, d: average + (1 - d) * weights, "the average is not multiplied by d"),
     (lambda average, weights, d: average + weights, "both factors are missing"),
     (lambda average, weights, d: d * average - (1 - d) * weights, "the weights are subtracted"),
@@ -567,13 +567,13 @@ WRONG_EMA = [
     (lambda average, weights, d: d * average, "the weights are missing"),
     (lambda average, weights, d: (1 - d) * weights, "the average is missing"),
     (lambda average, weights, d: average + (1 - d) * (average - weights), "moves away from the weights"),
-    (lambda average, weights, d: d * average + (1 - d), "1 - d is added"),
+    (lambda average, weights, d: d * average + (1 - d), "1 - decay is added"),
     (lambda average, weights, d: d * average + weights * 1 - d, "needs brackets"),
-    (lambda average, weights, d: d**0.5 * average + (1 - d) ** 0.5 * weights, "without roots"),
+    (lambda average, weights, d: d**0.5 * average + (1 - d) ** 0.5 * weights, "the factors have roots"),
     (lambda average, weights, d: d**2 * average + (1 - d**2) * weights, "squared"),
-    (lambda average, weights, d: _updated(average, weights, 0.999), "d is 0.999, whatever"),
-    (lambda average, weights, d: _updated(average, weights, 0.9), "d is 0.9, whatever"),
-    (lambda average, weights, d: _updated(average, weights, 0.99), "d is 0.99, whatever"),
+    (lambda average, weights, d: _updated(average, weights, 0.999), "the decay is 0.999, whatever"),
+    (lambda average, weights, d: _updated(average, weights, 0.9), "the decay is 0.9, whatever"),
+    (lambda average, weights, d: _updated(average, weights, 0.99), "the decay is 0.99, whatever"),
     (lambda average, weights, d: _updated(average, weights, 0.95), "yours is 0.95 average + 0.05 weights"),
     (lambda average, weights, d: _updated(average, weights, min(d, 0.9)), "decay: 0.999"),
     (lambda average, weights, d: _updated(average, weights, max(d, 0.9)), "decay: 0.3"),
@@ -592,7 +592,7 @@ WRONG_EMA = [
     (lambda average, weights, d: _updated(average, weights, d).flatten(), "the shape is wrong"),
     (lambda average, weights, d: _updated(average.mean(), weights, d), "off by up to"),
     (lambda average, weights, d: _updated(average, weights, d).bfloat16(), "keeps few digits"),
-    (lambda average, weights, d: _updated(average, weights, d).clamp(-1, 1), "cut off"),
+    (lambda average, weights, d: _updated(average, weights, d).clamp(-1, 1), "are clamped"),
     (lambda average, weights, d: _updated(average, weights, d).tolist()[0], "returns shape ()"),
     (lambda average, weights, d: (_updated(average, weights, d), weights), "it returns 2 values"),
 ]
@@ -622,32 +622,32 @@ WRONG = {
     "check_learning_rate": WRONG_RATE,
     "check_ema_update": WRONG_EMA,
     "check_initial_weight_fraction": [
-        (0, "that is nothing, or nearly"),
-        (0.1**100, "that is nothing, or nearly"),
+        (0, "that is 0, or nearly 0"),
+        (0.1**100, "that is 0, or nearly 0"),
         (0.9**99, "after 99 updates"),
-        (3e-5, "give two"),
+        (3e-5, "give at least two"),
         (0.9**101, "after 101 updates"),
         (100 * 0.9**100, "in percent"),
         (0.00266, "in percent"),
         (0.0027, "in percent"),
-        (1 - 0.9**100, "the share of all the others"),
-        (0.1, "the share of the newest weights"),
+        (1 - 0.9**100, "the fraction of all later weights"),
+        (0.1, "the fraction of the newest weights"),
         (0.9, "after one update"),
         (0.1 * 0.9**100, "that has a factor 1 - d"),
         (0.1 * 0.9**99, "that has a factor 1 - d"),
-        (math.exp(-10), "exp(-100 (1 - d))"),
-        (0.999**100, "d = 0.999"),
-        (0.99**100, "d = 0.99;"),
+        (math.exp(-10), "exp(-100 (1 - decay))"),
+        (0.999**100, "a decay of 0.999"),
+        (0.99**100, "a decay of 0.99;"),
         (0.01, "1 / 100"),
         (1 / 101, "1 / 101"),
         (0.9 / 100, "0.9 / 100"),
         (90, "0.9 times 100"),
-        (10, "1 / (1 - d)"),
+        (10, "1 / (1 - decay)"),
         (1, "before the first update"),
         (100 * math.log(0.9), "the logarithm"),
         (0.9**10, "after 10 updates"),
         (0.9**50, "after 50 updates"),
-        (0.9**1000, "that is nothing, or nearly"),
+        (0.9**1000, "that is 0, or nearly 0"),
         (0.5, "too large"),
         (-9, "too small"),
         ("0.9**100", "expected a number"),

@@ -90,7 +90,7 @@ WRONG_EMBEDDINGS = [
     (lambda t, dim: _embedding(_omega)(t, 2 * dim), "expected (5, 8)"),
     (lambda t, dim: _embedding(_omega)(t, 32), "expected (5, 8)"),
     (_embedding(_omega, lambda a: a), "these are the angles"),
-    # the speeds
+    # the frequencies
     (_embedding(lambda i, n: 10_000 ** (-i / (2 * n))), "fall too slowly: the exponent"),
     (_embedding(lambda i, n: 10_000 ** (-2 * i / n)), "fall too fast"),
     (_embedding(lambda i, n: 10_000 ** (-i / (n - 1))), "d / 2 - 1"),
@@ -218,7 +218,7 @@ RIGHT_UNPATCH = [
     lambda h, p: _unpatch(h.double(), p),
 ]
 WRONG_UNPATCH = [
-    # not by hand
+    # ready-made functions
     (F.pixel_shuffle, "pixel_shuffle made it"),
     (torch.pixel_shuffle, "pixel_shuffle made it"),
     (lambda h, p: torch.nn.PixelShuffle(p)(h), "pixel_shuffle made it"),
@@ -255,7 +255,7 @@ WRONG_UNPATCH = [
     (lambda h, p: h.reshape(2, 3, 2, 2, 4, 6).permute(0, 1, 4, 2, 5, 3).reshape(2, 3, 8, 12), "it raised RuntimeError"),
     (lambda h, p: _unpatch(h, p).reshape(len(h), 1, h.shape[2] * p, -1), "returns shape"),
     (lambda h, p: h.reshape(len(h), -1, p, p, h.shape[2], h.shape[2]), "it raised RuntimeError"),
-    # other ways up
+    # other ways to enlarge
     (lambda h, p: h[:, :: p * p].repeat_interleave(p, 2).repeat_interleave(p, 3), "all pixels of a patch are equal"),
     (lambda h, p: F.interpolate(h[:, :: p * p], scale_factor=p), "all pixels of a patch are equal"),
     (lambda h, p: h.repeat_interleave(p, 2).repeat_interleave(p, 3), "p^2 of them make one channel"),
@@ -377,7 +377,7 @@ WRONG_NORM = [
     (_bracketed(lambda g, m, v: (g - m) / (v + 1e-5**0.5)), "the root covers only 1e-5"),
     (_bracketed(lambda g, m, v: ((g - m) / (v + 1e-5)).sqrt()), "the root covers the whole fraction"),
     (_twice_rooted, "the root is taken twice"),
-    # delta
+    # the small number
     (_normed(lambda v: v.sqrt()), "1e-5 is missing"),
     (_normed(lambda v: v.sqrt() + 1e-5), "1e-5 is added to the root"),
     (_normed_by_std, "1e-5 is added to the root"),
@@ -406,7 +406,7 @@ WRONG_NORM = [
         "mean of |h - E[h]|",
     ),
     (_normed(lambda v: 1 / _root(v)), "multiplies by the root"),
-    # which numbers
+    # the statistics
     (_normed(_root, (2, 3), cut=_whole), "each channel is normalised alone"),
     (lambda h, groups: F.instance_norm(h), "each channel is normalised alone"),
     (_normed(_root, (1, 2, 3), cut=_whole), "all channels of an image"),
@@ -667,7 +667,7 @@ WRONG_ATTENTION = [
     (_attended(softmax=lambda s: s.clamp(max=80).softmax(-1)), "clamped to 80"),
     (lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True), "only to itself and earlier ones"),
     (_attended(softmax=lambda s: F.one_hot(s.argmax(-1), s.shape[-1]).float()), "q: a tensor"),
-    # what is asked and what is mixed
+    # queries, keys and values
     (lambda q, k, v: _attend(k, q, v), "keys and queries are swapped"),
     (lambda q, k, v: _attend(q, v, k), "keys and values are swapped"),
     (lambda q, k, v: _attend(v, k, q), "queries and values are swapped"),
@@ -725,7 +725,7 @@ WRONG = {
         (1.0, "that is the loss of predicting 0"),
         (1, "that is the loss of predicting 0"),
         (1 + math.sqrt(0.5), "not the standard deviations"),
-        (2.914, "standard deviations neither add up nor subtract"),
+        (2.914, "standard deviations do not add up"),
         (2.5, "the mean of eps times eps_hat is 0"),
         (0, "independent of eps"),
         (2.0, "eps_hat has variance 0.5"),
