@@ -1,9 +1,9 @@
-"""The checks behind the notebooks' exercises: `check_…(answer)` says whether an answer is right and, if it is not, what is wrong.
+"""The checks behind the notebooks' exercises: `check_…(answer)` says whether an answer is right, and if not, what is wrong with it.
 
-The package collects every `check_…` that one of its modules defines: there is no list to maintain.
+Every `check_…` that a module below defines is one of them: there is no list to keep.
 """
 
-# ruff: noqa: F403 - star imports show the checks to editors and type checkers
+# ruff: noqa: F403 - with star imports editors and type checkers see the checks, too
 from diffusion_lib.exercises.forward_noising import *
 from diffusion_lib.exercises.memory import *
 from diffusion_lib.exercises.museum import *
