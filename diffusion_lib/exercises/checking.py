@@ -1,7 +1,7 @@
-"""How an answer is checked: beside the right one, then beside those that known mistakes give.
+"""Checks an answer: compares it with the right one, then with those that known mistakes give.
 
-An answer that is still a stub (it returns None or `...`, or raises `NotImplementedError`) is "not attempted". A check never raises:
-whatever a reader's function does, the notebook runs on.
+A stub (it returns None or `...`, or raises `NotImplementedError`) counts as "not attempted". A check never raises: whatever a
+reader's function does, the notebook continues.
 """
 
 import inspect
@@ -20,7 +20,7 @@ CLOSE: dict[str, Any] = dict(rtol=1e-4, atol=1e-5, equal_nan=True, check_dtype=F
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says. passed: None where nothing was attempted."""
+    """The result of a check. passed: None if nothing was attempted."""
 
     passed: bool | None
     message: str = ""
@@ -35,9 +35,9 @@ Answer = TypeVar("Answer", Callable, float)
 
 @dataclass(frozen=True)
 class Mistake(Generic[Answer]):
-    """A way to get it wrong: a function that does, or a number, and what to say to a reader who did the same.
+    """A known mistake: a function that makes it, or the wrong number, and the message for a reader who made it too.
 
-    message: may name numbers of the first call's answer, {got}, {got_variance}, {expected} and {expected_variance}.
+    message: may quote the answer to the first call as {got}, {got_variance}, {expected} and {expected_variance}.
     """
 
     answer: Answer
@@ -46,13 +46,13 @@ class Mistake(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Exercise:
-    """A question whose answer is a function. Called with a reader's function, it says what is wrong with it.
+    """A question whose answer is a function. Called with a reader's function, it returns a verdict on it.
 
-    reference: the right answer. inputs: from a generator of random numbers to the arguments of some calls; they should differ in every
-    argument and shape, or a constant of theirs, written into an answer, would pass. look: what of an answer is compared, where that is
-    not the answer itself. draws: whether the answer is random, fresh at every call; else two calls have to agree.
-    diagnose: what to say of an answer that is none of the known mistakes, from (got, expected, *arguments) of the first call that
-    is wrong; None where there is nothing more to say than by how much it is off.
+    reference: the right answer. inputs: turns a random generator into the arguments of several calls. The calls should differ in every
+    argument and shape; otherwise an answer with a constant of theirs written into it would pass. look: extracts from an answer what is
+    compared. draws: whether the answer is random and new at every call; if not, two calls must agree.
+    diagnose: describes an answer that matches no known mistake, from (got, expected, *arguments) of the first wrong call; None if it
+    can add nothing to the size of the error.
     """
 
     reference: Callable
@@ -67,14 +67,14 @@ class Exercise:
         if attempt is None or attempt is Ellipsis:
             return Verdict(None)
         if not callable(attempt) or isinstance(attempt, type):
-            return Verdict(False, f"this is {_type(attempt)}; expected a function: give its name, without calling it")
-        with torch.random.fork_rng(devices=[]):  # whatever an answer does to torch's generator, the notebook's numbers stay its own
+            return Verdict(False, f"this is {_type(attempt)}; expected a function: pass its name without calling it")
+        with torch.random.fork_rng(devices=[]):  # an answer must not change the notebook's random numbers
             torch.manual_seed(0)
             return self._verdict(attempt)
 
     def _verdict(self, attempt: Callable) -> Verdict:
         calls = list(self.inputs(torch.Generator().manual_seed(0)))
-        # before the reader's function is called, which may change what it is given
+        # before the reader's function runs: it may modify its arguments
         expected = [self._seen(_plain(self.reference(*deepcopy(call)))) for call in calls]
         answers: list = []
         again: list = []
@@ -85,7 +85,7 @@ class Exercise:
                 if answer is Ellipsis or _is_stub(answer):
                     return Verdict(None)
                 if answer is None and number == 0:
-                    return Verdict(None, "it returns None")  # a stub, or a `return` that was forgotten
+                    return Verdict(None, "it returns None")  # a stub, or a forgotten `return`
                 if changed := _changed(call, arguments):
                     return Verdict(False, changed)
                 kept.append(answer)
@@ -93,10 +93,10 @@ class Exercise:
         seen = [self._seen(answer) for answer in answers]
         errors = any(isinstance(answer, Exception) for answer in (*answers, *again))
         if not self.draws and not errors and not _same(seen, [self._seen(answer) for answer in again]):
-            return Verdict(False, "two calls with the same arguments give two answers: draw no random numbers of your own")
+            return Verdict(False, "two calls with the same arguments give different answers: draw no random numbers of your own")
         if _same(seen, expected):
             if self.draws and _same(answers, again):
-                return Verdict(False, "every call gives the same numbers: they should be drawn afresh, so set no seed in the function")
+                return Verdict(False, "every call gives the same numbers; they should be drawn afresh: set no seed in the function")
             return Verdict(True, self.praise)
         for mistake in self.mistakes:
             if all(_same(ours, self._seen(_outcome(mistake.answer, deepcopy(call)))) for ours, call in zip(seen, calls, strict=True)):
@@ -105,7 +105,7 @@ class Exercise:
         given, call = answers[first], calls[first]
         if isinstance(given, Exception):
             said = f"it raised {type(given).__name__}: {given}"
-        elif isinstance(seen[first], Exception):  # not what can be looked at
+        elif isinstance(seen[first], Exception):  # `look` cannot read it
             said = f"it returns {_kind(given)}; expected {_kind(_plain(self.reference(*deepcopy(call))))}"
         else:
             more = _outcome(self.diagnose, (given, _plain(self.reference(*deepcopy(call))), *deepcopy(call)))
@@ -113,18 +113,18 @@ class Exercise:
         return Verdict(False, f"{said} ({self._shown(call)})")
 
     def _seen(self, answer: Any) -> Any:
-        """What is compared: of an answer that cannot be looked at, the error."""
+        """What is compared: the part that `look` extracts, or the error it raises."""
         return answer if isinstance(answer, Exception) else _outcome(self.look, (answer,))
 
     def _shown(self, call: tuple) -> str:
-        """The arguments of a call: numbers as they are, tensors by their shape."""
+        """The arguments of a call: the value of a number, the shape of a tensor."""
         names = inspect.signature(self.reference).parameters
         return ", ".join(f"{name}: {_kind(value)}" for name, value in zip(names, call, strict=False))
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question whose answer is a number. Called with a reader's number, it says whether it is right, to within `tolerance`."""
+    """A question whose answer is a number. Called with a reader's number, it returns whether that is right to within `tolerance`."""
 
     answer: float
     tolerance: float
@@ -151,29 +151,29 @@ class Question:
 
 
 def _outcome(function: Callable, arguments: Sequence) -> Any:
-    """What the function returns, or the error that it raises: whatever a reader writes, the notebook runs on."""
+    """What the function returns, or the error that it raises: whatever a reader writes, the notebook continues."""
     try:
         return _plain(function(*arguments))
-    except SystemExit as error:  # not an `Exception`, and would end the kernel
+    except SystemExit as error:  # not an `Exception`; it would end the kernel
         return RuntimeError(f"SystemExit({error})")
     except Exception as error:
         return error
 
 
 def close(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two tensors agree in shape and, to float32 rounding, in every number."""
+    """Whether two tensors have the same shape and, to float32 rounding, the same numbers."""
     return ours.shape == theirs.shape and torch.allclose(ours.double(), theirs.double(), rtol=CLOSE["rtol"], atol=CLOSE["atol"])
 
 
 def _is_stub(answer: Any) -> bool:
-    """Whether this is the error of a stub; torch raises one of that class, too, with much to say, for what it cannot do in a dtype."""
+    """Whether this is the error of a stub. Torch raises the same class for operations that a dtype does not support."""
     return isinstance(answer, NotImplementedError) and not any(each in str(answer) for each in ("not implemented for", "Could not run"))
 
 
 def _plain(value: Any) -> Any:
-    """An answer in the forms that are compared: numpy's arrays as tensors, ranges and iterators as lists."""
+    """An answer in a form that can be compared: numpy arrays become tensors, ranges and iterators become lists."""
     if isinstance(value, np.ndarray | np.generic):
-        return torch.as_tensor(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()  # views may run backwards
+        return torch.as_tensor(np.array(value)) if value.dtype.kind in "biufc" else value.tolist()  # a view may have negative strides
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, tuple):
@@ -184,22 +184,22 @@ def _plain(value: Any) -> Any:
 
 
 def _changed(before: Any, after: Any) -> str | None:
-    """What a function has changed of its arguments, in words; None if nothing."""
+    """Says which argument a function has changed; None if it changed nothing."""
     if isinstance(before, tuple | list):
         return next((said for pair in zip(before, after, strict=True) if (said := _changed(*pair))), None)
     if isinstance(before, Tensor):
-        return None if _identical(before, after) else "it changes the tensors it is given; expected new ones (x = x + 1 instead of x += 1)"
+        return None if _identical(before, after) else "it changes the tensors it is given; create new ones (x = x + 1 instead of x += 1)"
     same = True
     if isinstance(before, torch.nn.Module | torch.optim.Optimizer):
         same = _identical(before.state_dict(), after.state_dict())
     if isinstance(before, torch.nn.Module):
         settings = {name: value for name, value in vars(before).items() if isinstance(value, str | int | float)}  # training, prediction
         same &= all(vars(after).get(name) == value for name, value in settings.items())
-    return None if same else f"it changes the {type(before).__name__} that it is given; expected it to be left as it is"
+    return None if same else f"it changes the {type(before).__name__} it is given; leave it unchanged"
 
 
 def _identical(ours: Any, theirs: Any) -> bool:
-    """Whether two values, or two nested dicts and lists of values, are the same to the last bit."""
+    """Whether two values, or two nested dicts and lists of values, are identical to the last bit."""
     if isinstance(ours, Tensor):
         same_kind = ours.dtype == theirs.dtype and ours.requires_grad == theirs.requires_grad
         return same_kind and ours.shape == theirs.shape and torch.equal(ours.nan_to_num(), theirs.nan_to_num())
@@ -213,7 +213,8 @@ def _identical(ours: Any, theirs: Any) -> bool:
 def _same(ours: Any, theirs: Any) -> bool:
     """Whether two answers agree: tensors, numbers, texts, or tuples, lists and dicts of these.
 
-    A whole number may be a tensor of one, and a list of numbers a tensor of them; but floats are no indices, and bytes are bytes.
+    A tensor of one element may stand for an integer, and a tensor for a list of numbers. Floats do not count as indices, nor other
+    dtypes as bytes.
     """
     if isinstance(theirs, Exception):
         return type(ours) is type(theirs) and str(ours) == str(theirs)
@@ -224,9 +225,9 @@ def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(theirs, dict):
         return isinstance(ours, dict) and ours.keys() == theirs.keys() and all(_same(ours[key], value) for key, value in theirs.items())
     if not isinstance(theirs, Tensor | float | int):
-        # objects that know no equality but identity: of those, `look` says what counts
-        knows_equality = any("__eq__" in vars(each) for each in type(theirs).__mro__ if each is not object)
-        return type(ours) is type(theirs) and (not knows_equality or bool(ours == theirs))
+        # objects that only compare by identity: `look` decides what counts
+        has_equality = any("__eq__" in vars(each) for each in type(theirs).__mro__ if each is not object)
+        return type(ours) is type(theirs) and (not has_equality or bool(ours == theirs))
     try:
         ours, theirs = torch.as_tensor(ours), torch.as_tensor(theirs)
         if _number_kind(ours) != _number_kind(theirs):
@@ -239,14 +240,14 @@ def _same(ours: Any, theirs: Any) -> bool:
 
 
 def _number_kind(x: Tensor) -> str:
-    """What of a dtype matters: float32 or float64 is the reader's choice, as is the size of an index."""
+    """The kind of a dtype: the reader chooses between float32 and float64, and the size of an index."""
     if x.dtype in (torch.bool, torch.uint8):
         return str(x.dtype).removeprefix("torch.")
-    return "floats" if x.is_floating_point() else "complex numbers" if x.is_complex() else "whole numbers"
+    return "floats" if x.is_floating_point() else "complex numbers" if x.is_complex() else "integers"
 
 
 def _difference(ours: Any, theirs: Any) -> str:
-    """In what way `ours` is not `theirs`."""
+    """Describes how `ours` differs from `theirs`."""
     if isinstance(theirs, list) and isinstance(ours, Tensor) and ours.ndim == 1:
         ours = list(ours.unbind())
     if isinstance(theirs, tuple | list):
@@ -292,7 +293,7 @@ def _type(value: Any) -> str:
 
 
 def _moments(name: str, value: Any) -> dict[str, str]:
-    """An answer (the first value of several) in short: itself if it is a number, and the variance of a tensor."""
+    """A summary of an answer, or of its first value: the mean and the variance."""
     value = value[0] if isinstance(value, tuple | list) and value else value
     if not isinstance(value, Tensor | float | int):
         return {}

@@ -1,4 +1,4 @@
-"""95% intervals of a fraction k / n: whether an answer is one of the usual, and what is wrong with it if not."""
+"""95% intervals of a fraction k / n: recognises the usual ones, and says what is wrong with an answer that is none of them."""
 
 import math
 from functools import cache
@@ -10,7 +10,7 @@ from diffusion_lib.exercises.exhibit import apart
 
 Z = 1.96
 OTHER_Z = {1.0: "68%", 1.645: "90%", 2.0: "95.4%", 2.576: "99%", 3.0: "99.7%"}
-AT_THE_ENDS = 1.1, 3.2  # n times half the width where k is 0 or n: from Jeffreys's interval to the rule of three on either side
+AT_THE_ENDS = 1.1, 3.2  # n times half the width if k is 0 or n: from Jeffreys's interval to the rule of three on both sides
 
 
 def wald(k: float, n: float, z: float = Z) -> tuple[float, float]:
@@ -27,7 +27,7 @@ def wilson(k: float, n: float, z: float = Z) -> tuple[float, float]:
 
 
 def is_interval(answer: Any, k: int, n: int) -> bool:
-    """Whether (p or the interval's centre, half its width) is that of a usual interval, and not empty."""
+    """Whether (p or the interval's centre, half its width) belongs to a usual interval that is not empty."""
     first, half = map(float, answer)
     if k in (0, n):
         low, high = AT_THE_ENDS
@@ -36,44 +36,46 @@ def is_interval(answer: Any, k: int, n: int) -> bool:
 
 
 def about_interval(answer: Any, k: int, n: int) -> str | None:
-    """What is wrong with an answer that is not one of the usual intervals; None where there is nothing to say."""
+    """Says what is wrong with an answer that is none of the usual intervals; None if nothing is known."""
     try:
         first, half = map(float, answer)
     except (TypeError, ValueError):
         return None
     p = k / n
     if not (math.isfinite(first) and math.isfinite(half)):
-        return f"{first:.4g} and {half:.4g} are no interval: expected finite numbers for {k} of {n} as well"
+        return f"{first:.4g} and {half:.4g} are no interval: expected finite numbers for {k} of {n} too"
     if half < 0:
         return f"half the width is {half:.4g}; expected a positive number"
     if k in (0, n):
         if half == 0:
-            return f"with {k} of {n} read correctly the interval is empty, which {n} images cannot prove"
+            return f"the interval is empty for {k} of {n} read correctly; {n} images cannot prove that much"
         if abs(first - p) > 1.001 * half:
-            return f"the interval is {first:.4g} ± {half:.4g}, without the p = {p:g} that was seen"
+            return f"the interval {first:.4g} ± {half:.4g} does not contain the observed p = {p:g}"
         low, high = AT_THE_ENDS
         return f"half the width is {half:.4g} for {k} of {n}; expected {low / n:.2g} to {high / n:.2g} ({wilson(k, n)[1]:.2g} is Wilson's)"
     usual = [(p, width) for _, width in _usual(k, n)] + list(_usual(k, n))
     if any(_near(first, centre - width) and _near(half, centre + width) for centre, width in usual):
-        return "these are the two ends of the interval; asked for are the fraction (or the centre) and half the width"
+        return "these are the two ends of the interval; expected the fraction (or the centre) and half the width"
     if any(_near(first, width) and _near(half, centre) for centre, width in usual):
         return "these are the right two numbers in the other order: the fraction first"
     if any(_near(first / 100, centre) for centre, _ in usual):
-        return "the first number is in percent; asked for is a fraction of 1"
+        return "the first number is in percent; expected a fraction of 1"
     if any(_near(half, width) for _, width in usual):
-        return f"half the width is right; the first number is {first:.4g}, and {k} of {n} are {p:.4g} (or the interval's centre)"
+        return f"half the width is right; the first number is {first:.4g}; expected {p:.4g} ({k} of {n}), or the interval's centre"
     if any(_near(half / 2, width) for _, width in usual):
-        return "the second number is the whole width; asked for is half of it"
+        return "the second number is the whole width; expected half of it"
     for z, certainty in OTHER_Z.items():
         if any(_near(half, width) for rule in (wald, wilson) for _, width in [rule(k, n, z)]):
             errors = "one standard error" if z == 1 else f"{z:g} standard errors"
-            return f"half the width is that of {errors}, for {certainty}; asked for are 95%, 1.96 of them"
-    slips = {  # in writing Wilson's down
+            return f"half the width covers {errors}, for {certainty}; expected 1.96, for 95%"
+    slips = {  # mistakes in Wilson's formula
         "z in front of the root is missing": wilson(k, n)[1] / Z,
         "the root is missing": Z * (p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n),
         "the division by 1 + z^2 / n is missing": wilson(k, n)[1] * (1 + Z**2 / n),
-        "this is the standard deviation of single images, not the interval of their mean": math.sqrt(p * (1 - p)),
-        "this is the standard deviation of single images (by n - 1), not the interval of their mean": math.sqrt(p * (1 - p) * n / (n - 1)),
+        "this is the standard deviation of single images, not half the width for their mean": math.sqrt(p * (1 - p)),
+        "this is the standard deviation of single images (by n - 1), not half the width for their mean": math.sqrt(
+            p * (1 - p) * n / (n - 1)
+        ),
     }
     for said, width in slips.items():
         if _near(half, width):
@@ -88,9 +90,9 @@ def _near(ours: float, theirs: float) -> bool:
 
 @cache
 def _usual(k: int, n: int) -> tuple[tuple[float, float], ...]:
-    """Centre and half the width of each, for 0 < k < n."""
+    """Centre and half the width of each usual interval, for 0 < k < n."""
     intervals = [wilson(k, n), wald(k, n), _corrected_wilson(k, n)]
-    for more in (2.0, Z**2 / 2):  # Agresti and Coull's: so many more of both kinds
+    for more in (2.0, Z**2 / 2):  # Agresti and Coull's: adds this many successes and failures
         intervals.append(wald(k + more, n + 2 * more))
     # Clopper and Pearson's, Jeffreys's, and that of a flat prior
     for (a, b), (c, d) in (((0.0, 1.0), (1.0, 0.0)), ((0.5, 0.5), (0.5, 0.5)), ((1.0, 1.0), (1.0, 1.0))):
@@ -100,7 +102,7 @@ def _usual(k: int, n: int) -> tuple[tuple[float, float], ...]:
 
 
 def _corrected_wilson(k: int, n: int) -> tuple[float, float]:
-    """Wilson's with the correction for continuity, as R's prop.test has it."""
+    """Wilson's interval with continuity correction, as in R's prop.test."""
     # (2 k + z^2 -+ (1 + z sqrt(z^2 - 1 / n + 4 k (1 - p) +- (4 p - 2)))) / (2 (n + z^2))                        Newcombe 1998, method 4
     p = k / n
     low, high = (2 * k + Z**2 - side * (1 + Z * math.sqrt(Z**2 - 1 / n + 4 * k * (1 - p) + side * (4 * p - 2))) for side in (1, -1))

@@ -21,7 +21,7 @@ def _at_log_snr(alpha_bar, level):
 
 
 def _curves(random: torch.Generator) -> list[tuple]:
-    """Tables of several lengths; the nearest t lies now above the level, now below, and twice at an end of the table."""
+    """Tables of several lengths; the nearest t lies above or below the level, and twice at an end of the table."""
 
     def curve(T: int, end: float) -> Tensor:
         return torch.cos(end * torch.linspace(0, 1, T + 1, dtype=torch.float64)) ** 2
@@ -45,7 +45,7 @@ def _curves(random: torch.Generator) -> list[tuple]:
 
 def _about_t(got: Any, expected: int, alpha_bar: Tensor, level: float) -> str | None:
     if isinstance(got, list | tuple):
-        return f"it returns a {type(got).__name__} of {len(got)}; expected one whole number"
+        return f"it returns a {type(got).__name__} of {len(got)}; expected one integer"
     if not isinstance(got, Tensor | float | int):
         return None
     value = torch.as_tensor(got)
@@ -55,14 +55,14 @@ def _about_t(got: Any, expected: int, alpha_bar: Tensor, level: float) -> str | 
         return None
     t = value.item()
     if value.dtype == torch.bool or t != t // 1:
-        return f"it returns {t}; expected a t, a whole number from 0 to {len(alpha_bar) - 1}"
+        return f"it returns {t}; expected a t, an integer from 0 to {len(alpha_bar) - 1}"
     if t == expected:
         kind = str(got.dtype).removeprefix("torch.") if isinstance(got, Tensor) else type(got).__name__
-        return f"t is right, but of type {kind}; expected a whole number (int)"
+        return f"t is right, but of type {kind}; expected an integer (int)"
     if not 0 <= t < len(alpha_bar):
         return f"it returns t = {t:g}; the table has entries from 0 to {len(alpha_bar) - 1}"
     if t == 0:
-        return f"it returns t = 0, where log_snr is infinite; expected {expected}: is something added to alpha_bar, or cut off?"
+        return f"it returns t = 0, where log_snr is infinite; expected {expected}: is something added to alpha_bar, or clamped?"
     here, there = (_log_snr(alpha_bar)[int(each)].item() for each in (t, expected))
     return f"it returns t = {t:g}, where log_snr is {here:.4g}; expected {expected}, where it is {there:.4g}, nearer to {level:g}"
 
@@ -73,11 +73,11 @@ check_at_log_snr = Exercise(
     mistakes=(
         Mistake(
             lambda ab, level: int((_log_snr(ab[1:]) - level).abs().argmin()),
-            "it returns {got}, and {expected} was expected: if entry 0 is left out, all places move by one",
+            "it returns {got}; expected {expected}: if you leave out entry 0, all indices shift by one",
         ),
         Mistake(
             lambda ab, level: int((_log_snr(ab) - level).abs().argmin()) + 1,
-            "it returns {got}, and {expected} was expected: the table begins with t = 0, so the place of an entry is its t",
+            "it returns {got}; expected {expected}: the table begins with t = 0, so the index of an entry is its t",
         ),
         Mistake(
             lambda ab, level: int((_log_snr(ab) > level).nonzero()[-1]),
@@ -98,15 +98,15 @@ check_at_log_snr = Exercise(
         Mistake(lambda ab, level: int((_log_snr(ab) - level).argmin()), "without abs, argmin finds the lowest log_snr, not the nearest"),
         Mistake(
             lambda ab, level: 0,
-            "it returns 0 every time, where log_snr is infinite: is 1 - alpha_bar in brackets, and do you take argmin?",
+            "it always returns 0, where log_snr is infinite: is 1 - alpha_bar in brackets, and do you take argmin?",
         ),
         Mistake(
             lambda ab, level: (_log_snr(ab) - level).abs().min(),
-            "this is the smallest distance; the exercise asks for the t where it is (argmin)",
+            "this is the smallest distance; the exercise asks for its t (argmin)",
         ),
         Mistake(
             lambda ab, level: _log_snr(ab)[(_log_snr(ab) - level).abs().argmin()],
-            "this is the log_snr that is nearest; the exercise asks for the t where it is (argmin)",
+            "this is the nearest log_snr; the exercise asks for its t (argmin)",
         ),
         Mistake(
             lambda ab, level: ab[(_log_snr(ab) - level).abs().argmin()],
@@ -114,7 +114,7 @@ check_at_log_snr = Exercise(
         ),
         Mistake(
             lambda ab, level: int((_log_snr(ab) - level).abs().argmin()) / (len(ab) - 1),
-            "this is t / T; the exercise asks for t, a whole number",
+            "this is t / T; the exercise asks for t, an integer",
         ),
         Mistake(
             lambda ab, level: len(ab) - 1 - int((_log_snr(ab) - level).abs().argmin()),
@@ -146,7 +146,7 @@ check_at_log_snr = Exercise(
         ),
         Mistake(
             lambda ab, level: int((2 * _log_snr(ab) - level).abs().argmin()),
-            "this is the ratio squared; snr is alpha_bar / (1 - alpha_bar) without a square",
+            "this is the square of snr; snr is alpha_bar / (1 - alpha_bar)",
         ),
         Mistake(
             lambda ab, level: int((-_log_snr(ab) - level).abs().argmin()),
@@ -158,18 +158,18 @@ check_at_log_snr = Exercise(
         ),
         Mistake(
             lambda ab, level: int((ab / (1 - ab) - math.exp(level)).abs().argmin()),
-            "near in snr is not always nearest in log_snr: compare logarithms",
+            "the nearest snr is not always the nearest log_snr: compare logarithms",
         ),
         Mistake(
             lambda ab, level: int((ab - 1 / (1 + math.exp(-level))).abs().argmin()),
-            "near in alpha_bar is not always nearest in log_snr: compare logarithms",
+            "the nearest alpha_bar is not always the nearest log_snr: compare logarithms",
         ),
         Mistake(
             lambda ab, level: int((ab - level).abs().argmin()), "this compares alpha_bar with the level; the exercise compares log_snr"
         ),
         Mistake(
             lambda ab, level: int((_log_snr(ab).nan_to_num(posinf=0) - level).abs().argmin()),
-            "log_snr at t = 0 is infinite, not 0: so far from every level that it does no harm",
+            "log_snr at t = 0 is infinite, not 0: leave it infinite, far from every level",
         ),
     ),
     diagnose=_about_t,
@@ -179,23 +179,25 @@ check_at_log_snr = Exercise(
 # ------------------------------------------------------------------------------------------------------------------------- pooled
 
 check_pooled_log_snr = Question(
-    # averaging n values divides the variance of independent noise by n; the image, the same in all of a block, keeps its own
+    # averaging n values divides the variance of independent noise by n; the image is constant in a block and keeps its variance
     answer=math.log(4),
     tolerance=0.015,
     mistakes=(
-        Mistake(math.log(2), "that is half of it: a block of 2x2 has four values, and the variance of their mean is a quarter"),
-        Mistake(2.0, "the ratio of variances grows fourfold; 2 is the root of that, and log2 of it; log_snr is its natural logarithm"),
+        Mistake(math.log(2), "that is half the answer: a block of 2x2 has four values, and their mean has a quarter of the variance"),
+        Mistake(2.0, "the ratio of variances grows fourfold; 2 is the root of 4 and also its log2, but log_snr is a natural logarithm"),
         Mistake(4.0, "the signal-to-noise ratio grows fourfold; the exercise asks for its natural logarithm"),
         Mistake(0.25, "that is the factor of the noise's variance; the exercise asks for the change of log_snr"),
         Mistake(0.5, "that is the factor of the noise's standard deviation; the exercise asks for the change of log_snr"),
         Mistake(16.0, "the ratio of variances grows fourfold, not squared again; the exercise asks for its natural logarithm"),
         Mistake(math.log(16), "the standard deviation is halved, so the variance is a quarter, not a sixteenth"),
-        Mistake(0.0, "the image keeps its variance, and the noise does not: what is random partly cancels in a mean"),
+        Mistake(0.0, "the image keeps its variance, but the noise does not: independent noise partly cancels in a mean"),
         Mistake(-math.log(4), "the size is right, but averaging reduces the noise: does the ratio rise or fall?"),
         Mistake(-math.log(2), "averaging reduces the noise: does the ratio rise or fall? And a block of 2x2 has four values"),
         Mistake(-2.0, "averaging reduces the noise: does the ratio rise or fall? And log_snr is a natural logarithm"),
         Mistake(math.log10(4), "that is the logarithm to base 10; log_snr is a natural logarithm"),
-        Mistake(math.log10(2), "that is half of it, and to base 10; the variance is a quarter, and log_snr is a natural logarithm"),
+        Mistake(
+            math.log10(2), "that is half the answer, and to base 10; the variance falls to a quarter, and log_snr is a natural logarithm"
+        ),
         Mistake(10 * math.log10(4), "that is in decibels; log_snr is a natural logarithm"),
     ),
     praise="at twice the size the same t looks cleaner: a schedule made for small images adds too little noise to large ones",

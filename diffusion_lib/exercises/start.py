@@ -16,33 +16,33 @@ def _spell(word):
     return [CHARACTERS.index(c) for c in word.upper()]
 
 
-def _is_whole(k: Any) -> bool:
+def _is_integer(k: Any) -> bool:
     if isinstance(k, Tensor):
         return k.ndim == 0 and not (k.is_floating_point() or k.is_complex() or k.dtype == torch.bool)
     return isinstance(k, int) and not isinstance(k, bool)
 
 
-def _whole_numbers(answer: Any) -> Any:
-    """A list or a row of whole numbers of any type as a list of ints; whatever is no whole number stays as it is."""
+def _integers(answer: Any) -> Any:
+    """Integers of any type in a list or a row as a list of ints; anything else unchanged."""
     if isinstance(answer, Tensor):
         answer = list(answer.unbind()) if answer.ndim == 1 else answer
-    return [int(k) if _is_whole(k) else k for k in answer] if isinstance(answer, list | tuple) else answer
+    return [int(k) if _is_integer(k) else k for k in answer] if isinstance(answer, list | tuple) else answer
 
 
 def _about_spelling(got: Any, expected: list[int], word: str) -> str | None:
     if isinstance(got, str):
-        return f"it returns the text {got[:40]!r}; expected a list of whole numbers"
-    if _is_whole(got):
+        return f"it returns the text {got[:40]!r}; expected a list of integers"
+    if _is_integer(got):
         place = {expected[-1]: ", that of the last character", expected[0]: ", that of the first character"}.get(int(got), "")
         return f"it returns one number, {int(got)}{place}; expected a list, one number per character"
     if isinstance(got, Tensor) and got.shape == (len(word), len(CHARACTERS)) and got.argmax(1).tolist() == expected:
-        return f"each character is a vector of {len(CHARACTERS)} values; expected the place of the 1 in it, a whole number"
+        return f"each character is a vector of {len(CHARACTERS)} values; expected the index of its 1, an integer"
     if isinstance(got, Tensor) and got.ndim == 2 and got.flatten().tolist() == expected:
-        return f"the numbers are right, but in shape {tuple(got.shape)}; expected a plain list of them"
-    got = _whole_numbers(got)
+        return f"the numbers are right, but have shape {tuple(got.shape)}; expected a plain list"
+    got = _integers(got)
     if not isinstance(got, list | tuple):
-        return None if isinstance(got, Tensor) else f"it returns {_type(got)}; expected a list of whole numbers"
-    strange = [k for k in got if not _is_whole(k)]
+        return None if isinstance(got, Tensor) else f"it returns {_type(got)}; expected a list of integers"
+    strange = [k for k in got if not _is_integer(k)]
     return _about_strange(strange[0], expected) if strange else _about_numbers(list(got), expected, word)
 
 
@@ -51,16 +51,16 @@ def _type(value: Any) -> str:
 
 
 def _about_strange(entry: Any, expected: list[int]) -> str | None:
-    """What to say of an entry that is no whole number."""
+    """Describes an entry that is not an integer."""
     if isinstance(entry, str):
         if entry.isdecimal():
-            return f"numbers are written as texts, such as {entry!r}; expected whole numbers, such as {int(entry)}"
-        return f"the list has texts in it, such as {entry[:40]!r}; expected the place of each character in CHARACTERS"
+            return f"the numbers are texts, such as {entry!r}; expected integers, such as {int(entry)}"
+        return f"the list contains texts, such as {entry[:40]!r}; expected the index of each character in CHARACTERS"
     if isinstance(entry, list | tuple | Tensor) and len(torch.as_tensor(entry).shape):
-        return f"the list has lists or tensors in it; expected plain whole numbers: {expected}"
+        return f"the list contains lists or tensors; expected plain integers: {expected}"
     value = entry.item() if isinstance(entry, Tensor) else entry
     if isinstance(value, bool | float):
-        return f"the list has {value} in it; expected whole numbers (int)"
+        return f"the list contains {value}; expected integers (int)"
     return None
 
 
@@ -71,7 +71,7 @@ def _about_numbers(got: list[int], expected: list[int], word: str) -> str | None
             if got and got == [k for k, kind in zip(expected, kinds, strict=True) if kind != lost]:
                 return f"{lost} are missing; expected {len(word)} numbers, one per character"
         if len(got) < len(word) and sorted(got) == sorted(set(expected)):
-            return f"a character that is repeated counts once; expected {len(word)} numbers, one per character"
+            return f"a repeated character counts only once; expected {len(word)} numbers, one per character"
         fewer = len(word) - len(got)
         for place, part in (("last", expected[: len(got)]), ("first", expected[fewer:])):
             if got and fewer > 0 and got == part:
@@ -88,11 +88,11 @@ def _about_numbers(got: list[int], expected: list[int], word: str) -> str | None
         return f"every number is {abs(by)} too {'high' if by > 0 else 'low'}: A is 0, and the digit 0 is 26"
     right, wrong = ({kind for k, theirs, kind in zip(got, expected, kinds, strict=True) if (k == theirs) == same} for same in (True, False))
     if wrong == {"digits"} and right and not right & wrong:
-        return "letters are right, and digits are not: they come after the letters, so the digit 0 is 26 (see CHARACTERS)"
+        return "letters are right, but digits are wrong: they come after the letters, so the digit 0 is 26 (see CHARACTERS)"
     if wrong == {"small letters"} and right and not right & wrong:
         return "small letters are wrong: each has the number of its capital (word.upper())"
     ours, theirs, c = next(each for each in zip(got, expected, word, strict=True) if each[0] != each[1])
-    return f"{c!r} gets {ours}; expected {theirs}, its place in CHARACTERS"
+    return f"{c!r} gets {ours}; expected {theirs}, its index in CHARACTERS"
 
 
 def _counted(n: int, what: str) -> str:
@@ -109,38 +109,45 @@ _A_METHOD = "index is a method: call it, as CHARACTERS.index(c)"
 
 check_spell = Exercise(
     reference=_spell,
-    # capitals alone come first, none of them twice; digits alone; one character; all characters; 0 at either end
+    # first capitals alone, without repetition; then digits alone; one character; all characters; 0 at either end
     inputs=lambda random: [
         (word,) for word in ("WORLD", "U2", "R2D2", "314159", "Q", "Hello", "jackdaws", CHARACTERS[::-1], "Vexing0726bYte", "007", "k90")
     ],
-    look=_whole_numbers,
+    look=_integers,
     mistakes=(
         Mistake(lambda word: [CHARACTERS.index(c) for c in word], f"a small letter is not found: {_SMALL}"),
         Mistake(lambda word: [list(CHARACTERS).index(c) for c in word], f"a small letter is not found: {_SMALL}"),
         Mistake(lambda word: [{c: k for k, c in enumerate(CHARACTERS)}[c] for c in word], f"a small letter is not found: {_SMALL}"),
-        Mistake(lambda word: [CHARACTERS.find(c) for c in word], f"a small letter gets -1, the number of no class: {_SMALL}"),
-        Mistake(lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], f"small letters get lost: {_SMALL}"),
+        Mistake(lambda word: [CHARACTERS.find(c) for c in word], f"a small letter gets -1, which is not a class: {_SMALL}"),
+        Mistake(lambda word: [CHARACTERS.index(c) for c in word if c in CHARACTERS], f"small letters are dropped: {_SMALL}"),
         Mistake(
             lambda word: [CHARACTERS.index(c) for c in word.capitalize() if c in CHARACTERS],
-            "word.capitalize() makes a capital of the first character alone, and the rest gets lost: word.upper()",
+            "word.capitalize() capitalises only the first character, and the rest is dropped: use word.upper()",
         ),
-        Mistake(lambda word: [CHARACTERS.index(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),
-        Mistake(lambda word: [CHARACTERS.find(c) for c in word.lower()], "CHARACTERS has capitals only: word.upper(), not word.lower()"),
+        Mistake(
+            lambda word: [CHARACTERS.index(c) for c in word.lower()], "CHARACTERS has capitals only: use word.upper(), not word.lower()"
+        ),
+        Mistake(
+            lambda word: [CHARACTERS.find(c) for c in word.lower()], "CHARACTERS has capitals only: use word.upper(), not word.lower()"
+        ),
         Mistake(lambda word: CHARACTERS.index(word.upper()), _ONE_BY_ONE),
         Mistake(CHARACTERS.index, _ONE_BY_ONE),
         Mistake(lambda word: CHARACTERS.find(word.upper()), _ONE_BY_ONE),
         Mistake(CHARACTERS.find, _ONE_BY_ONE),
         Mistake(lambda word: [CHARACTERS.index(word.upper())], _ONE_BY_ONE),
         Mistake(lambda word: list(CHARACTERS.index(word.upper())), _ONE_BY_ONE),  # type: ignore[call-overload]
-        Mistake(lambda word: [c.index(CHARACTERS) for c in word], "every look-up fails: CHARACTERS.index(c), not c.index(CHARACTERS)"),
+        Mistake(
+            lambda word: [c.index(CHARACTERS) for c in word], "every look-up fails: write CHARACTERS.index(c), not c.index(CHARACTERS)"
+        ),
         Mistake(lambda word: [CHARACTERS.index(c) for c in word.upper], "upper is a method: call it, as word.upper()"),
         Mistake(lambda word: [CHARACTERS.index[c] for c in word.upper()], _A_METHOD),  # type: ignore[index]
         Mistake(
             lambda word: [CHARACTERS[c] for c in word.upper()],
-            "CHARACTERS[k] is the character of a number k; CHARACTERS.index(c) is the reverse",
+            "CHARACTERS[k] is the character with number k; for the reverse, use CHARACTERS.index(c)",
         ),
         Mistake(
-            lambda word: [CHARACTERS[c] for c in word], "CHARACTERS[k] is the character of a number k; CHARACTERS.index(c) is the reverse"
+            lambda word: [CHARACTERS[c] for c in word],
+            "CHARACTERS[k] is the character with number k; for the reverse, use CHARACTERS.index(c)",
         ),
         Mistake(
             lambda word: [ord(c.upper()) - ord("A") for c in word],
@@ -154,19 +161,19 @@ check_spell = Exercise(
             lambda word: [int(c, 36) for c in word.upper()],
             "this counts digits first; in CHARACTERS letters come first: A is 0, and the digit 0 is 26",
         ),
-        Mistake(lambda word: [ord(c) for c in word.upper()], "these are the codes of the characters (ord); expected places in CHARACTERS"),
-        Mistake(lambda word: [ord(c) for c in word], "these are the codes of the characters (ord); expected places in CHARACTERS"),
+        Mistake(lambda word: [ord(c) for c in word.upper()], "these are character codes (ord); expected indices in CHARACTERS"),
+        Mistake(lambda word: [ord(c) for c in word], "these are character codes (ord); expected indices in CHARACTERS"),
         Mistake(lambda word: [k + 1 for k in _spell(word)], "every number is 1 too high: A is 0, and the digit 0 is 26"),
-        Mistake(lambda word: list(word.upper()), "these are the characters; expected the place of each in CHARACTERS"),
-        Mistake(lambda word: [*word], "these are the characters; expected the place of each in CHARACTERS"),
-        Mistake(lambda word: list(range(len(word))), "these are places in the word; expected places in CHARACTERS"),
+        Mistake(lambda word: list(word.upper()), "these are the characters; expected the index of each in CHARACTERS"),
+        Mistake(lambda word: [*word], "these are the characters; expected the index of each in CHARACTERS"),
+        Mistake(lambda word: list(range(len(word))), "these are positions in the word; expected indices in CHARACTERS"),
         Mistake(
             lambda word: [k for k, c in enumerate(CHARACTERS) if c in word.upper()],
-            "this goes through CHARACTERS; go through the word, to keep its order and characters that are repeated",
+            "this goes through CHARACTERS; go through the word, to keep its order and its repeated characters",
         ),
         Mistake(
             lambda word: [c in word.upper() for c in CHARACTERS],
-            "this asks of each of the CHARACTERS whether it is in the word; go through the word",
+            "this tests each of the CHARACTERS for being in the word; go through the word",
         ),
     ),
     diagnose=_about_spelling,
@@ -181,7 +188,7 @@ def _average(images):
 
 
 def _batches(random: torch.Generator) -> list[tuple]:
-    """Values well beyond -1 and 1, so that a limit would show."""
+    """Values well beyond -1 and 1: a clamp would show."""
     shapes = ((6, 3, 4, 5), (4, 1, 5, 3), (1, 3, 2, 4), (9, 2, 7, 6))
     return [(1 + 3 * torch.randn(shape, generator=random),) for shape in shapes]
 
@@ -195,7 +202,7 @@ def _about_average(got: Any, expected: Tensor, images: Tensor) -> str | None:
     shapes = f"the shape is {tuple(got.shape)}; expected {tuple(expected.shape)}"
     if got.numel() == expected.numel() and same(got.flatten(), expected.flatten()) and got.shape != expected.shape:
         if got.shape == (1, *expected.shape):
-            return f"the numbers are right, but still in a batch, of one (keepdim): {shapes}"
+            return f"the numbers are right, but still in a batch of one (keepdim): {shapes}"
         if got.squeeze().shape == expected.squeeze().shape and got.ndim < expected.ndim:
             return f"the numbers are right, but an axis of size 1 is missing (squeeze drops it): {shapes}"
         return f"the numbers are right, but {shapes}"
@@ -216,7 +223,7 @@ def _coarse(x: Tensor) -> bool:
 
 
 def _about_weights(got: Tensor, images: Tensor) -> str | None:
-    """What to say of a weighted sum of the images. got: (CHW,). images: (CHW, B)."""
+    """Describes a weighted sum of the images. got: (CHW,). images: (CHW, B)."""
     weights = torch.linalg.lstsq(images, got[:, None]).solution.flatten()
     if not torch.allclose(images @ weights, got, rtol=1e-4, atol=1e-5):
         return None
@@ -230,7 +237,7 @@ def _about_weights(got: Tensor, images: Tensor) -> str | None:
 
 
 def _about_range(got: Tensor, expected: Tensor) -> str | None:
-    """What to say of an average that is shifted or scaled."""
+    """Describes an average that is shifted or scaled."""
     columns = torch.stack([expected.flatten(), torch.ones(expected.numel(), dtype=torch.float64)], dim=1)
     scale, shift = torch.linalg.lstsq(columns, got.flatten()[:, None]).solution.flatten()
     if not torch.allclose(scale * expected + shift, got, rtol=1e-4, atol=1e-5):
@@ -243,47 +250,46 @@ check_average = Exercise(
     inputs=_batches,
     mistakes=(
         Mistake(
-            lambda images: images.mean(), "this is one number, the average grey; expected an image: average over the images only (dim=0)"
+            lambda images: images.mean(),
+            "this is one number, the average grey level; expected an image: average over the images only (dim=0)",
         ),
         Mistake(
             lambda images: images.mean(dim=(1, 2, 3)),
-            "this is one number for each image, its average grey; expected one image: average over dim=0",
+            "this is one number for each image, its average grey level; expected one image: average over dim=0",
         ),
         Mistake(lambda images: images.mean(dim=1), "this averages the channels of each image; the images are along dim=0"),
         Mistake(lambda images: images.mean(dim=2), "this averages the rows of each image; the images are along dim=0"),
         Mistake(lambda images: images.mean(dim=-1), "this averages the columns of each image; the images are along dim=0"),
         Mistake(lambda images: images.mean(dim=(2, 3)), "this averages the pixels of each channel; the images are along dim=0"),
-        Mistake(lambda images: images.mean(dim=(0, 1)), "this averages the channels, too; expected (C, H, W): average over dim=0 only"),
-        Mistake(lambda images: images.mean(dim=(0, 2, 3)), "this averages the pixels, too; expected (C, H, W): average over dim=0 only"),
+        Mistake(lambda images: images.mean(dim=(0, 1)), "this averages the channels too; expected (C, H, W): average over dim=0 only"),
+        Mistake(lambda images: images.mean(dim=(0, 2, 3)), "this averages the pixels too; expected (C, H, W): average over dim=0 only"),
         Mistake(
             lambda images: images.mean(dim=0, keepdim=True),
-            "the numbers are right, but still in a batch, of one: expected (C, H, W), so leave keepdim out",
+            "the numbers are right, but still in a batch of one; expected (C, H, W): leave keepdim out",
         ),
         Mistake(
             lambda images: images.mean(dim=0).squeeze(),
-            "right where C > 1; squeeze drops the channel axis where C = 1, and (1, H, W) was expected",
+            "this is right for C > 1; for C = 1, squeeze drops the channel axis: expected (1, H, W)",
         ),
-        Mistake(lambda images: images.sum(dim=0), "this is the sum; divided by the number of images it is the average"),
-        Mistake(lambda images: images.median(dim=0).values, "this is the median; the average is the mean"),
+        Mistake(lambda images: images.sum(dim=0), "this is the sum; divide it by the number of images"),
+        Mistake(lambda images: images.median(dim=0).values, "this is the median; expected the mean"),
         Mistake(lambda images: images.amax(dim=0), "this is the largest value at each pixel; expected the mean"),
         Mistake(lambda images: images.amin(dim=0), "this is the smallest value at each pixel; expected the mean"),
         Mistake(lambda images: images[0], "this is the first image; expected the average of all"),
         Mistake(
             lambda images: images[0] / len(images),
-            "this is the first image, divided by the number of images; add up all of them first (does the loop return too early?)",
+            "this is the first image divided by the number of images; add up all images first (does the loop return too early?)",
         ),
         Mistake(lambda images: images[-1], "this is the last image; expected the average of all"),
-        Mistake(lambda images: images, "these are the images as they came; expected their average, one image"),
-        Mistake(lambda images: images.mean(dim=0).clamp(-1, 1), "the average is cut off at -1 and 1; expected the mean as it is"),
-        Mistake(
-            lambda images: images.clamp(-1, 1).mean(dim=0), "the images are cut off at -1 and 1; expected the mean of them as they are"
-        ),
-        Mistake(lambda images: images.abs().mean(dim=0), "this is the mean of absolute values; expected that of the values"),
-        Mistake(lambda images: images.square().mean(dim=0), "this is the mean of squares; expected that of the values"),
+        Mistake(lambda images: images, "these are the images, unchanged; expected their average, one image"),
+        Mistake(lambda images: images.mean(dim=0).clamp(-1, 1), "the average is clamped to [-1, 1]; leave the clamp out"),
+        Mistake(lambda images: images.clamp(-1, 1).mean(dim=0), "the images are clamped to [-1, 1]; leave the clamp out"),
+        Mistake(lambda images: images.abs().mean(dim=0), "this is the mean of absolute values; expected the mean of the values"),
+        Mistake(lambda images: images.square().mean(dim=0), "this is the mean of squares; expected the mean of the values"),
         Mistake(lambda images: images.square().mean(dim=0).sqrt(), "this is the root of the mean square; expected the mean"),
-        Mistake(lambda images: images.mean(dim=0).round(), "the average is rounded; expected the mean as it is"),
+        Mistake(lambda images: images.mean(dim=0).round(), "the average is rounded; leave it unrounded"),
     ),
-    praise="the best prediction for an input of nothing but noise",
+    praise="this is the best prediction when the input is nothing but noise",
     diagnose=_about_average,
 )
 
@@ -294,18 +300,18 @@ check_same_images = Question(
     answer=4,
     tolerance=1e-6,
     mistakes=(
-        Mistake(0, "image k depends on the seed and on k alone, not on how many are asked for"),
-        Mistake(1, "each of the four starts from noise of its own, and the sixteen start from the same and twelve more"),
-        Mistake(2, "each image depends on the seed and on its number alone, so what holds for one of the four holds for all"),
-        Mistake(3, "each image depends on the seed and on its number alone, so what holds for one of the four holds for all"),
-        Mistake(12, "the first call makes only four images, so no more than four can be the same; 12 are only in the larger one"),
-        Mistake(16, "the first call makes only four images, so no more than four can be the same"),
-        Mistake(20, "that counts the images of both calls; the exercise asks for how many of the first four are among the sixteen"),
-        Mistake(64, "that counts pairs of images; the exercise asks for how many of the first four are among the sixteen"),
-        Mistake(0.25, "that is the fraction of the sixteen; the exercise asks for how many images"),
-        Mistake(25, "that is a percentage; the exercise asks for how many images"),
+        Mistake(0, "image k depends only on the seed and on k, not on the number of images requested"),
+        Mistake(1, "each of the four starts from its own noise; the sixteen start from the same noise and twelve more"),
+        Mistake(2, "each image depends only on the seed and on its number, so what holds for one of the four holds for all"),
+        Mistake(3, "each image depends only on the seed and on its number, so what holds for one of the four holds for all"),
+        Mistake(12, "the first call makes only four images, so at most four can be the same; 12 are only in the larger call"),
+        Mistake(16, "the first call makes only four images, so at most four can be the same"),
+        Mistake(20, "that counts the images of both calls; how many of the first four are among the sixteen?"),
+        Mistake(64, "that counts pairs of images; how many of the first four are among the sixteen?"),
+        Mistake(0.25, "that is the fraction of the sixteen; the exercise asks for a number of images"),
+        Mistake(25, "that is a percentage; the exercise asks for a number of images"),
     ),
-    praise="image k depends on the seed and on k alone",
+    praise="image k depends only on the seed and on k",
 )
 
 check_network_calls = Question(
@@ -313,22 +319,22 @@ check_network_calls = Question(
     tolerance=1e-6,
     mistakes=(
         Mistake(800, "that counts every image; one call takes all 16 at once"),
-        Mistake(400, "that counts images; one call takes all 16 at once, those with a class and those without"),
+        Mistake(400, "that counts images; one call takes all 16 at once, with and without a class"),
         Mistake(100, "images with and without a class go through the network together, in one call per step"),
-        Mistake(1600, "that counts every image, and twice; one call takes all 16 at once, those with a class and those without"),
-        Mistake(16, "all images go through the network together; it is called once for each step"),
-        Mistake(2, "images with and without a class go through the network together, and every step takes a call"),
-        Mistake(51, "from 1000 to 0 there are 51 levels with 50 steps between them, and each step takes one call"),
-        Mistake(49, "the step to the clean image takes a call, too"),
-        Mistake(1000, "the model knows 1000 noise levels, but with steps=50 only 50 of them are visited"),
-        Mistake(999, "the model knows 1000 noise levels, but with steps=50 only 50 of them are visited"),
+        Mistake(1600, "that counts every image twice; one call takes all 16 at once, with and without a class"),
+        Mistake(16, "all images go through the network together, in one call per step"),
+        Mistake(2, "images with and without a class go through the network together, and every step needs a call"),
+        Mistake(51, "there are 51 levels from 1000 to 0, with 50 steps between them; each step needs one call"),
+        Mistake(49, "the last step, to the clean image, needs a call too"),
+        Mistake(1000, "the model knows 1000 noise levels, but steps=50 visits only 50 of them"),
+        Mistake(999, "the model knows 1000 noise levels, but steps=50 visits only 50 of them"),
         Mistake(16000, "the model knows 1000 noise levels, but steps=50 visits 50 of them, and one call takes all 16 images"),
-        Mistake(20, "that is how far apart in t the levels are; the exercise asks for how many calls it takes"),
-        Mistake(66, "images and steps are not added: one call takes all 16 images one step further"),
-        Mistake(816, "that counts every image and a level too many; one call takes all 16 at once, one step further"),
-        Mistake(784, "that is the number of pixels, or of images at 49 levels; one call takes all images and pixels one step further"),
-        Mistake(1, "one call takes the images one step further only, and there are 50 steps"),
-        Mistake(0, "each step asks the network for the noise in the images"),
+        Mistake(20, "that is the distance in t between two levels; the exercise asks for the number of calls"),
+        Mistake(66, "images and steps do not add up: one call takes all 16 images one step further"),
+        Mistake(816, "that counts every image, and one level too many; one call takes all 16 images one step further"),
+        Mistake(784, "that is the number of pixels, or of images at 49 levels; one call takes all images one step further"),
+        Mistake(1, "one call takes the images only one step further, and there are 50 steps"),
+        Mistake(0, "each step needs the network's prediction of the noise"),
     ),
     praise="one call per step, for all images at once",
 )

@@ -1,11 +1,11 @@
-"""One step of a sampler in parts (notebook 04), and what readers write in the place of each part."""
+"""One step of a sampler by parts (notebook 04), and what readers write instead of each part."""
 
 import torch
 
 from diffusion_lib.exercises.checking import Mistake
 from diffusion_lib.exercises.parts import Variants
 
-# in all of these: s and t are alpha_bar at the level where the step ends and at the one where it starts
+# everywhere in this module, s and t are alpha_bar at the level where the step ends and where it starts
 
 # ---------------------------------------------------------------------------------------------------------------------- ddim
 
@@ -35,11 +35,11 @@ def ddim(xt, eps_hat, alpha_bar_s, alpha_bar_t):
     return _ddim_with()(xt, eps_hat, alpha_bar_s, alpha_bar_t)
 
 
-NO_CLAMP = "x0_hat is clamped; here it is not, so that the step is (4.4) and nothing else"
+NO_CLAMP = "x0_hat is clamped; leave the clamp out: the step is (4.4) and nothing else"
 
 PREDICT = (
     Mistake(
-        lambda xt, eps, s, t: xt - (1 - t).sqrt() * eps, "x0_hat is not divided by sqrt(alpha_bar_t): the image would fade with every step"
+        lambda xt, eps, s, t: xt - (1 - t).sqrt() * eps, "x0_hat is not divided by sqrt(alpha_bar_t): the image would fade at every step"
     ),
     Mistake(
         lambda xt, eps, s, t: (xt - (1 - t).sqrt() * eps) / t,
@@ -47,7 +47,7 @@ PREDICT = (
     ),
     Mistake(
         lambda xt, eps, s, t: (xt - (1 - t).sqrt() * eps) * t.sqrt(),
-        "x0_hat is multiplied by sqrt(alpha_bar_t); (4.1), solved for it, divides",
+        "x0_hat is multiplied by sqrt(alpha_bar_t); solving (4.1) for x0 divides by it",
     ),
     Mistake(
         lambda xt, eps, s, t: (xt - (1 - t).sqrt() * eps) / (1 - t).sqrt(),
@@ -55,14 +55,14 @@ PREDICT = (
     ),
     Mistake(
         lambda xt, eps, s, t: xt - (1 - t).sqrt() * eps / t.sqrt(),
-        "in x0_hat only the noise is divided; brackets: (xt - …) / sqrt(alpha_bar_t)",
+        "in x0_hat only the noise is divided; add brackets: (xt - …) / sqrt(alpha_bar_t)",
     ),
     Mistake(
         lambda xt, eps, s, t: xt / t.sqrt() - (1 - t).sqrt() * eps,
-        "in x0_hat only xt is divided; brackets: (xt - …) / sqrt(alpha_bar_t)",
+        "in x0_hat only xt is divided; add brackets: (xt - …) / sqrt(alpha_bar_t)",
     ),
-    Mistake(lambda xt, eps, s, t: x0_hat(xt, -eps, s, t), "in x0_hat the noise is added once more; it has to be subtracted from xt"),
-    Mistake(lambda xt, eps, s, t: -x0_hat(xt, eps, s, t), "x0_hat has the wrong sign: it is xt minus the noise, not the noise minus xt"),
+    Mistake(lambda xt, eps, s, t: x0_hat(xt, -eps, s, t), "in x0_hat the noise is added again; subtract it from xt"),
+    Mistake(lambda xt, eps, s, t: -x0_hat(xt, eps, s, t), "x0_hat has the wrong sign: subtract the noise from xt, not xt from the noise"),
     Mistake(
         lambda xt, eps, s, t: (xt - eps) / t.sqrt(),
         "in x0_hat all of eps_hat is subtracted; in (4.1) the noise has the factor sqrt(1 - alpha_bar_t)",
@@ -74,7 +74,7 @@ PREDICT = (
     Mistake(lambda xt, eps, s, t: (xt - (1 - t) * eps) / t, "in x0_hat the roots of (4.1) are missing"),
     Mistake(
         lambda xt, eps, s, t: (xt - (1 - t.sqrt()) * eps) / t.sqrt(),
-        "in x0_hat the root is over all of 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()",
+        "in x0_hat the root should cover 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()",
     ),
     Mistake(
         lambda xt, eps, s, t: (xt - t.sqrt() * eps) / (1 - t).sqrt(),
@@ -85,13 +85,15 @@ PREDICT = (
         "in x0_hat the noise has the factor sqrt(alpha_bar_t); in (4.1) it is sqrt(1 - alpha_bar_t)",
     ),
     Mistake(lambda xt, eps, s, t: x0_hat(xt, eps, t, s), "x0_hat is computed with alpha_bar_s; xt is at level t"),
-    Mistake(lambda xt, eps, s, t: (xt - (1 - s).sqrt() * eps) / t.sqrt(), "in x0_hat the noise has the factor of level s; xt is at t"),
+    Mistake(
+        lambda xt, eps, s, t: (xt - (1 - s).sqrt() * eps) / t.sqrt(), "in x0_hat the noise has the factor of level s; xt is at level t"
+    ),
     Mistake(
         lambda xt, eps, s, t: (xt - (1 - t).sqrt() * eps) / s.sqrt(),
-        "xt minus its noise goes into xs with the wrong factor: divide by sqrt(alpha_bar_t), of where the step starts, "
-        "and multiply by sqrt(alpha_bar_s), of where it ends",
+        "xt minus its noise has the wrong factor in xs: divide by sqrt(alpha_bar_t) of the level where the step starts, "
+        "and multiply by sqrt(alpha_bar_s) of the level where it ends",
     ),
-    Mistake(lambda xt, eps, s, t: xt, "xt stands in the place of x0_hat: solve (4.1) for x0 first"),
+    Mistake(lambda xt, eps, s, t: xt, "xt is used instead of x0_hat: solve (4.1) for x0 first"),
     Mistake(lambda xt, eps, s, t: x0_hat(xt, eps, s, t).clamp(-1, 1), NO_CLAMP),
     Mistake(lambda xt, eps, s, t: x0_hat(xt, eps, s, t).clamp(0, 1), NO_CLAMP),
 )
@@ -100,25 +102,27 @@ SIGNAL = (
     Mistake(lambda s, t: 1, "x0_hat is not scaled: at level s the image has the factor sqrt(alpha_bar_s)"),
     Mistake(lambda s, t: s, "x0_hat has the factor alpha_bar_s; at level s it is the root of that"),
     Mistake(lambda s, t: t, "x0_hat has the factor alpha_bar_t; at level s, where the step ends, it is sqrt(alpha_bar_s)"),
-    Mistake(lambda s, t: 1 / s.sqrt(), "x0_hat is divided by sqrt(alpha_bar_s); at level s the image is multiplied by it"),
+    Mistake(lambda s, t: 1 / s.sqrt(), "x0_hat is divided by sqrt(alpha_bar_s); multiply by it"),
     Mistake(
-        lambda s, t: (1 - s).sqrt(), "x0_hat has the factor sqrt(1 - alpha_bar_s), which is that of the noise; it is sqrt(alpha_bar_s)"
+        lambda s, t: (1 - s).sqrt(), "x0_hat has the factor sqrt(1 - alpha_bar_s), which belongs to the noise; expected sqrt(alpha_bar_s)"
     ),
     Mistake(lambda s, t: 0, "x0_hat is missing: xs is sqrt(alpha_bar_s) x0_hat plus the noise"),
 )
 
 NOISE = (
     Mistake(
-        lambda s, t: (1 - t).sqrt(), "the noise is added back at level t, where the step starts; at level s it is sqrt(1 - alpha_bar_s)"
+        lambda s, t: (1 - t).sqrt(),
+        "the noise is added back at level t, where the step starts; at level s its factor is sqrt(1 - alpha_bar_s)",
     ),
-    Mistake(lambda s, t: 0, "no noise is added back: at level s there is sqrt(1 - alpha_bar_s) of eps_hat in the image"),
+    Mistake(lambda s, t: 0, "no noise is added back: at level s, eps_hat has the factor sqrt(1 - alpha_bar_s)"),
     Mistake(lambda s, t: 1, "eps_hat is not scaled: at level s the noise has the factor sqrt(1 - alpha_bar_s)"),
-    Mistake(lambda s, t: 1 - s, "eps_hat has the factor 1 - alpha_bar_s, which is the variance; it should be the root of that"),
-    Mistake(lambda s, t: 1 - s.sqrt(), "the root is over all of 1 - alpha_bar_s: (1 - alpha_bar_s).sqrt(), not 1 - alpha_bar_s.sqrt()"),
-    Mistake(lambda s, t: s.sqrt(), "eps_hat has the factor sqrt(alpha_bar_s), which is that of the image; it is sqrt(1 - alpha_bar_s)"),
-    Mistake(lambda s, t: -_noise(s, t), "the noise is subtracted at the end, too; the step adds back what level s has of it"),
+    Mistake(lambda s, t: 1 - s, "eps_hat has the factor 1 - alpha_bar_s, the variance; expected the root of that"),
+    Mistake(lambda s, t: 1 - s.sqrt(), "the root should cover 1 - alpha_bar_s: (1 - alpha_bar_s).sqrt(), not 1 - alpha_bar_s.sqrt()"),
+    Mistake(lambda s, t: s.sqrt(), "eps_hat has the factor sqrt(alpha_bar_s), which belongs to the image; expected sqrt(1 - alpha_bar_s)"),
+    Mistake(lambda s, t: -_noise(s, t), "the noise is subtracted at the end too; the step adds back the noise of level s"),
     Mistake(
-        lambda s, t: s.sqrt() * (1 - s).sqrt(), "eps_hat has the factor sqrt(alpha_bar_s), too: only x0_hat is multiplied by it (brackets)"
+        lambda s, t: s.sqrt() * (1 - s).sqrt(),
+        "eps_hat has the factor sqrt(alpha_bar_s) too: it belongs to x0_hat only (check the brackets)",
     ),
     Mistake(
         lambda s, t: (1 - t / s).sqrt(),
@@ -151,9 +155,9 @@ def sigma(alpha_bar_s, alpha_bar_t, eta):
 
 ROOTS = dict(
     first=(
-        Mistake(lambda s, t: 1, "the first root of (4.5) is missing, which leaves the root of beta, the large variance"),
-        Mistake(lambda s, t: (1 - s) / (1 - t), "the first factor of (4.5) is a root, too"),
-        Mistake(lambda s, t: 1 / _first(s, t), "the first fraction is upside down: there is less noise at s than at t"),
+        Mistake(lambda s, t: 1, "the first root of (4.5) is missing: the rest is the root of beta, the large variance"),
+        Mistake(lambda s, t: (1 - s) / (1 - t), "the first factor of (4.5) is a root too"),
+        Mistake(lambda s, t: 1 / _first(s, t), "the first fraction is upside down: level s has less noise than level t"),
         Mistake(lambda s, t: (1 - s).sqrt(), "the first fraction has no denominator: it is (1 - alpha_bar_s) / (1 - alpha_bar_t)"),
         Mistake(lambda s, t: (1 - s / 1 - t).sqrt(), "the first fraction lacks brackets: (1 - alpha_bar_s) / (1 - alpha_bar_t)"),
         Mistake(lambda s, t: (s / t).sqrt(), "the first fraction is (1 - alpha_bar_s) / (1 - alpha_bar_t), not alpha_bar_s / alpha_bar_t"),
@@ -161,11 +165,14 @@ ROOTS = dict(
     ),
     second=(
         Mistake(lambda s, t: 1, "the second root of (4.5) is missing"),
-        Mistake(lambda s, t: 1 - t / s, "the second factor of (4.5) is a root, too"),
-        Mistake(lambda s, t: ((1 - t) / s).sqrt(), "the second root is over 1 - alpha_bar_t / alpha_bar_s; without the brackets"),
-        Mistake(lambda s, t: (t / s).sqrt(), "the second root is over 1 - alpha_bar_t / alpha_bar_s; the 1 - is missing"),
-        Mistake(lambda s, t: (s - t).sqrt(), "the second root is over 1 - alpha_bar_t / alpha_bar_s, not over alpha_bar_s - alpha_bar_t"),
-        Mistake(lambda s, t: 1 - (t / s).sqrt(), "the second root is over all of 1 - alpha_bar_t / alpha_bar_s, the 1 as well"),
+        Mistake(lambda s, t: 1 - t / s, "the second factor of (4.5) is a root too"),
+        Mistake(
+            lambda s, t: ((1 - t) / s).sqrt(),
+            "the second root covers 1 - alpha_bar_t / alpha_bar_s: leave the brackets around 1 - alpha_bar_t out",
+        ),
+        Mistake(lambda s, t: (t / s).sqrt(), "the 1 - is missing in the second root: it covers 1 - alpha_bar_t / alpha_bar_s"),
+        Mistake(lambda s, t: (s - t).sqrt(), "the second root covers 1 - alpha_bar_t / alpha_bar_s, not alpha_bar_s - alpha_bar_t"),
+        Mistake(lambda s, t: 1 - (t / s).sqrt(), "the second root should cover 1 - alpha_bar_t / alpha_bar_s, including the 1"),
     ),
 )
 
@@ -173,11 +180,11 @@ SIGMA = Variants(
     _sigma_with,
     dict(
         part=(
-            Mistake(lambda eta: 1, "eta is missing: with eta = 0 there should be no noise"),
-            Mistake(lambda eta: eta**0.5, "eta stands before the root, not under it"),
-            Mistake(lambda eta: eta**2, "eta is squared; that is its factor in the variance"),
-            Mistake(lambda eta: -eta, "it is negative; a standard deviation is not"),
-            Mistake(lambda eta: 1 - eta, "the factor is 1 - eta; it should be eta: with eta = 0 there is no noise"),
+            Mistake(lambda eta: 1, "eta is missing: eta = 0 should give no noise"),
+            Mistake(lambda eta: eta**0.5, "eta is under the root; it belongs in front of it"),
+            Mistake(lambda eta: eta**2, "eta is squared, as in the variance; in sigma it is not"),
+            Mistake(lambda eta: -eta, "sigma is negative; a standard deviation cannot be"),
+            Mistake(lambda eta: 1 - eta, "the factor is 1 - eta; it should be eta: eta = 0 gives no noise"),
         ),
         **ROOTS,
     ),
@@ -188,7 +195,7 @@ SIGMA = Variants(
 
 
 def _along(s, t, sigma):
-    """What the fresh noise leaves: the factor of eps_hat."""
+    """The factor of eps_hat: the noise of level s without the fresh noise."""
     return (1 - s - sigma**2).clamp(min=0).sqrt()
 
 
@@ -207,11 +214,11 @@ def step(xt, eps_hat, z, alpha_bar_s, alpha_bar_t, eta):
 
 NO_ROOM = Mistake(
     lambda s, t, sigma: (1 - s).sqrt(),
-    "eps_hat has the factor sqrt(1 - alpha_bar_s), and the fresh noise comes on top: too much for level s; make room for sigma^2",
+    "eps_hat has the factor sqrt(1 - alpha_bar_s), and the fresh noise comes on top: make room for sigma^2 under the root",
 )
 ALONG_SIGMA = Mistake(
     lambda s, t, sigma: sigma,
-    "eps_hat has the factor sigma; what belongs there is what z leaves of the noise, sqrt(1 - alpha_bar_s - sigma^2)",
+    "eps_hat has the factor sigma; expected the rest of the noise, sqrt(1 - alpha_bar_s - sigma^2)",
 )
 
 ALONG = (
@@ -219,23 +226,21 @@ ALONG = (
     ALONG_SIGMA,
     Mistake(
         lambda s, t, sigma: (1 - s).sqrt() - sigma,
-        "standard deviations are subtracted; variances of independent noise add up, so the subtraction goes under the root",
+        "standard deviations are subtracted; variances of independent noise add up, so subtract under the root",
     ),
     Mistake(lambda s, t, sigma: (1 - s - sigma).clamp(min=0).sqrt(), "sigma is not squared under the root: 1 - alpha_bar_s - sigma^2"),
     Mistake(lambda s, t, sigma: 1 - s - sigma**2, "eps_hat has the factor 1 - alpha_bar_s - sigma^2; the root is missing"),
-    Mistake(
-        lambda s, t, sigma: (1 - s + sigma**2).sqrt(), "sigma^2 is added under the root; it is subtracted, since z brings that much noise"
-    ),
+    Mistake(lambda s, t, sigma: (1 - s + sigma**2).sqrt(), "sigma^2 is added under the root; subtract it, because z adds that much noise"),
     Mistake(
         lambda s, t, sigma: (1 - t - sigma**2).sqrt(),
-        "the noise is added back at level t, where the step starts; under the root stands 1 - alpha_bar_s - sigma^2",
+        "the noise is added back at level t, where the step starts; write 1 - alpha_bar_s - sigma^2 under the root",
     ),
     Mistake(lambda s, t, sigma: (1 - t).sqrt(), "eps_hat has the factor of level t; it should be sqrt(1 - alpha_bar_s - sigma^2)"),
     Mistake(lambda s, t, sigma: (1 - sigma**2).sqrt(), "alpha_bar_s is missing under the root: 1 - alpha_bar_s - sigma^2"),
-    Mistake(lambda s, t, sigma: (s - sigma**2).sqrt(), "under the root stands alpha_bar_s in the place of 1 - alpha_bar_s"),
-    Mistake(lambda s, t, sigma: 1, "eps_hat is not scaled: its factor is what z leaves of the noise, sqrt(1 - alpha_bar_s - sigma^2)"),
-    Mistake(lambda s, t, sigma: 0, "eps_hat is missing: what z leaves of the noise is added back along it"),
-    Mistake(lambda s, t, sigma: -_along(s, t, sigma), "the noise is subtracted at the end, too; the step adds back what level s has of it"),
+    Mistake(lambda s, t, sigma: (s - sigma**2).sqrt(), "the root has alpha_bar_s instead of 1 - alpha_bar_s"),
+    Mistake(lambda s, t, sigma: 1, "eps_hat is not scaled: its factor is sqrt(1 - alpha_bar_s - sigma^2)"),
+    Mistake(lambda s, t, sigma: 0, "eps_hat is missing: add it back with the factor sqrt(1 - alpha_bar_s - sigma^2)"),
+    Mistake(lambda s, t, sigma: -_along(s, t, sigma), "the noise is subtracted at the end too; the step adds back the noise of level s"),
 )
 
 FRESH = (
@@ -248,11 +253,11 @@ FRESH = (
 )
 
 SIZE = (
-    Mistake(lambda s, t, eta: torch.full_like(s, eta), "eta stands in the place of sigma; (4.5) gives sigma"),
-    Mistake(lambda s, t, eta: eta * (1 - s).sqrt(), "sigma is eta sqrt(1 - alpha_bar_s) here; (4.5) gives less"),
+    Mistake(lambda s, t, eta: torch.full_like(s, eta), "eta is used instead of sigma; (4.5) gives sigma"),
+    Mistake(lambda s, t, eta: eta * (1 - s).sqrt(), "sigma is eta sqrt(1 - alpha_bar_s); (4.5) gives less"),
     Mistake(lambda s, t, eta: sigma(s, t, eta) ** 2, "sigma is squared once too often: (4.5) gives a standard deviation"),
-    Mistake(lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2, "sigma is eta times the variance here; (4.5) has the root of it"),
-    Mistake(lambda s, t, eta: eta**0.5 * sigma(s, t, 1.0), "in sigma, eta stands before the root, not under it"),
+    Mistake(lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2, "sigma is eta times the variance; (4.5) has the root of the variance"),
+    Mistake(lambda s, t, eta: eta**0.5 * sigma(s, t, 1.0), "in sigma, eta is under the root; it belongs in front of it"),
     *(Mistake(_sigma_with(**{name: root.answer}), f"in sigma, {root.message}") for name in ROOTS for root in ROOTS[name]),
 )
 

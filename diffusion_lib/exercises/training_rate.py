@@ -16,7 +16,7 @@ def _half_cosine(u):
 
 
 def _scheduled(last_of_rise: int) -> Callable[..., Callable]:
-    """The answer that consists of a rise and a fall; its rise holds up to warmup + last_of_rise."""
+    """An answer made of a rise, up to step warmup + last_of_rise, and a fall."""
 
     def made(rise: Callable, fall: Callable, scaled: Callable) -> Callable:
         def rate(step, steps, warmup, lr):
@@ -31,44 +31,47 @@ def _u(step, steps, warmup):
     return (step - warmup) / (steps - warmup)
 
 
-_FROM_0 = "the cosine begins at step 0; it should begin where the warm-up ends, at full height"
+_FROM_0 = "the cosine begins at step 0; it should begin at the end of the warm-up, at full height"
 _RATE = (
     [
         (lambda step, steps, warmup: step / warmup, ""),
-        (lambda step, steps, warmup: 1.0, "there is no warm-up: step 1 of 100 should have a hundredth of the rate"),
+        (lambda step, steps, warmup: 1.0, "there is no warm-up: step 1 of a warm-up of 100 should have a hundredth of the rate"),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)),
-            "there is no warm-up: before its end the rate should rise on a line from 0",
+            "there is no warm-up: up to step warmup the rate should rise linearly from 0",
         ),
         (
             lambda step, steps, warmup: _half_cosine(step / steps),
-            "there is no warm-up: before its end the rate should rise on a line from 0",
+            "there is no warm-up: up to step warmup the rate should rise linearly from 0",
         ),
         (
             lambda step, steps, warmup: (step - 1) / (warmup - 1),
-            "the line begins at step 1 with 0, and the first step would do nothing; step 1 has lr / warmup",
+            "the line begins with 0 at step 1, so the first step would do nothing; the rate of step 1 is lr / warmup",
         ),
-        (lambda step, steps, warmup: (step - 1) / warmup, "the warm-up is one step late: step 1 has lr / warmup, not 0"),
-        (lambda step, steps, warmup: (step + 1) / warmup, "the warm-up is one step early: step counts from 1, so step 1 has lr / warmup"),
+        (lambda step, steps, warmup: (step - 1) / warmup, "the warm-up is one step late: the rate of step 1 is lr / warmup, not 0"),
+        (
+            lambda step, steps, warmup: (step + 1) / warmup,
+            "the warm-up is one step early: step counts from 1, so the rate of step 1 is lr / warmup",
+        ),
         (lambda step, steps, warmup: step / (warmup + 1), "the warm-up ends one step late: at step warmup the rate is lr"),
-        (lambda step, steps, warmup: step / steps, "the warm-up takes all of the steps: it divides by steps, and should by warmup"),
+        (lambda step, steps, warmup: step / steps, "the warm-up takes all the steps: divide by warmup, not by steps"),
         (
             lambda step, steps, warmup: step // warmup,
-            "the rate is 0 until the warm-up ends; it should rise on a line (// cuts the fraction off, / keeps it)",
+            "the rate is 0 until the warm-up ends; it should rise linearly (// drops the fraction, / keeps it)",
         ),
         (
             lambda step, steps, warmup: step / warmup * _half_cosine(step / steps),
-            "in the warm-up the rate follows the line alone; here it is multiplied by the cosine, too",
+            "in the warm-up the line is multiplied by the cosine; use the line alone",
         ),
-        (lambda step, steps, warmup: 1 - _half_cosine(step / warmup), "in the warm-up the rate rises on a cosine; asked for is a line"),
-        (lambda step, steps, warmup: (step / warmup) ** 2, "in the warm-up the rate rises on a parabola; asked for is a line"),
+        (lambda step, steps, warmup: 1 - _half_cosine(step / warmup), "in the warm-up the rate rises on a cosine; expected a line"),
+        (lambda step, steps, warmup: (step / warmup) ** 2, "in the warm-up the rate rises on a parabola; expected a line"),
         (lambda step, steps, warmup: 1 - step / warmup, "in the warm-up the rate falls; it should rise from 0"),
         (lambda step, steps, warmup: warmup / step, "step / warmup is upside down"),
         (lambda step, steps, warmup: step, "in the warm-up it returns lr times step: divide by warmup"),
-        (lambda step, steps, warmup: 1 / warmup, "in the warm-up the rate stays at lr / warmup; step is missing: step / warmup"),
+        (lambda step, steps, warmup: 1 / warmup, "in the warm-up the rate stays at lr / warmup; multiply it by step"),
         (
             lambda step, steps, warmup: math.sin(0.5 * math.pi * step / warmup),
-            "in the warm-up the rate rises on a sine; asked for is a line",
+            "in the warm-up the rate rises on a sine; expected a line",
         ),
     ],
     [
@@ -76,23 +79,23 @@ _RATE = (
         (lambda step, steps, warmup: _half_cosine(step / steps), _FROM_0),
         (
             lambda step, steps, warmup: 2 * _half_cosine(_u(step, steps, warmup)),
-            "after the warm-up the rate is twice what it should be: the cosine runs from 1 to -1, so half of 1 + cos runs from 1 to 0",
+            "after the warm-up the rate is twice too high: cos runs from 1 to -1, so half of 1 + cos runs from 1 to 0",
         ),
         (
             lambda step, steps, warmup: math.cos(math.pi * _u(step, steps, warmup)),
-            "the cosine runs from 1 to -1, and a rate is not negative: half of 1 + cos runs from 1 to 0",
+            "the rate becomes negative, because cos runs from 1 to -1: half of 1 + cos runs from 1 to 0",
         ),
         (
             lambda step, steps, warmup: math.cos(0.5 * math.pi * _u(step, steps, warmup)),
-            "this is a quarter of a cosine, steep at its end; asked for is half of one, flat at both ends",
+            "this is a quarter of a cosine, steep at its end; expected half of one, flat at both ends",
         ),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / 2),
-            "the cosine gets half the way only and ends at lr / 2: it is cos(pi u), with u from 0 to 1",
+            "the cosine goes only half the way and ends at lr / 2: use cos(pi u), with u from 0 to 1",
         ),
         (
             lambda step, steps, warmup: _half_cosine(2 * _u(step, steps, warmup)),
-            "the cosine is at 0 halfway and rises again: it is cos(pi u), with u from 0 to 1",
+            "the rate is 0 halfway and rises again: use cos(pi u), with u from 0 to 1",
         ),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / math.pi),
@@ -104,24 +107,24 @@ _RATE = (
         ),
         (
             lambda step, steps, warmup: 0.5 * (1 + math.sin(math.pi * _u(step, steps, warmup))),
-            "this is a sine; asked for is a cosine",
+            "this is a sine; expected a cosine",
         ),
         (
             lambda step, steps, warmup: 1 - _half_cosine(_u(step, steps, warmup)),
             "after the warm-up the rate rises from 0; it should fall to 0",
         ),
-        (lambda step, steps, warmup: 1 - _u(step, steps, warmup), "the rate falls on a straight line; asked for is half a cosine"),
+        (lambda step, steps, warmup: 1 - _u(step, steps, warmup), "the rate falls on a straight line; expected half a cosine"),
         (lambda step, steps, warmup: 1.0, "after the warm-up the rate stays at lr; it should fall to 0"),
         (lambda step, steps, warmup: 0.0, "after the warm-up the rate is 0; it should fall on half a cosine"),
-        (lambda step, steps, warmup: math.exp(-_u(step, steps, warmup)), "the rate falls exponentially; asked for is half a cosine"),
-        (lambda step, steps, warmup: step / warmup, "the rate goes on rising after the warm-up; it should fall on half a cosine"),
+        (lambda step, steps, warmup: math.exp(-_u(step, steps, warmup)), "the rate falls exponentially; expected half a cosine"),
+        (lambda step, steps, warmup: step / warmup, "the rate keeps rising after the warm-up; it should fall on half a cosine"),
         (
             lambda step, steps, warmup: _half_cosine((step - warmup) / (steps + 1 - warmup)),
-            "this is the library's, which is 0 one step after the last; asked for is 0 at the last",
+            "this is the library's rate, which is 0 one step after the last; expected 0 at the last step",
         ),
         (
             lambda step, steps, warmup: _half_cosine((step - warmup) / (steps - 1 - warmup)),
-            "the rate is 0 one step before the last; asked for is 0 at the last",
+            "the rate is 0 one step before the last; expected 0 at the last step",
         ),
         (
             lambda step, steps, warmup: _half_cosine((step - 1 - warmup) / (steps - warmup)),
@@ -137,7 +140,7 @@ _RATE = (
         ),
         (
             lambda step, steps, warmup: _half_cosine(step / (steps - warmup)),
-            "u begins at warmup / (steps - warmup); it is (step - warmup) / (steps - warmup), from 0",
+            "u begins at warmup / (steps - warmup); expected (step - warmup) / (steps - warmup), from 0",
         ),
         (
             lambda step, steps, warmup: _half_cosine((step - warmup) / steps - warmup),
@@ -145,35 +148,35 @@ _RATE = (
         ),
         (
             lambda step, steps, warmup: step / warmup * _half_cosine(_u(step, steps, warmup)),
-            "the line goes on rising under the cosine; after the warm-up the cosine is multiplied by lr alone",
+            "after the warm-up the cosine is multiplied by the line; multiply it by lr alone",
         ),
         (
             lambda step, steps, warmup: _half_cosine((step - warmup) // (steps - warmup)),
-            "// cuts the fraction off, and the rate does not fall until the last step: use /",
+            "// drops the fraction, so the rate does not fall until the last step: use /",
         ),
-        (lambda step, steps, warmup: 0.1 + 0.9 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 10; asked for is 0"),
-        (lambda step, steps, warmup: 0.01 + 0.99 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 100; asked for is 0"),
-        (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)) ** 2, "the half cosine is squared"),
+        (lambda step, steps, warmup: 0.1 + 0.9 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 10; expected 0"),
+        (lambda step, steps, warmup: 0.01 + 0.99 * _half_cosine(_u(step, steps, warmup)), "the rate ends at lr / 100; expected 0"),
+        (lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup)) ** 2, "the half cosine is squared; leave out the square"),
         (
             lambda step, steps, warmup: 0.5 * math.cos(math.pi * _u(step, steps, warmup)),
-            "the 1 is missing: half of 1 + cos runs from 1 to 0; half of cos alone, from 1/2 to -1/2",
+            "the 1 is missing: half of 1 + cos runs from 1 to 0, half of cos from 1/2 to -1/2",
         ),
     ],
     [
         (lambda height, lr: height * lr, ""),
-        (lambda height, lr: height, "lr is forgotten: it is the height of the curve"),
-        (lambda height, lr: height * lr**2, "lr is in it twice"),
-        (lambda height, lr: height * lr / 2, "the whole curve has half its height"),
-        (lambda height, lr: min(height * lr, 1.0), "the rate is cut off at 1; lr may be more"),
-        (lambda height, lr: float(int(height * lr)), "the rate is a whole number: // or int cuts the fraction off"),
-        (lambda height, lr: float(round(height * lr)), "the rate is rounded to a whole number"),
-        (lambda height, lr: height + lr, "lr is added; it is the height of the curve, so it multiplies"),
+        (lambda height, lr: height, "lr is missing: it is the height of the curve"),
+        (lambda height, lr: height * lr**2, "lr is multiplied in twice"),
+        (lambda height, lr: height * lr / 2, "the whole curve has half its height; its maximum is lr"),
+        (lambda height, lr: min(height * lr, 1.0), "the rate is clamped to 1; lr may be larger"),
+        (lambda height, lr: float(int(height * lr)), "the rate is an integer: // or int drops the fraction"),
+        (lambda height, lr: float(round(height * lr)), "the rate is rounded to an integer"),
+        (lambda height, lr: height + lr, "lr is added; multiply by it: it is the height of the curve"),
     ],
 )
 
 
 def _rate_calls(random: torch.Generator) -> list[tuple]:
-    """The warm-ups before the falls; a rate as small as in practice last."""
+    """First the warm-ups, then the falls; at the end a rate as small as in practice."""
     rises: Sequence[tuple] = (
         (1000, 100, 3.0, (77, 1, 100)),
         (60, 25, 0.7, (7, 25)),
@@ -199,7 +202,7 @@ def _relative(mistakes: Sequence[Mistake[Callable]]) -> Callable[..., str | None
 
 
 def _otherwise(rise: Callable | None = None, fall: Callable | None = None) -> Callable:
-    """The right answer with another rise or fall, lr in it."""
+    """The right answer with another rise or fall, each including lr."""
 
     def rate(step, steps, warmup, lr):
         if step <= warmup:
@@ -212,7 +215,7 @@ def _otherwise(rise: Callable | None = None, fall: Callable | None = None) -> Ca
 _IN_ALL = (
     Mistake(
         _otherwise(rise=lambda step, steps, warmup, lr: lr * step // warmup),
-        "in the warm-up the rate is a whole number: // cuts the fraction off, / keeps it",
+        "in the warm-up the rate is an integer: // drops the fraction, / keeps it",
     ),
     Mistake(
         _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + math.cos(math.pi * _u(step, steps, warmup))),
@@ -220,7 +223,7 @@ _IN_ALL = (
     ),
     Mistake(
         _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + 1 + math.cos(math.pi * _u(step, steps, warmup))),
-        "lr / 2 is added; it multiplies 1 + cos(pi u)",
+        "lr / 2 is added; multiply 1 + cos(pi u) by it",
     ),
 )
 
@@ -236,14 +239,14 @@ def _rate_off(got: Any, expected: float, step: int, steps: int, warmup: int, lr:
 check_learning_rate = Exercise(
     reference=_scheduled(0)(*(options[0][0] for options in _RATE)),
     inputs=_rate_calls,
-    look=lambda rate: (rate + 0.0) * 1e4,  # a whole number is a rate, too, and a small one is compared to as many digits
+    look=lambda rate: (rate + 0.0) * 1e4,  # an integer counts as a rate; scaled, a small rate is compared to as many digits
     mistakes=(
         *one_wrong(_scheduled(0), *_RATE),
         *one_wrong(_scheduled(-1), _RATE[0][:1], _RATE[1], _RATE[2][:1]),
         Mistake(lambda step, steps, warmup, lr: lr * min(1, step / warmup) * _half_cosine(step / steps), _FROM_0),
         Mistake(
             lambda step, steps, warmup, lr: lr * _half_cosine(step / steps),
-            "there is no warm-up: the cosine begins at step 0, and should where a line from 0 to lr ends",
+            "there is no warm-up: the cosine begins at step 0; it should begin at the end of a line from 0 to lr",
         ),
         Mistake(lambda step, steps, warmup, lr: lr, "the rate is lr at every step; it should rise on a line, then fall on half a cosine"),
         *_IN_ALL,

@@ -1,4 +1,4 @@
-"""v and back, two exercises of notebook 03."""
+"""From x0 and eps to v, and back to x0: two exercises of notebook 03."""
 
 import torch
 
@@ -9,7 +9,7 @@ from diffusion_lib.exercises.variations import explained, first_of, mixture, nea
 
 
 def _two_images(random: torch.Generator) -> list[tuple]:
-    """The ends of alpha_bar in float64, where dividing by its root loses nothing."""
+    """The ends of alpha_bar are in float64, where dividing by its root loses no digits."""
     first = [
         (*randn(random, size, size), torch.tensor(alpha_bar))
         for size, alpha_bar in (((256, 1, 4, 4), 0.64), ((2, 3, 5, 7), 0.9), ((1, 1, 6, 3), 0.04), ((3, 2, 2, 5), 0.5))
@@ -30,15 +30,15 @@ def _mixed(factors, how, after=lambda x: x):
     return mix
 
 
-_ROOT_OVER_ALL = "the root is over all of 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()"
-_KEPT_AWAY = "a small number keeps alpha_bar_t or 1 - alpha_bar_t away from 0: that changes the result, and a root needs no such thing"
+_ROOT_OVER_ALL = "the root should cover 1 - alpha_bar_t: (1 - alpha_bar_t).sqrt(), not 1 - alpha_bar_t.sqrt()"
+_KEPT_AWAY = "a small number keeps alpha_bar_t or 1 - alpha_bar_t away from 0, which changes the result: leave it out"
 
 
 def _kept(low, add=0.0, signal=True, noise=True):
-    """Roots of alpha_bar_t and 1 - alpha_bar_t, each of them plus `add` and at least `low` where asked."""
+    """Roots of alpha_bar_t and 1 - alpha_bar_t; those selected have `add` added and `low` as their minimum."""
 
-    def kept(x, asked):
-        return (x + add).clamp(min=low).sqrt() if asked else x.sqrt()
+    def kept(x, selected):
+        return (x + add).clamp(min=low).sqrt() if selected else x.sqrt()
 
     return lambda ab: (kept(ab, signal), kept(1 - ab, noise))
 
@@ -47,45 +47,45 @@ _FACTORS = [
     (lambda ab: (ab.sqrt(), (1 - ab).sqrt()), ""),
     (lambda ab: (ab, 1 - ab), "both factors are roots: sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t)"),
     (lambda ab: (ab.sqrt(), 1 - ab.sqrt()), _ROOT_OVER_ALL),
-    (lambda ab: (ab.sqrt(), 1 - ab), "the factor 1 - alpha_bar_t needs a root, too"),
-    (lambda ab: (ab, (1 - ab).sqrt()), "the factor alpha_bar_t needs a root, too"),
+    (lambda ab: (ab.sqrt(), 1 - ab), "the factor 1 - alpha_bar_t needs a root too"),
+    (lambda ab: (ab, (1 - ab).sqrt()), "the factor alpha_bar_t needs a root too"),
     (lambda ab: (ab**2, (1 - ab) ** 2), "both factors are roots; here they are squares"),
-    (lambda ab: (ab.sqrt(), (1 - ab**2).sqrt()), "the root is over 1 - alpha_bar_t; here alpha_bar_t is squared"),
-    (lambda ab: (ab, (1 - ab**2).sqrt()), "alpha_bar_t is the square of a factor already: sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t)"),
-    (lambda ab: (ab.sqrt(), (1 + ab).sqrt()), "the second factor is sqrt(1 - alpha_bar_t); here it is sqrt(1 + alpha_bar_t)"),
+    (lambda ab: (ab.sqrt(), (1 - ab**2).sqrt()), "alpha_bar_t is squared under the root; expected the root of 1 - alpha_bar_t"),
+    (lambda ab: (ab, (1 - ab**2).sqrt()), "alpha_bar_t is already the square of a factor: use sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t)"),
+    (lambda ab: (ab.sqrt(), (1 + ab).sqrt()), "the second factor is sqrt(1 + alpha_bar_t); expected sqrt(1 - alpha_bar_t)"),
     (lambda ab: ((1 - ab).sqrt(), ab.sqrt()), "the two factors are swapped"),
-    (lambda ab: (1 / ab.sqrt(), (1 - ab).sqrt()), "sqrt(alpha_bar_t) multiplies; here it divides"),
+    (lambda ab: (1 / ab.sqrt(), (1 - ab).sqrt()), "this divides by sqrt(alpha_bar_t); multiply by it"),
     *(
         (_kept(low, add, signal, noise), _KEPT_AWAY)
         for low, add in ((1e-3, 0), (1e-4, 0), (1e-5, 0), (0, 1e-4), (0, 1e-5), (0, 1e-6), (0, 1e-8))
         for signal, noise in ((True, True), (False, True), (True, False))
-        if noise or add != 1e-8  # that is lost in rounding
+        if noise or add != 1e-8  # rounding hides that
     ),
 ]
 _CLIPPED = [
     (lambda x: x, ""),
-    (lambda x: x.clamp(-1, 1), "the result is clipped to [-1, 1]; nothing is clipped here"),
-    (lambda x: x.tanh(), "the result goes through tanh; nothing bends it here"),
-    (lambda x: x / x.std(), "the result is divided by its standard deviation; it should stay as it is"),
+    (lambda x: x.clamp(-1, 1), "the result is clipped to [-1, 1]; do not clip it"),
+    (lambda x: x.tanh(), "the result goes through tanh; leave it out"),
+    (lambda x: x / x.std(), "the result is divided by its standard deviation; do not normalise it"),
 ]
 _V = (
     _FACTORS,
     [
         (lambda x0, eps, s, n: s * eps - n * x0, ""),
-        (lambda x0, eps, s, n: s * x0 - n * eps, "image and noise are swapped: with hardly any noise (alpha_bar_t near 1) v is eps"),
-        (lambda x0, eps, s, n: s * eps + n * x0, "the image is added; in (3.7) it is subtracted"),
-        (lambda x0, eps, s, n: n * x0 - s * eps, "the sign is turned over"),
-        (lambda x0, eps, s, n: s * x0 + n * eps, "this is xt; v is the other mixture of the two"),
-        (lambda x0, eps, s, n: eps - x0, "the factors are missing: sqrt(alpha_bar_t) of eps, sqrt(1 - alpha_bar_t) of x0"),
-        (lambda x0, eps, s, n: eps - n * x0, "eps has a factor, too: sqrt(alpha_bar_t)"),
-        (lambda x0, eps, s, n: s * eps - x0, "x0 has a factor, too: sqrt(1 - alpha_bar_t)"),
-        (lambda x0, eps, s, n: s * eps, "the image is missing: sqrt(1 - alpha_bar_t) x0 is subtracted"),
-        (lambda x0, eps, s, n: -n * x0, "the noise is missing: sqrt(alpha_bar_t) eps comes first"),
+        (lambda x0, eps, s, n: s * x0 - n * eps, "image and noise are swapped: with almost no noise (alpha_bar_t near 1) v is eps"),
+        (lambda x0, eps, s, n: s * eps + n * x0, "the image is added; (3.7) subtracts it"),
+        (lambda x0, eps, s, n: n * x0 - s * eps, "every number has the wrong sign"),
+        (lambda x0, eps, s, n: s * x0 + n * eps, "this is xt; v is the other combination of the two"),
+        (lambda x0, eps, s, n: eps - x0, "the factors are missing: sqrt(alpha_bar_t) for eps, sqrt(1 - alpha_bar_t) for x0"),
+        (lambda x0, eps, s, n: eps - n * x0, "eps needs a factor too: sqrt(alpha_bar_t)"),
+        (lambda x0, eps, s, n: s * eps - x0, "x0 needs a factor too: sqrt(1 - alpha_bar_t)"),
+        (lambda x0, eps, s, n: s * eps, "the image is missing: subtract sqrt(1 - alpha_bar_t) x0"),
+        (lambda x0, eps, s, n: -n * x0, "the noise is missing: the first term is sqrt(alpha_bar_t) eps"),
         (lambda x0, eps, s, n: s * eps - s * x0, "both have the factor sqrt(alpha_bar_t); that of x0 is sqrt(1 - alpha_bar_t)"),
-        (lambda x0, eps, s, n: eps, "this is eps; v is a mixture of eps and x0"),
+        (lambda x0, eps, s, n: eps, "this is eps; v combines eps and x0"),
         (
             lambda x0, eps, s, n: (s * (s * x0 + n * eps) - x0) / n,
-            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; (3.7) divides by nothing",
+            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; (3.7) needs no division",
         ),
     ],
     _CLIPPED,
@@ -99,7 +99,7 @@ check_v = Exercise(
         *one_wrong(_mixed, *_V),
         Mistake(
             lambda x0, eps, alpha_bar_t: (alpha_bar_t * eps - (1 - alpha_bar_t) * x0).sqrt(),
-            "the root is over the whole difference, and NaN where that is negative; it is over alpha_bar_t and over 1 - alpha_bar_t",
+            "the root covers the whole difference, and is NaN where that is negative; take the roots of alpha_bar_t and of 1 - alpha_bar_t",
         ),
     ),
     diagnose=first_of(nearly(one_wrong(_mixed, *_V)), nearly(two_wrong(_mixed, *_V)), mixture(["x0", "eps"]), explained),
@@ -114,27 +114,27 @@ _BACK = (
         (lambda xt, v, s, n: s * xt - n * v, ""),
         (
             lambda xt, v, s, n: (xt - n * v) / s,
-            "this is how x0 comes from eps; v is not the noise alone, and nothing has to be divided",
+            "this computes x0 from eps; v is not the noise alone, and no division is needed",
         ),
-        (lambda xt, v, s, n: s * v + n * xt, "this is eps, the other image that xt and v give: put (1.3) and (3.7) in to see it"),
-        (lambda xt, v, s, n: s * xt + n * v, "the sign of v is wrong: the noise in it has to cancel that in xt"),
-        (lambda xt, v, s, n: n * v - s * xt, "the sign is turned over"),
-        (lambda xt, v, s, n: xt - n * v, "xt has a factor, too: without it the noise does not cancel"),
-        (lambda xt, v, s, n: s * xt - v, "v has a factor, too: without it the noise does not cancel"),
-        (lambda xt, v, s, n: xt - v, "the factors are missing: sqrt(alpha_bar_t) of xt, sqrt(1 - alpha_bar_t) of v"),
-        (lambda xt, v, s, n: s * v - n * xt, "xt and v are swapped: with hardly any noise (alpha_bar_t near 1) x0 is xt"),
-        (lambda xt, v, s, n: (s * v - xt) / n, "this solves for the wrong image; put (1.3) and (3.7) in to see what is left"),
-        (lambda xt, v, s, n: (s * xt - n * v) / s, "the factors of x0 sum to 1 already: nothing has to be divided"),
+        (lambda xt, v, s, n: s * v + n * xt, "this is eps, the other image that xt and v determine: substitute (1.3) and (3.7) to see it"),
+        (lambda xt, v, s, n: s * xt + n * v, "the sign of v is wrong: its noise has to cancel the noise in xt"),
+        (lambda xt, v, s, n: n * v - s * xt, "every number has the wrong sign"),
+        (lambda xt, v, s, n: xt - n * v, "xt needs a factor too: without it the noise does not cancel"),
+        (lambda xt, v, s, n: s * xt - v, "v needs a factor too: without it the noise does not cancel"),
+        (lambda xt, v, s, n: xt - v, "the factors are missing: sqrt(alpha_bar_t) for xt, sqrt(1 - alpha_bar_t) for v"),
+        (lambda xt, v, s, n: s * v - n * xt, "xt and v are swapped: with almost no noise (alpha_bar_t near 1) x0 is xt"),
+        (lambda xt, v, s, n: (s * v - xt) / n, "this solves for the wrong image; substitute (1.3) and (3.7) to see what remains"),
+        (lambda xt, v, s, n: (s * xt - n * v) / s, "the factors of x0 already sum to 1: no division is needed"),
         (
             lambda xt, v, s, n: (s * xt - n * v) / (s**2 - n**2).abs().clamp(min=1e-3),
-            "nothing has to be divided",
+            "no division is needed",
         ),
-        (lambda xt, v, s, n: xt / s, "v is missing: sqrt(1 - alpha_bar_t) v is subtracted"),
-        (lambda xt, v, s, n: s * xt, "v is missing: sqrt(1 - alpha_bar_t) v is subtracted"),
-        (lambda xt, v, s, n: xt, "this is xt; the noise is still in it"),
+        (lambda xt, v, s, n: xt / s, "v is missing: subtract sqrt(1 - alpha_bar_t) v"),
+        (lambda xt, v, s, n: s * xt, "v is missing: subtract sqrt(1 - alpha_bar_t) v"),
+        (lambda xt, v, s, n: xt, "this is xt, which still contains the noise"),
         (
             lambda xt, v, s, n: (s * (s * v + n * xt) - v) / n,
-            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; x0 can be found without dividing",
+            "at alpha_bar_t = 1 this divides 0 by 0, which is NaN; x0 needs no division",
         ),
     ],
     _CLIPPED,
@@ -145,6 +145,6 @@ check_x0_from_v = Exercise(
     reference=lambda xt, v, alpha_bar_t: alpha_bar_t.sqrt() * xt - (1 - alpha_bar_t).sqrt() * v,
     inputs=_two_images,
     mistakes=one_wrong(_mixed, *_BACK),
-    praise="xt and v are x0 and eps turned by an angle, and this turns them back",
+    praise="xt and v are x0 and eps rotated by an angle; this rotates them back",
     diagnose=first_of(nearly(one_wrong(_mixed, *_BACK)), nearly(two_wrong(_mixed, *_BACK)), mixture(["xt", "v"]), explained),
 )

@@ -17,8 +17,8 @@ from diffusion_lib.exercises.variations import explained, first_of, nearly, one_
 # --------------------------------------------------------------------------------------------------------------------- timestep embedding
 
 
-def _hands(omega, arranged=lambda angle: torch.cat([angle.cos(), angle.sin()], dim=1), time=lambda t: t):
-    """The embedding whose hand i turns at omega(i, dim / 2) radians per timestep."""
+def _embedded(omega, arranged=lambda angle: torch.cat([angle.cos(), angle.sin()], dim=1), time=lambda t: t):
+    """The embedding with frequencies omega(i, dim / 2), in radians per timestep."""
 
     def embedding(t, dim):
         i = torch.arange(dim // 2, dtype=torch.float64)
@@ -31,45 +31,45 @@ def _alternating(first, second):
     return torch.stack([first, second], dim=2).flatten(1)
 
 
-_HANDS = (
+_EMBEDDING = (
     [
-        (lambda i, hands: 10_000 ** (-i / hands), ""),
-        (lambda i, hands: 10_000 ** (-i / (2 * hands)), "the hands are too fast: the exponent of hand i is -i / (d / 2), not -i / d"),
-        (lambda i, hands: 10_000 ** (-2 * i / hands), "the hands are too slow: the exponent of hand i is -i / (d / 2)"),
+        (lambda i, n: 10_000 ** (-i / n), ""),
+        (lambda i, n: 10_000 ** (-i / (2 * n)), "the frequencies fall too slowly: the exponent is -i / (d / 2), not -i / d"),
+        (lambda i, n: 10_000 ** (-2 * i / n), "the frequencies fall too fast: the exponent is -i / (d / 2), not -2 i / (d / 2)"),
         (
-            lambda i, hands: 10_000 ** (-i / (hands - 1)),
-            "close: some programs divide by d / 2 - 1, but in (2.3) the exponent is -i / (d / 2), and the last hand is a little faster "
-            "than 1 / 10000",
+            lambda i, n: 10_000 ** (-i / (n - 1)),
+            "some programs divide by d / 2 - 1, but in (2.3) the exponent is -i / (d / 2), so the last frequency is slightly above "
+            "1 / 10000",
         ),
-        (lambda i, hands: 10_000 ** (-(i + 1) / hands), "i counts from 0: the first hand turns at 1 radian per timestep"),
+        (lambda i, n: 10_000 ** (-(i + 1) / n), "i should count from 0: the first frequency is 1 radian per timestep"),
         (
-            lambda i, hands: 10_000 ** (i / hands),
-            "the hands get faster from one to the next, up to thousands of radians per timestep: the exponent is negative",
+            lambda i, n: 10_000 ** (i / n),
+            "the frequencies rise to thousands of radians per timestep: the exponent should be negative",
         ),
-        (lambda i, hands: 10_000**-i / hands, "-i / (d / 2) needs brackets: 10000 ** -i / (d / 2) divides the power"),
-        (lambda i, hands: 10_000 ** (-i), "the exponent of hand i is -i / (d / 2); here it is -i"),
-        (lambda i, hands: (-i / hands).exp(), "the base is 10000; here it is e"),
-        (lambda i, hands: 1000 ** (-i / hands), "the base is 10000; here it is 1000"),
-        (lambda i, hands: 100_000 ** (-i / hands), "the base is 10000; here it is 100000"),
-        (lambda i, hands: 2 ** (-i.double()), "omega is 10000^(-i / (d / 2)); here each hand has half the speed of the one before"),
+        (lambda i, n: 10_000**-i / n, "-i / (d / 2) needs brackets: 10000 ** -i / (d / 2) divides the power"),
+        (lambda i, n: 10_000 ** (-i), "the exponent is -i; expected -i / (d / 2)"),
+        (lambda i, n: (-i / n).exp(), "the base is e; expected 10000"),
+        (lambda i, n: 1000 ** (-i / n), "the base is 1000; expected 10000"),
+        (lambda i, n: 100_000 ** (-i / n), "the base is 100000; expected 10000"),
+        (lambda i, n: 2 ** (-i.double()), "each frequency is half the one before; expected omega = 10000^(-i / (d / 2))"),
         (
-            lambda i, hands: 2 * math.pi * 10_000 ** (-i / hands),
-            "the hands turn 2 pi times too fast: omega is in radians per timestep already",
-        ),
-        (
-            lambda i, hands: math.pi / 180 * 10_000 ** (-i / hands),
-            "the angles are taken for degrees: omega is in radians per timestep already",
+            lambda i, n: 2 * math.pi * 10_000 ** (-i / n),
+            "the frequencies are 2 pi times too high: omega is already in radians per timestep",
         ),
         (
-            lambda i, hands: torch.linspace(1, 1e-4, hands, dtype=torch.float64),
-            "the speeds fall on a straight line; omega falls by the same factor from hand to hand, 10000^(-i / (d / 2))",
+            lambda i, n: math.pi / 180 * 10_000 ** (-i / n),
+            "the angles are converted from degrees: omega is already in radians per timestep",
         ),
-        (lambda i, hands: 10_000 ** (-i.flip(0) / hands), "the hands are in reverse order: hand 0 is the fastest"),
-        (lambda i, hands: torch.ones_like(i), "all hands turn at 1 radian per timestep (// cuts the fraction off, / keeps it)"),
-        (lambda i, hands: 10_000 ** (-i // hands), "-i // (d / 2) is a whole number: / keeps the fraction"),
-        (lambda i, hands: 10_000 ** (-i / 24), "the exponent is -i / (dim / 2); here it is -i / 24, whatever dim is"),
-        (lambda i, hands: 10_000 ** (-i / 48), "the exponent is -i / (dim / 2); here it is -i / 48, whatever dim is"),
-        (lambda i, hands: i / hands, "omega is a power of 10000; here the speeds are i / (d / 2)"),
+        (
+            lambda i, n: torch.linspace(1, 1e-4, n, dtype=torch.float64),
+            "the frequencies fall linearly; omega falls by the same factor each time, 10000^(-i / (d / 2))",
+        ),
+        (lambda i, n: 10_000 ** (-i.flip(0) / n), "the frequencies are in reverse order: the first is the highest"),
+        (lambda i, n: torch.ones_like(i), "all frequencies are 1 radian per timestep (// drops the fraction, / keeps it)"),
+        (lambda i, n: 10_000 ** (-i // n), "-i // (d / 2) is an integer: / keeps the fraction"),
+        (lambda i, n: 10_000 ** (-i / 24), "the exponent is -i / 24, whatever dim is; expected -i / (dim / 2)"),
+        (lambda i, n: 10_000 ** (-i / 48), "the exponent is -i / 48, whatever dim is; expected -i / (dim / 2)"),
+        (lambda i, n: i / n, "the frequencies are i / (d / 2); omega is a power of 10000"),
     ],
     [
         (lambda angle: torch.cat([angle.cos(), angle.sin()], dim=1), ""),
@@ -82,45 +82,45 @@ _HANDS = (
             lambda angle: _alternating(angle.sin(), angle.cos()),
             "sines and cosines alternate, as in the paper; (2.3) has all cosines first, then all sines",
         ),
-        (lambda angle: torch.cat([angle.cos(), -angle.sin()], dim=1), "the sign of the sines is turned over"),
-        (lambda angle: torch.cat([-angle.cos(), angle.sin()], dim=1), "the sign of the cosines is turned over"),
+        (lambda angle: torch.cat([angle.cos(), -angle.sin()], dim=1), "the sines have the wrong sign"),
+        (lambda angle: torch.cat([-angle.cos(), angle.sin()], dim=1), "the cosines have the wrong sign"),
         (lambda angle: torch.cat([angle.cos(), angle.cos()], dim=1), "both halves are cosines; the second half should be sines"),
         (lambda angle: torch.cat([angle.sin(), angle.sin()], dim=1), "both halves are sines; the first half should be cosines"),
-        (lambda angle: angle.cos(), "only the cosines are there: the sines follow, dim numbers in all"),
-        (lambda angle: angle.sin(), "only the sines are there: the cosines come first, dim numbers in all"),
+        (lambda angle: angle.cos(), "the sines are missing: put them after the cosines, dim numbers in all"),
+        (lambda angle: angle.sin(), "the cosines are missing: put them before the sines, dim numbers in all"),
         (
             lambda angle: torch.cat([angle.cos(), angle.sin()]),
-            "cosines and sines are joined along the batch; they belong side by side in each row: torch.cat(…, dim=1)",
+            "cosines and sines are joined along the batch; join them in each row: torch.cat(…, dim=1)",
         ),
         (
             lambda angle: torch.stack([angle.cos(), angle.sin()]),
-            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
+            "torch.stack adds a dimension; use torch.cat(…, dim=1) to join the two in each row",
         ),
         (
             lambda angle: torch.stack([angle.cos(), angle.sin()], dim=1),
-            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
+            "torch.stack adds a dimension; use torch.cat(…, dim=1) to join the two in each row",
         ),
         (
             lambda angle: torch.stack([angle.cos(), angle.sin()], dim=2),
-            "torch.stack makes a new dimension; torch.cat(…, dim=1) joins the two in each row",
+            "torch.stack adds a dimension; use torch.cat(…, dim=1) to join the two in each row",
         ),
         (lambda angle: angle, "these are the angles themselves; take their cosines and sines"),
     ],
     [
         (lambda t: t, ""),
-        (lambda t: t - 1, "the angle is t omega; here it is (t - 1) omega"),
+        (lambda t: t - 1, "the angle is (t - 1) omega; expected t omega"),
         (lambda t: t / 1000, "t is divided by 1000; the angle is t omega, with t from 1 to 1000"),
-        (lambda t: t.to(torch.uint8), "t is cut to 8 bits, which end at 255; timesteps go to 1000 (.float() keeps them)"),
-        (lambda t: t.to(torch.int8), "t is cut to 8 bits, which end at 127; timesteps go to 1000 (.float() keeps them)"),
-        (lambda t: t.to(torch.bfloat16), "t is rounded to bfloat16, which holds whole numbers only up to 256 (.float() keeps them)"),
-        (lambda t: t.clamp(max=255), "t is cut off at 255; timesteps go to 1000"),
-        (lambda t: t.clamp(max=999), "t is cut off at 999; timesteps go to 1000"),
+        (lambda t: t.to(torch.uint8), "t is reduced to 8 bits, which end at 255; timesteps go to 1000: use .float()"),
+        (lambda t: t.to(torch.int8), "t is reduced to 8 bits, which end at 127; timesteps go to 1000: use .float()"),
+        (lambda t: t.to(torch.bfloat16), "t is rounded to bfloat16, which holds integers only up to 256: use .float()"),
+        (lambda t: t.clamp(max=255), "t is clamped to 255; timesteps go to 1000"),
+        (lambda t: t.clamp(max=999), "t is clamped to 999; timesteps go to 1000"),
     ],
 )
 
 check_timestep_embedding = Exercise(
-    reference=_hands(_HANDS[0][0][0]),
-    # angles stay below 100, where float32 still knows their sine
+    reference=_embedded(_EMBEDDING[0][0][0]),
+    # angles above 100 are integers: float32 holds them exactly, and their sine is accurate
     inputs=lambda random: [
         (torch.tensor([1, 2, 3, 10, 7]), 8),
         (torch.tensor([1, 5, 12]), 32),
@@ -129,8 +129,8 @@ check_timestep_embedding = Exercise(
         (torch.tensor([300]), 4),
         (torch.tensor([4, 9]), 48),
     ],
-    mistakes=one_wrong(_hands, *_HANDS),
-    diagnose=first_of(nearly((*one_wrong(_hands, *_HANDS), *two_wrong(_hands, *_HANDS)), atol=2e-3), explained),
+    mistakes=one_wrong(_embedded, *_EMBEDDING),
+    diagnose=first_of(nearly((*one_wrong(_embedded, *_EMBEDDING), *two_wrong(_embedded, *_EMBEDDING)), atol=2e-3), explained),
 )
 
 
@@ -138,7 +138,7 @@ check_timestep_embedding = Exercise(
 
 
 class _Calls(TorchFunctionMode):
-    """Notes which of torch's functions are called."""
+    """Records which of torch's functions are called."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,7 +150,7 @@ class _Calls(TorchFunctionMode):
 
 
 class _ByHand(Exercise):
-    """An exercise that one function of torch would solve: that function is not accepted."""
+    """An exercise that a single function of torch would solve: using that function does not count."""
 
     ready_made = "pixel_shuffle", "fold", "col2im", "conv_transpose2d", "convolution", "conv2d"
 
@@ -158,12 +158,12 @@ class _ByHand(Exercise):
         with _Calls() as calls:
             verdict = super()._verdict(attempt)
         if verdict.passed and (used := next((name for name in self.ready_made if name in calls.names), None)):
-            return Verdict(False, f"the image is right, but torch's {used} put it together: do it with reshape and permute")
+            return Verdict(False, f"the image is right, but torch's {used} made it: use reshape and permute")
         return verdict
 
 
 def _put_together(order, channels_first=True):
-    """Axes (B, C, i, j, u, v), or (B, i, j, C, u, v), in the order given, read as an image."""
+    """Puts the axes (B, C, i, j, u, v), or (B, i, j, C, u, v), in the given order and reshapes them to an image."""
 
     def unpatch(h, p):
         batch, channels, height, width = h.shape
@@ -187,22 +187,22 @@ def _in_their_places(h, p):
 _RIGHT_ORDER = (0, 1, 4, 2, 5, 3)
 _AXES = "BCijuv"
 _ORDERS = {
-    (0, 1, 2, 3, 4, 5): "the numbers are in the order of memory, not where they belong: before the last reshape, the two axes inside a "
-    "patch have to be moved (permute) next to u and v",
-    (0, 1, 3, 5, 2, 4): "that is patches' own permute; you need the one that undoes it",
-    (0, 1, 4, 3, 5, 2): "i and j are swapped: every patch is turned over along its diagonal",
-    (0, 1, 5, 2, 4, 3): "u and v are swapped: the patches are right, and stand at each other's places",
+    (0, 1, 2, 3, 4, 5): "the numbers stay in their order in memory: before the last reshape, move the two axes inside a "
+    "patch next to u and v (permute)",
+    (0, 1, 3, 5, 2, 4): "this is the permute of patches itself; you need the one that undoes it",
+    (0, 1, 4, 3, 5, 2): "i and j are swapped: every patch is transposed",
+    (0, 1, 5, 2, 4, 3): "u and v are swapped: the patches are right, but in the wrong places",
     (0, 1, 2, 4, 3, 5): "i and j vary too slowly: row number p u + i means that u comes first, then i",
     (0, 1, 5, 3, 4, 2): "rows and columns are swapped: u and i belong to the rows, v and j to the columns",
 }
 
 
 def _order_said(order):
-    stand = f"your axes stand as ({', '.join(_AXES[axis] for axis in order)}) before the last reshape; expected (B, C, u, i, v, j)"
+    stand = f"your axes are in the order ({', '.join(_AXES[axis] for axis in order)}) before the last reshape; expected (B, C, u, i, v, j)"
     return _ORDERS.get(order, stand)
 
 
-_CHANNELS_LAST = "the p^2 channels that belong to one colour are neighbours: split them as (C, p, p), not as (p, p, C)"
+_CHANNELS_LAST = "the channels are split as (p, p, C); split them as (C, p, p): the p^2 channels of one colour are neighbours"
 
 check_unpatch = _ByHand(
     # x_{c, pu+i, pv+j} = h_{c p^2 + i p + j, u, v}
@@ -227,25 +227,25 @@ check_unpatch = _ByHand(
         Mistake(_put_together((0, 3, 4, 1, 5, 2), channels_first=False), _CHANNELS_LAST),
         Mistake(
             _put_together((0, 3, 4, 2, 5, 1), channels_first=False),
-            f"two things: {_CHANNELS_LAST}. And: i and j are swapped",
+            f"two mistakes: {_CHANNELS_LAST}. And i and j are swapped",
         ),
-        Mistake(_taken_apart, "that is patches once more: it takes the image further apart"),
+        Mistake(_taken_apart, "this is patches again: it splits the image further"),
         Mistake(
             lambda h, p: _in_their_places(h, p).flatten(2, 3).flatten(3, 4).transpose(2, 3),
-            "height and width are swapped: the result is (B, C, p H, p W)",
+            "height and width are swapped; expected (B, C, p H, p W)",
         ),
-        Mistake(_in_their_places, "the axes are in the right order; one more reshape, to (B, C, p H, p W)"),
+        Mistake(_in_their_places, "the axes are in the right order, but one reshape is missing, to (B, C, p H, p W)"),
         Mistake(
             lambda h, p: h.unflatten(1, (-1, p * p)).mean(2).repeat_interleave(p, 2).repeat_interleave(p, 3),
-            "each position of a patch has a channel of its own: nothing has to be averaged",
+            "the channels of a patch are averaged; each position of a patch has its own channel",
         ),
         Mistake(
             lambda h, p: h[:, :: p * p].repeat_interleave(p, 2).repeat_interleave(p, 3),
-            "each pixel of a patch is the same: every one has a channel of its own",
+            "all pixels of a patch are equal; each one has its own channel",
         ),
         Mistake(
             lambda h, p: h.repeat_interleave(p, 2).repeat_interleave(p, 3),
-            "the channels are as many as before: p^2 of them make one channel of the image",
+            "the number of channels is unchanged; p^2 of them make one channel of the image",
         ),
     ),
     diagnose=explained,
@@ -259,26 +259,26 @@ check_loss_without_zero_init = Question(
     answer=1.5,
     tolerance=0.01,
     mistakes=(
-        Mistake(0.5, "variances of independent numbers add up, even where one is subtracted from the other: eps has variance 1"),
-        Mistake(1.25, "0.5 is the variance already, not the standard deviation: it is not squared once more"),
-        Mistake(1.0, "that is the loss of answering 0; a random answer adds an error of its own"),
+        Mistake(0.5, "variances of independent numbers add up, even in a difference: eps has variance 1"),
+        Mistake(1.25, "0.5 is squared, but it is already the variance, not the standard deviation"),
+        Mistake(1.0, "that is the loss of predicting 0; a random prediction adds its own error"),
         Mistake(1 + math.sqrt(0.5), "add the variances, not the standard deviations"),
         Mistake((1 + math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up"),
-        Mistake(2.5, "the mean of eps times eps_hat is 0, since the two are independent"),
+        Mistake(2.5, "the mean of eps times eps_hat is 0, because the two are independent"),
         Mistake(2.0, "eps_hat has variance 0.5, not 1"),
-        Mistake(0.0, "eps_hat is no perfect answer: it is independent of eps"),
-        Mistake(0.25, "variances of independent numbers add up, and 0.5 is the variance already: it is not squared"),
-        Mistake(0.75, "the loss has no factor 1/2; and variances of independent numbers add up, without squares"),
-        Mistake(math.sqrt(1.5), "the loss is the mean squared error: no root"),
-        Mistake((1 - math.sqrt(0.5)) ** 2, "add the variances; standard deviations do not add up, nor does one take from the other"),
+        Mistake(0.0, "eps_hat is not a perfect prediction: it is independent of eps"),
+        Mistake(0.25, "variances of independent numbers add up, and 0.5 is already the variance: do not square it"),
+        Mistake(0.75, "the loss has no factor 1/2, and variances of independent numbers add up without squares"),
+        Mistake(math.sqrt(1.5), "the loss is the mean squared error, without a root"),
+        Mistake((1 - math.sqrt(0.5)) ** 2, "add the variances; standard deviations neither add up nor subtract"),
         Mistake(1 - math.sqrt(0.5), "add the variances, not the standard deviations"),
         Mistake(math.sqrt(0.5), "that is the standard deviation of eps_hat; the loss is E (eps - eps_hat)^2"),
-        Mistake(2.25, "0.5 is a variance already, and so is 1: their sum is not squared"),
-        Mistake(1.5 * 784, "the loss is the mean, not the sum over an image's pixels"),
-        Mistake(3.0, "the loss is not doubled: it is the mean of the squared difference"),
+        Mistake(2.25, "0.5 and 1 are already variances: do not square their sum"),
+        Mistake(1.5 * 784, "the loss is the mean over an image's pixels, not the sum"),
+        Mistake(3.0, "the loss is the mean of the squared difference, without a factor 2"),
         Mistake(-0.5, "a mean of squares is never negative"),
         Mistake(-1.0, "a mean of squares is never negative"),
         Mistake(-1.5, "a mean of squares is never negative"),
     ),
-    praise="more than 1: to guess at random is worse than to say nothing",
+    praise="more than 1: predicting at random is worse than predicting 0",
 )

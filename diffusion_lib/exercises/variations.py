@@ -1,4 +1,4 @@
-"""Families of mistakes, and what can be said of an answer that is none of them."""
+"""Families of mistakes, and descriptions of answers that match none of them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,26 +14,26 @@ Choice = Sequence[tuple[Any, str]]
 
 
 def randn(random: torch.Generator, *sizes: Sequence[int]) -> tuple[Tensor, ...]:
-    """A tensor of normal numbers for each size."""
+    """A tensor of standard normal numbers for each size."""
     return tuple(torch.randn(tuple(size), generator=random) for size in sizes)
 
 
 def one_wrong(made: Callable[..., Callable], *choices: Choice) -> tuple[Mistake[Callable], ...]:
-    """The mistakes of an answer that consists of several choices, with one of them wrong.
+    """The mistakes in which one of several choices that make up an answer is wrong.
 
-    made: from one value of each choice to an answer. choices: of each, pairs of a value and what is wrong with it, the right value first.
+    made: builds an answer from one value of each choice. choices: pairs of a value and its message, the right value first.
     """
     return tuple(Mistake(_answer(made, choices, [change]), change[2]) for options in _wrong(choices) for change in options)
 
 
 def two_wrong(made: Callable[..., Callable], *choices: Choice) -> tuple[Mistake[Callable], ...]:
-    """The same with two of them wrong. These are many: rather for `nearly`, which tries them in one call only."""
+    """The same with two wrong choices. There are many: use them in `nearly`, which tries them on one call only."""
     pairs = [pair for options in combinations(_wrong(choices), 2) for pair in product(*options)]
-    return tuple(Mistake(_answer(made, choices, pair), f"two things: {pair[0][2]}. And: {pair[1][2]}") for pair in pairs)
+    return tuple(Mistake(_answer(made, choices, pair), f"two mistakes: {pair[0][2]}. And: {pair[1][2]}") for pair in pairs)
 
 
 def _wrong(choices: Sequence[Choice]) -> list[list[tuple[int, Any, str]]]:
-    """Of each choice, (its place, a wrong value, what is wrong with it) for all of those."""
+    """For each choice, (its position, a wrong value, the message) of every wrong value."""
     return [[(place, value, said) for value, said in options[1:]] for place, options in enumerate(choices)]
 
 
@@ -45,7 +45,7 @@ def _answer(made: Callable[..., Callable], choices: Sequence[Choice], changes: S
 
 
 def first_of(*explanations: Callable[..., str | None]) -> Callable[..., str | None]:
-    """A `diagnose` that says what the first of these has to say."""
+    """A `diagnose` that returns the first text one of these gives."""
 
     def diagnose(*arguments: Any) -> str | None:
         return next((said for explain in explanations if (said := explain(*arguments))), None)
@@ -54,7 +54,7 @@ def first_of(*explanations: Callable[..., str | None]) -> Callable[..., str | No
 
 
 def nearly(mistakes: Sequence[Mistake[Callable]], atol: float = 1e-4) -> Callable[..., str | None]:
-    """A `diagnose` that knows the mistakes in the one call at hand, up to rounding errors that the check does not allow."""
+    """A `diagnose` that recognises the mistakes in a single call, with a larger tolerance for rounding than the check has."""
 
     def diagnose(got: Any, expected: Any, *arguments: Any) -> str | None:
         if not isinstance(got, Tensor | float | int):
@@ -63,7 +63,7 @@ def nearly(mistakes: Sequence[Mistake[Callable]], atol: float = 1e-4) -> Callabl
         for mistake in mistakes:
             try:
                 wrong = torch.as_tensor(mistake.answer(*arguments))
-            except Exception:  # this mistake cannot be made with these arguments
+            except Exception:  # this mistake is impossible with these arguments
                 continue
             if _apart(ours, wrong) <= atol and not _apart(wrong, expected) <= 10 * atol:
                 return mistake.message
@@ -73,7 +73,7 @@ def nearly(mistakes: Sequence[Mistake[Callable]], atol: float = 1e-4) -> Callabl
 
 
 def mixture(names: Sequence[str]) -> Callable[..., str | None]:
-    """A `diagnose` for a weighted sum of the first arguments, which have these names: it says with which factors they were added."""
+    """A `diagnose` for a weighted sum of the first arguments, which have these names: it states the factors of the sum."""
 
     def diagnose(got: Any, expected: Any, *arguments: Any) -> str | None:
         parts = arguments[: len(names)]
@@ -90,7 +90,7 @@ def mixture(names: Sequence[str]) -> Callable[..., str | None]:
 
 
 def explained(got: Any, expected: Any, *_: Any) -> str | None:
-    """What can be seen of a tensor that is not the expected one, without knowing how it was made; None where nothing can."""
+    """Describes how a tensor differs from the expected one, whatever produced it; None if there is nothing to describe."""
     if not isinstance(got, Tensor) or not isinstance(expected, Tensor) or got.is_floating_point() != expected.is_floating_point():
         return None
     if got.shape != expected.shape:
@@ -103,10 +103,10 @@ def explained(got: Any, expected: Any, *_: Any) -> str | None:
     if got.numel() < 3:
         return None
     if _close(-got, expected):
-        return "the sign is turned over"
+        return "every number has the wrong sign"
     for axis in range(got.ndim):
         if _close(got.flip(axis), expected):
-            return f"the numbers are right, but in reverse along dimension {axis}"
+            return f"the numbers are right, but in reverse order along dimension {axis}"
     for order in permutations(range(got.ndim)):
         if list(order) != sorted(order) and got.permute(order).shape == expected.shape and _close(got.permute(order), expected):
             return "the numbers are right, but dimensions are swapped"
@@ -120,10 +120,10 @@ def explained(got: Any, expected: Any, *_: Any) -> str | None:
     if ours.min() < ours.max() and _close(ours, right.clamp(ours.min(), ours.max())):
         low, high = f"{ours.min().item():.4g}", f"{ours.max().item():.4g}"
         if ours.min() <= right.min() + 1e-4:
-            return f"numbers above {high} are cut off"
-        return f"numbers below {low} are cut off" if ours.max() >= right.max() - 1e-4 else f"numbers outside [{low}, {high}] are cut off"
+            return f"numbers above {high} are clamped"
+        return f"numbers below {low} are clamped" if ours.max() >= right.max() - 1e-4 else f"numbers outside [{low}, {high}] are clamped"
     if _close(ours.flatten().sort().values, right.flatten().sort().values):
-        return "the numbers are right, but not in their places"
+        return "the numbers are right, but in the wrong places"
     return None
 
 
@@ -132,7 +132,7 @@ def _explained_shape(got: Tensor, expected: Tensor) -> str | None:
     if got.numel() != expected.numel() or got.ndim > 6:
         return None
     if _close(got.flatten(), expected.flatten()):
-        return f"the numbers are right, but not the shape: {shapes}"
+        return f"the numbers are right, but the shape is wrong: {shapes}"
     for order in permutations(range(got.ndim)):
         if _close(got.permute(order).flatten(), expected.flatten()):
             return f"the numbers are right, but the dimensions are in another order: {shapes}"

@@ -1,7 +1,7 @@
-"""Answers as students write them: a right one is accepted however it is written, a wrong one refused, with what is wrong with it.
+"""Answers as students write them: a right one passes however it is written; a wrong one fails with a message that names the mistake.
 
-Each module in `answers` has RIGHT, of each check the answers it should accept, and WRONG, of each check pairs of an answer and a piece of
-what should be said of it.
+Each module in `answers` has RIGHT, the answers that each check should accept, and WRONG, pairs of an answer that it should reject and a
+fragment of the message.
 """
 
 from importlib.util import module_from_spec, spec_from_file_location
@@ -31,7 +31,7 @@ def test_accepts_right_answer(check, number, answer):
 
 
 @pytest.mark.parametrize(("check", "number", "answer", "said"), WRONG, ids=[f"{check}-{number}" for check, number, *_ in WRONG])
-def test_names_the_mistake_of_wrong_answer(check, number, answer, said):
+def test_names_the_mistake_in_wrong_answer(check, number, answer, said):
     verdict = getattr(exercises, check)(answer)
     assert verdict.passed is False, verdict
     assert said in verdict.message

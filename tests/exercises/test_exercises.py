@@ -1,4 +1,4 @@
-"""The exercises' checks: correct answers pass, each known mistake gets its own message, and no answer can stop a notebook."""
+"""The exercises' checks: right answers pass, each known mistake gets its own message, and no answer can stop a notebook."""
 
 import math
 import pkgutil
@@ -41,7 +41,7 @@ def test_accepts_the_reference_solution(name):
     assert verdict == Verdict(True, check.praise)
 
 
-# other ways to write it that are as right
+# equally right ways to write it
 AS_RIGHT = {
     "check_exhibit_4": [
         lambda mean, variance, z, s: mean + variance.sqrt() * (torch.zeros_like(z) if s == 0 else z),
@@ -63,7 +63,7 @@ AS_RIGHT = {
 
 
 @pytest.mark.parametrize("name", AS_RIGHT)
-def test_accepts_other_correct_answers(name):
+def test_accepts_equivalent_answers(name):
     for answer in AS_RIGHT[name]:
         assert CHECKS[name](answer).passed, CHECKS[name](answer)
 
@@ -97,7 +97,7 @@ def test_known_mistake_gets_its_own_message(name):
     for mistake in check.mistakes:
         verdict = check(mistake.answer)
         assert verdict.passed is False
-        fixed_text = mistake.message.split("{")[0]  # up to the first number that is filled in
+        fixed_text = mistake.message.split("{")[0]  # up to the first placeholder
         assert verdict.message.startswith(fixed_text)
         assert "{" not in verdict.message
         said.append(verdict.message)
@@ -121,7 +121,7 @@ def test_stub_counts_as_not_attempted(name):
 @pytest.mark.parametrize(
     "attempt",
     [lambda *args: 1 / 0, lambda: None, lambda *args: "text", lambda *args: torch.full((3, 2), math.nan), lambda *args: (1, 2, 3, 4), 7],
-    ids=["raises", "takes nothing", "a text", "not finite", "four values", "no function"],
+    ids=["raises", "takes no arguments", "text", "not finite", "four values", "not a function"],
 )
 def test_never_raises_whatever_the_answer_does(name, attempt):
     verdict = FUNCTIONS[name](attempt)
@@ -145,7 +145,7 @@ DOUBLE = Exercise(
 )
 
 
-def test_says_what_is_wrong_and_for_which_arguments():
+def test_message_states_the_error_and_the_arguments():
     def in_place(x, factor):
         x *= factor
         return x
@@ -154,7 +154,7 @@ def test_says_what_is_wrong_and_for_which_arguments():
         return 2 * x
 
     assert DOUBLE(lambda x, factor: x * factor) == Verdict(True)
-    assert DOUBLE(lambda x, factor: (x * factor).double()).passed, "the dtype is the reader's choice"
+    assert DOUBLE(lambda x, factor: (x * factor).double()).passed, "the reader chooses the dtype"
     assert DOUBLE(only_the_first).message == "it is off by up to 1 (x: a tensor of shape (2,), factor: 3)"
     assert DOUBLE(in_place).message.startswith("it changes the tensors it is given")
     assert DOUBLE(lambda x, factor: x[:2]).message.startswith("it returns shape (2,); expected (3,)")
@@ -163,12 +163,12 @@ def test_says_what_is_wrong_and_for_which_arguments():
     assert DOUBLE(5).message.startswith("this is an int; expected a function")
 
 
-def test_rejects_randomness_that_nobody_asked_for():
+def test_rejects_random_answer_to_deterministic_exercise():
     answer = DOUBLE(lambda x, factor: x * factor + 1e-3 * torch.randn(len(x)))
-    assert answer.message == "two calls with the same arguments give two answers: draw no random numbers of your own"
+    assert answer.message == "two calls with the same arguments give different answers: draw no random numbers of your own"
 
 
-def test_leaves_the_random_numbers_of_the_notebook_as_they_were():
+def test_keeps_the_random_state_of_the_notebook():
     torch.manual_seed(1)
     expected = torch.randn(3)
     torch.manual_seed(1)
@@ -177,14 +177,14 @@ def test_leaves_the_random_numbers_of_the_notebook_as_they_were():
     assert torch.equal(torch.randn(3), expected)
 
 
-def test_rejects_a_seed_inside_a_function_that_should_draw():
+def test_rejects_fixed_seed_in_random_answer():
     draw = Exercise(torch.rand, lambda random: [(500,), (700,)], (), look=lambda x: tuple(x.shape), draws=True)
     assert draw(torch.rand).passed
     assert "drawn afresh" in draw(lambda n: torch.rand(n, generator=torch.Generator().manual_seed(0))).message
     assert "drawn afresh" in draw(lambda n: (torch.manual_seed(0), torch.rand(n))[1]).message
 
 
-def test_compares_with_what_the_arguments_were_before_the_call():
+def test_rejects_answer_that_changes_its_module():
     grown = Exercise(lambda model, x: model(x), lambda random: [(torch.nn.Linear(3, 3), torch.ones(1, 3))], ())
 
     def spoils(model, x):
@@ -192,44 +192,44 @@ def test_compares_with_what_the_arguments_were_before_the_call():
             model.weight.zero_()
         return model(x)
 
-    assert grown(spoils).message == "it changes the Linear that it is given; expected it to be left as it is"
+    assert grown(spoils).message == "it changes the Linear it is given; leave it unchanged"
     assert grown(lambda model, x: model.eval()(x)).message.startswith("it changes the Linear")
     assert grown(lambda model, x: model(x)).passed
 
 
 @pytest.mark.parametrize("made", [np.asarray, list, iter, tuple, torch.tensor, lambda values: (k for k in values)], ids=repr)
-def test_accepts_whole_numbers_in_any_list(made):
+def test_accepts_integers_in_any_sequence(made):
     counted = Exercise(lambda n: list(range(n)), lambda random: [(3,), (5,)], ())
     assert counted(lambda n: made(list(range(n)))).passed
 
 
 @pytest.mark.parametrize("made", [float, str, bool, lambda k: k + 1e-9, lambda k: torch.tensor(float(k)), complex])
-def test_rejects_other_things_in_the_place_of_whole_numbers(made):
+def test_rejects_other_types_instead_of_integers(made):
     counted = Exercise(lambda n: list(range(n)), lambda random: [(2,), (2,)], ())
     verdict = counted(lambda n: [made(k) for k in range(n)])
     assert verdict.passed is False
     assert verdict.message
 
 
-def test_rejects_other_dtypes_in_the_place_of_bytes():
+def test_rejects_other_dtypes_instead_of_bytes():
     grey = Exercise(lambda x: x.to(torch.uint8), lambda random: [(torch.arange(4.0),), (torch.arange(8.0),)], ())
     assert grey(lambda x: x.byte()).passed
-    assert grey(lambda x: x.int()).message.startswith("it returns whole numbers (dtype torch.int32); expected uint8")
+    assert grey(lambda x: x.int()).message.startswith("it returns integers (dtype torch.int32); expected uint8")
     assert grey(lambda x: x).message.startswith("it returns floats (dtype torch.float32); expected uint8")
 
 
-def test_error_that_torch_raises_is_no_stub():
+def test_not_implemented_error_from_torch_is_not_a_stub():
     verdict = DOUBLE(lambda x, factor: torch.cdist(x[None].half(), x[None].half()))
     assert verdict.passed is False
     assert "not implemented for 'Half'" in verdict.message
 
 
-def test_requires_grad_of_an_argument_is_not_to_be_changed():
+def test_rejects_answer_that_changes_requires_grad_of_an_argument():
     assert DOUBLE(lambda x, factor: factor * x.requires_grad_()).message.startswith("it changes the tensors it is given")
     assert DOUBLE(lambda x, factor: factor * x.clone().requires_grad_()).passed
 
 
-def test_accepts_a_module_as_the_function():
+def test_accepts_module_as_function():
     negative = Exercise(lambda x: -x, lambda random: [(torch.ones(3),), (torch.ones(2),)], ())
 
     class Negative(torch.nn.Module):
@@ -239,17 +239,17 @@ def test_accepts_a_module_as_the_function():
     assert negative(Negative()).passed
 
 
-def test_answer_that_ends_the_program_is_only_wrong():
+def test_answer_that_exits_counts_as_wrong():
     assert DOUBLE(lambda x, factor: exit()).message.startswith("it raised")
 
 
-def test_none_for_some_arguments_is_not_a_stub():
+def test_answer_that_returns_none_for_some_arguments_is_not_a_stub():
     assert DOUBLE(lambda x, factor: 2 * x if factor == 2 else None).message.startswith("it returns None; expected a tensor of shape (2,)")
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_no_argument_is_the_same_in_every_call(name):
-    """Or a constant of the check's own inputs, written into an answer, would pass."""
+def test_every_argument_differs_between_calls(name):
+    """Otherwise an answer with a constant from the inputs written into it would pass."""
     calls = FUNCTIONS[name].inputs(torch.Generator().manual_seed(0))
     for values in zip(*calls, strict=True):
         if all(isinstance(value, torch.Tensor) for value in values):
@@ -258,7 +258,7 @@ def test_no_argument_is_the_same_in_every_call(name):
             assert len(set(values)) > 1
 
 
-def test_message_quotes_numbers_from_the_answer():
+def test_message_quotes_numbers_of_the_answer():
     same = Exercise(DOUBLE.reference, lambda random: [(torch.ones(4), 2.0)], DOUBLE.mistakes)
     assert same(lambda x, factor: x).message == "1 of variance 0.00, expected 2"
 
@@ -266,7 +266,7 @@ def test_message_quotes_numbers_from_the_answer():
 def test_message_quotes_the_variance_of_a_wrong_xt():
     message = exercises.check_noised(lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t) * eps).message
     # 0.7 + 0.3^2
-    assert message.startswith("your xt has variance 0.79 where 1.00 was expected: 1 - alpha_bar_t is the variance of the noise")
+    assert message.startswith("your xt has variance 0.79; expected 1.00: 1 - alpha_bar_t is the variance of the noise")
 
 
 # -------------------------------------------------------------------------------------------------------------- in the notebooks
@@ -281,7 +281,7 @@ LINE = re.compile(r"<details><summary>The line</summary>\n.*?```python\n(.*?)```
 
 
 def exercises_of(text):
-    """(code of the cell, name of its check, name of the answer, hints and solution below it) of each exercise."""
+    """For each exercise (code of the cell, name of its check, name of the answer, the hints and solution below it)."""
     found = list(CELL.finditer(text))
     ends = [match.start() for match in found[1:]] + [len(text)]
     return [(*match.groups(), text[match.end() : end]) for match, end in zip(found, ends, strict=True)]
@@ -294,20 +294,20 @@ def run(code):
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_notebook_exercises_have_hints_and_solutions_that_pass(path):
+def test_notebook_exercises_have_hints_and_passing_solutions(path):
     found = exercises_of(path.read_text(encoding="utf-8"))
     assert len(found) >= 4
     for cell, check, answer, below in found:
-        assert CHECKS[check](run(cell.rpartition("\n")[0])[answer]).passed is None, f"{check}: as it stands it is a stub"
+        assert CHECKS[check](run(cell.rpartition("\n")[0])[answer]).passed is None, f"{check}: the cell is not a stub"
         assert "<details><summary>A hint</summary>" in below.partition("Solution")[0]
         (solution,) = SOLUTION.findall(below)
         assert CHECKS[check](run(solution)[answer]).passed, check
-        # a solution writes what the cell asks for
+        # the solution defines the name that the cell asks for
         assert cell.startswith(solution.partition("\n")[0]) or cell.startswith(f"{answer} = ...")
 
 
 def exhibits():
-    """(name of the check, its function as it stands, the fixed lines) of each exhibit of the museum."""
+    """For each exhibit of the museum (name of the check, name of the answer, the lines with the bug, the fixed lines)."""
     text = MUSEUM.read_text(encoding="utf-8")
     for exhibit in re.split(r"(?m)^### Exhibit ", text)[1:]:
         ((check, answer),) = re.findall(r"```\{code-cell\} ipython3\ndl\.exercises\.(check_\w+)\((\w+)\)\n```", exhibit)

@@ -1,4 +1,4 @@
-"""Mistakes made of parts: each wrong part changes the answer in a way of its own, and one or two of them are found again."""
+"""Mistakes by parts: each wrong part changes the answer in its own way, and one or two of them are identified."""
 
 from itertools import combinations
 
@@ -20,8 +20,8 @@ CASES = {
 
 
 @pytest.mark.parametrize(("variants", "check"), CASES.values(), ids=CASES)
-def test_single_wrong_parts_differ_from_the_right_answer_and_from_each_other(variants, check):
-    """In the first call of the check, which names the mistake: or a message would be about another one."""
+def test_wrong_parts_give_distinct_answers(variants, check):
+    """In the first call of the check, which names the mistake; otherwise a message could name another one."""
     call = check.inputs(torch.Generator().manual_seed(0))[0]
     answers = [(check.reference(*call), "right")]
     for name, parts in variants.parts.items():
@@ -38,15 +38,15 @@ SUM = Variants(
 X, Y = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_names_one_wrong_part_or_two():
+def test_names_one_or_two_wrong_parts():
     assert SUM.named(1, 2 * X + Y, X, Y) == "x is doubled"
     assert SUM.named(1, 2 * X - Y, X, Y) is None
     assert SUM.named(2, 2 * X - Y, X, Y) == "x is doubled; and y is subtracted"
     assert SUM.named(2, 3 * X - Y, X, Y) is None
 
 
-def test_quotes_the_wrong_factors_of_a_sum_and_only_these():
+def test_quotes_only_the_wrong_factors_of_a_sum():
     said = wrong_factors(X + 3 * Y, X + Y, dict(x=X, y=Y))
     assert said == "in your sum of x, y, y has the factor 3; expected 1"
-    assert wrong_factors(X.abs(), X + Y, dict(x=X, y=Y)) is None, "no sum of the two"
-    assert wrong_factors((X + Y).clamp(-0.5, 0.5), X + Y, dict(x=X, y=Y)).startswith("the result is clamped, to -0.5 … 0.5")
+    assert wrong_factors(X.abs(), X + Y, dict(x=X, y=Y)) is None, "not a sum of the two"
+    assert wrong_factors((X + Y).clamp(-0.5, 0.5), X + Y, dict(x=X, y=Y)).startswith("the result is clamped to -0.5 … 0.5")

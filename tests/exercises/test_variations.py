@@ -1,4 +1,4 @@
-"""What is said of answers that are no known mistake: only what can be seen of the answer."""
+"""Descriptions of answers that match no known mistake: only what the answer itself shows."""
 
 import pytest
 import torch
@@ -12,24 +12,24 @@ RIGHT = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     ("got", "said"),
     [
-        (-RIGHT, "the sign is turned over"),
-        (RIGHT.flip(1), "in reverse along dimension 1"),
+        (-RIGHT, "every number has the wrong sign"),
+        (RIGHT.flip(1), "in reverse order along dimension 1"),
         (2 * RIGHT, "every number is 2 times"),
         (RIGHT - 3, "too small by 3"),
-        (RIGHT.clamp(-0.5, 0.5), "numbers outside [-0.5, 0.5] are cut off"),
-        (RIGHT.flatten()[torch.randperm(24, generator=torch.Generator().manual_seed(1))].view_as(RIGHT), "not in their places"),
+        (RIGHT.clamp(-0.5, 0.5), "numbers outside [-0.5, 0.5] are clamped"),
+        (RIGHT.flatten()[torch.randperm(24, generator=torch.Generator().manual_seed(1))].view_as(RIGHT), "in the wrong places"),
         (RIGHT.transpose(0, 2), "dimensions are in another order: it returns shape (4, 3, 2); expected (2, 3, 4)"),
-        (RIGHT[None], "not the shape: it returns shape (1, 2, 3, 4)"),
+        (RIGHT[None], "the shape is wrong: it returns shape (1, 2, 3, 4)"),
         (torch.where(RIGHT > 1, torch.nan, RIGHT), "are NaN; the others are right"),
         (torch.where(RIGHT > 1, torch.inf, 2 * RIGHT), "numbers are infinite"),
     ],
 )
-def test_explains_what_can_be_seen(got, said):
+def test_explains_visible_differences(got, said):
     assert said in explained(got, RIGHT)
 
 
 @pytest.mark.parametrize("got", [RIGHT.sin(), RIGHT + RIGHT.flip(0) / 7, RIGHT[:1], 0.0, "text", None, torch.zeros_like(RIGHT)])
-def test_explains_nothing_that_was_not_established(got):
+def test_explains_nothing_without_evidence(got):
     assert explained(got, RIGHT) is None
 
 
@@ -49,14 +49,14 @@ def _made(factor, shift):
 CHOICES = [(2, ""), (3, "the factor is 2")], [(0, ""), (1, "nothing is added"), (5, "5 is too much")]
 
 
-def test_varies_one_choice_or_two():
+def test_varies_one_or_two_choices():
     assert [mistake.message for mistake in one_wrong(_made, *CHOICES)] == ["the factor is 2", "nothing is added", "5 is too much"]
     assert [mistake.answer(1) for mistake in one_wrong(_made, *CHOICES)] == [3, 3, 7]
     assert [mistake.answer(1) for mistake in two_wrong(_made, *CHOICES)] == [4, 8]
-    assert two_wrong(_made, *CHOICES)[0].message == "two things: the factor is 2. And: nothing is added"
+    assert two_wrong(_made, *CHOICES)[0].message == "two mistakes: the factor is 2. And: nothing is added"
 
 
-def test_knows_a_mistake_up_to_rounding():
+def test_recognises_mistake_up_to_rounding():
     diagnose = nearly(one_wrong(_made, *CHOICES))
     x = torch.ones(3)
     assert diagnose(7 * x + 1e-5, 2 * x, x) == "5 is too much"
@@ -65,8 +65,8 @@ def test_knows_a_mistake_up_to_rounding():
     assert diagnose(x * torch.nan, 2 * x, x) is None
 
 
-def test_a_mistake_without_effect_on_these_arguments_explains_nothing():
-    diagnose = nearly([Mistake(lambda x: x.clamp(max=5), "cut off at 5"), Mistake(lambda x: x.missing, "cannot be made")])
+def test_ignores_mistake_without_effect_on_these_arguments():
+    diagnose = nearly([Mistake(lambda x: x.clamp(max=5), "clamped to 5"), Mistake(lambda x: x.missing, "impossible")])
     x = torch.ones(3)
     assert diagnose(x + 1e-5, x, x) is None
-    assert diagnose(5 * x, 9 * x, 9 * x) == "cut off at 5"
+    assert diagnose(5 * x, 9 * x, 9 * x) == "clamped to 5"

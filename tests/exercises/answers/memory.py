@@ -69,24 +69,24 @@ RIGHT_NEAREST = [
 ]
 
 WRONG_NEAREST = [
-    # another measure
-    (lambda a, b: distances(a, b).argmax(dim=1), "farthest away"),
-    (lambda a, b: (-distances(a, b)).argmin(dim=1), "farthest away"),
-    (lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmax(dim=1), "the largest overlap"),
-    (lambda a, b: torch.einsum("achw,bchw->ab", a, b).argmax(dim=1), "the largest overlap"),
-    (lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmin(dim=1), "the smallest overlap"),
+    # another distance
+    (lambda a, b: distances(a, b).argmax(dim=1), "the most distant images"),
+    (lambda a, b: (-distances(a, b)).argmin(dim=1), "the most distant images"),
+    (lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmax(dim=1), "the largest scalar product"),
+    (lambda a, b: torch.einsum("achw,bchw->ab", a, b).argmax(dim=1), "the largest scalar product"),
+    (lambda a, b: (a.flatten(1) @ b.flatten(1).T).argmin(dim=1), "the smallest scalar product"),
     (lambda a, b: F.cosine_similarity(a.flatten(1)[:, None], b.flatten(1)[None], dim=2).argmax(dim=1), "the smallest angle"),
     (lambda a, b: (F.normalize(a.flatten(1)) @ F.normalize(b.flatten(1)).T).argmax(dim=1), "the smallest angle"),
     (lambda a, b: torch.cdist(*rows(a, b), p=1).argmin(dim=1), "absolute differences"),
     (lambda a, b: (a[:, None] - b[None]).abs().mean(dim=(2, 3, 4)).argmin(dim=1), "absolute differences"),
     (lambda a, b: torch.cdist(*rows(a, b), p=math.inf).argmin(dim=1), "in a single pixel"),
     (lambda a, b: (a[:, None] - b[None]).abs().amax(dim=(2, 3, 4)).argmin(dim=1), "in a single pixel"),
-    (lambda a, b: (a.mean(dim=(1, 2, 3))[:, None] - b.mean(dim=(1, 2, 3))).abs().argmin(dim=1), "mean brightness alone"),
-    (lambda a, b: (a[:, None] - b[None]).sum(dim=(2, 3, 4)).abs().argmin(dim=1), "mean brightness alone"),
-    (lambda a, b: (a[:, None] - b[None]).sum(dim=(2, 3, 4)).square().argmin(dim=1), "mean brightness alone"),
+    (lambda a, b: (a.mean(dim=(1, 2, 3))[:, None] - b.mean(dim=(1, 2, 3))).abs().argmin(dim=1), "only the mean brightness"),
+    (lambda a, b: (a[:, None] - b[None]).sum(dim=(2, 3, 4)).abs().argmin(dim=1), "only the mean brightness"),
+    (lambda a, b: (a[:, None] - b[None]).sum(dim=(2, 3, 4)).square().argmin(dim=1), "only the mean brightness"),
     (lambda a, b: (a[:, None] - b[None]).sum(dim=(2, 3, 4)).argmin(dim=1), "with their signs"),
     (lambda a, b: (a[:, None] - b[None]).flatten(2).mean(dim=2).argmin(dim=1), "with their signs"),
-    (lambda a, b: torch.cdist(a[:, 0].flatten(1), b[:, 0].flatten(1)).argmin(dim=1), "the first channel alone"),
+    (lambda a, b: torch.cdist(a[:, 0].flatten(1), b[:, 0].flatten(1)).argmin(dim=1), "only the first channel"),
     (lambda a, b: torch.cdist(a.mean(dim=1).flatten(1), b.mean(dim=1).flatten(1)).argmin(dim=1), "the mean of the channels"),
     (lambda a, b: torch.cdist(a[:, :, 0].flatten(1), b[:, :, 0].flatten(1)).argmin(dim=1), "are wrong: the nearest to sample"),
     (lambda a, b: torch.cdist(a.sign().flatten(1), b.sign().flatten(1)).argmin(dim=1), "are wrong: the nearest to sample"),
@@ -96,7 +96,7 @@ WRONG_NEAREST = [
     ),
     (lambda a, b: torch.cdist(a.clamp(-1, 1).flatten(1), b.clamp(-1, 1).flatten(1)).argmin(dim=1), "are wrong: the nearest"),
     (lambda a, b: torch.cdist(*((x - x.mean(dim=1, keepdim=True)) for x in rows(a, b))).argmin(dim=1), "are wrong: the nearest"),
-    # another thing
+    # another result
     (lambda a, b: distances(a, b).argmin(dim=0), "one index for each training image"),
     (lambda a, b: torch.cdist(*rows(b, a)).argmin(dim=1), "one index for each training image"),
     (lambda a, b: distances(a, b).min(dim=1).values, "these are the distances"),
@@ -104,8 +104,8 @@ WRONG_NEAREST = [
     (distances, "these are all the distances"),
     (lambda a, b: distances(a, b).argsort(dim=1), "sorted by distance"),
     (lambda a, b: distances(a, b).argmin(), "the nearest pair of all"),
-    (lambda a, b: distances(a, b).min(dim=1), "they come with the distances"),
-    (lambda a, b: (distances(a, b).argmin(dim=1), distances(a, b).amin(dim=1)), "they come with the distances"),
+    (lambda a, b: distances(a, b).min(dim=1), "come with the distances"),
+    (lambda a, b: (distances(a, b).argmin(dim=1), distances(a, b).amin(dim=1)), "come with the distances"),
     (lambda a, b: b[distances(a, b).argmin(dim=1)], "the nearest images themselves"),
     (lambda a, b: distances(a, b).argmin(dim=1) + 1, "one too high"),
     (lambda a, b: distances(a, b).argsort(dim=1)[:, min(1, len(b) - 1)], "the second nearest"),
@@ -114,10 +114,10 @@ WRONG_NEAREST = [
     (lambda a, b: -distances(a, b).argmin(dim=1) - 1, "; expected 0 to 8, for 9 training images"),
     (lambda a, b: torch.zeros(len(a), dtype=torch.long), "are wrong: the nearest to sample"),
     # shapes and kinds
-    (lambda a, b: distances(a, b).argmin(dim=1, keepdim=True), "the indices are right, but of shape (29, 1); expected (29,)"),
-    (lambda a, b: distances(a, b).topk(1, largest=False).indices, "the indices are right, but of shape (29, 1)"),
-    (lambda a, b: distances(a, b).argmin(dim=1)[None], "the indices are right, but of shape (1, 29)"),
-    (lambda a, b: distances(a, b).argmin(dim=1).squeeze(), "the indices are right, but of shape (); expected (1,)"),
+    (lambda a, b: distances(a, b).argmin(dim=1, keepdim=True), "the indices are right, but have shape (29, 1); expected (29,)"),
+    (lambda a, b: distances(a, b).topk(1, largest=False).indices, "the indices are right, but have shape (29, 1)"),
+    (lambda a, b: distances(a, b).argmin(dim=1)[None], "the indices are right, but have shape (1, 29)"),
+    (lambda a, b: distances(a, b).argmin(dim=1).squeeze(), "the indices are right, but have shape (); expected (1,)"),
     (lambda a, b: distances(a, b).argmin(dim=1).float(), "the values are right, but they are floats"),
     (lambda a, b: [float(k) for k in distances(a, b).argmin(dim=1)], "the values are right, but they are floats"),
     (lambda a, b: distances(a, b).argmin(dim=1).bool(), "it returns bool"),
@@ -219,11 +219,11 @@ def soft(distance=lambda x: x.square().sum(dim=2), factor=torch.sqrt, scale=lamb
     return answer
 
 
-UNDERFLOW = "or less, where exp gives 0 and 0 / 0 is nan: subtract the largest of each row first"
-ZEROS = "or less, where exp gives 0, and so is every weight"
+UNDERFLOW = "or less, so exp gives 0, and 0 / 0 is nan: subtract the largest of each row first"
+ZEROS = "or less, so exp gives 0, and every weight is 0 too"
 
 WRONG_WEIGHTS = [
-    (lambda xt, images, ab: torch.zeros(len(xt), len(images)), "every weight is 0; expected weights that sum to 1"),
+    (lambda xt, images, ab: torch.zeros(len(xt), len(images)), "every weight is 0; in each row the weights should sum to 1"),
     # exp of large numbers
     (naive(), UNDERFLOW),
     (naive(dtype=torch.float64), UNDERFLOW),
@@ -239,7 +239,7 @@ WRONG_WEIGHTS = [
     (naive(dtype=torch.float64, small=1e-300), ZEROS),
     (lambda xt, images, ab: torch.softmax(exponents(xt, images, ab).clamp(min=-50), dim=1), "it is off by up to"),
     (lambda xt, images, ab: torch.softmax(exponents(xt, images, ab).clamp(min=-1e3), dim=1), "it is off by up to"),
-    (naive(sign=1), "without the minus"),
+    (naive(sign=1), "the minus sign is missing"),
     # the images, and xt
     (soft(factor=lambda ab: 1), "the images are not scaled"),
     (soft(factor=lambda ab: ab), "the images have the factor alpha_bar_t"),
@@ -251,14 +251,14 @@ WRONG_WEIGHTS = [
         "the images are not scaled: in xt they have the factor sqrt(alpha_bar_t); and xt is multiplied",
     ),
     (soft(xt_factor=lambda ab: ab.sqrt()), "xt is multiplied by sqrt(alpha_bar_t)"),
-    (soft(factor=lambda ab: 1, xt_factor=lambda ab: 1 / ab.sqrt()), "xt is divided by sqrt(alpha_bar_t), and its noise with it"),
+    (soft(factor=lambda ab: 1, xt_factor=lambda ab: 1 / ab.sqrt()), "xt is divided by sqrt(alpha_bar_t), and so is its noise"),
     # the distance
     (soft(distance=lambda x: x.square().mean(dim=2)), "this is the mean of the squares"),
     (soft(distance=lambda x: x.norm(dim=2)), "the distance is not squared"),
     (lambda xt, images, ab: torch.softmax(-torch.cdist(xt.flatten(1), ab.sqrt() * images.flatten(1)) / (2 - 2 * ab), dim=1), "not squared"),
     (soft(distance=lambda x: x.abs().sum(dim=2)), "absolute differences"),
     (soft(distance=lambda x: x.sum(dim=2).square()), "square first, then sum"),
-    # below the fraction
+    # the denominator
     (soft(scale=lambda ab: 1 - ab), "the 2 of the normal density is missing"),
     (soft(scale=lambda ab: 2 * (1 - ab).sqrt()), "divided by a standard deviation"),
     (soft(scale=lambda ab: 2 * (1 - ab) ** 2), "divided by the variance squared"),
@@ -268,12 +268,12 @@ WRONG_WEIGHTS = [
     (soft(scale=lambda ab: 2 * ab), "divided by 2 alpha_bar_t"),
     (soft(scale=lambda ab: 2), "the variance 1 - alpha_bar_t is missing"),
     (soft(scale=lambda ab: 1), "the exponent is not divided by"),
-    (soft(scale=lambda ab: -2 * (1 - ab)), "without the minus, the image that fits worst"),
-    (soft(scale=lambda ab: ab - 1), "without the minus, the image that fits worst gets the most weight; and the 2"),
-    (lambda xt, images, ab: F.softmin(-squared(xt, images, ab) / (2 - 2 * ab), dim=1), "without the minus"),
+    (soft(scale=lambda ab: -2 * (1 - ab)), "the minus sign is missing: the image that fits worst"),
+    (soft(scale=lambda ab: ab - 1), "the minus sign is missing: the image that fits worst gets the most weight; and the 2"),
+    (lambda xt, images, ab: F.softmin(-squared(xt, images, ab) / (2 - 2 * ab), dim=1), "the minus sign is missing"),
     (soft(scale=lambda ab: 2 * (1 - ab).clamp(max=0.6)), "it is off by up to"),
-    # what is done with the exponents
-    (soft(dim=0), "the weights of one image over all xt sum to 1"),
+    # from exponents to weights
+    (soft(dim=0), "the weights of one image sum to 1 over all xt"),
     (exponents, "these are the exponents"),
     (lambda xt, images, ab: exponents(xt, images, ab).log_softmax(dim=1), "these are the logarithms of the weights"),
     (lambda xt, images, ab: exponents(xt, images, ab).exp(), "the weights do not sum to 1"),
@@ -282,7 +282,7 @@ WRONG_WEIGHTS = [
     (lambda xt, images, ab: (e := exponents(xt, images, ab)) / e.sum(dim=1, keepdim=True), "the exponential is missing"),
     (lambda xt, images, ab: (e := 1 / squared(xt, images, ab)) / e.sum(dim=1, keepdim=True), "reciprocals of the distances"),
     (lambda xt, images, ab: F.one_hot(exponents(xt, images, ab).argmax(dim=1), len(images)).float(), "all the weight goes to the nearest"),
-    (lambda xt, images, ab: torch.full((len(xt), len(images)), 1 / len(images)), "all alike"),
+    (lambda xt, images, ab: torch.full((len(xt), len(images)), 1 / len(images)), "all weights are equal"),
     (lambda xt, images, ab: weights(xt, images, ab).T, "transposed"),
     (lambda xt, images, ab: (e := exponents(xt, images, ab).sigmoid()) / e.sum(dim=1, keepdim=True), "it is off by up to"),
     (lambda xt, images, ab: weights(xt, images, ab).cumsum(dim=1), "rows sum to"),
@@ -294,15 +294,18 @@ WRONG_WEIGHTS = [
         soft(factor=lambda ab: 1, scale=lambda ab: 1 - ab),
         "the images are not scaled: in xt they have the factor sqrt(alpha_bar_t); and the 2 of",
     ),
-    (soft(factor=lambda ab: 1, dim=0), "sqrt(alpha_bar_t); and the weights of one image over all xt"),
+    (soft(factor=lambda ab: 1, dim=0), "sqrt(alpha_bar_t); and the weights of one image sum to 1 over all xt"),
     (naive(factor=lambda ab: 1), "the images are not scaled"),
     (naive(scale=1.0), "the 2 of the normal density is missing"),
     (
         lambda xt, images, ab: (1 * squared(xt, images, ab) / (2 - 2 * ab)).exp(),
-        "without the minus, the image that fits worst gets the most weight; and the weights do not sum",
+        "the minus sign is missing: the image that fits worst gets the most weight; and the weights do not sum",
     ),
     # other things, shapes and kinds
-    (lambda xt, images, ab: (weights(xt, images, ab) @ images.flatten(1)).view(xt.shape), "this is the mean of the images, x0_hat"),
+    (
+        lambda xt, images, ab: (weights(xt, images, ab) @ images.flatten(1)).view(xt.shape),
+        "this is the weighted mean of the images, x0_hat",
+    ),
     (lambda xt, images, ab: weights(xt, images, ab).argmax(dim=1), "it returns shape (5,); expected (5, 4)"),
     (lambda xt, images, ab: weights(xt, images, ab).sum(dim=1), "it returns shape (5,)"),
     (lambda xt, images, ab: weights(xt, images, ab).squeeze(), "it returns shape (5,); expected (1, 5)"),
@@ -355,32 +358,32 @@ RIGHT_COUNT = [
     lambda w: 1 / w.square().sum(dim=1, keepdim=True).squeeze(1),
 ]
 
-SHAPED = "the numbers are right, but of shape (B, 1)"
-ROUNDED = "it is rounded; it need not be a whole number"
+SHAPED = "the numbers are right, but have shape (B, 1)"
+ROUNDED = "this is rounded; it need not be an integer"
 
 WRONG_COUNT = [
     (lambda w: (1 / w.square().sum(1)).clamp(max=10), "it is off by up to"),
     (lambda w: (1 / w.square().sum(1)).clamp(max=20), "it is off by up to"),
-    (lambda w: w.square().sum(dim=1), "turned over"),
+    (lambda w: w.square().sum(dim=1), "this is the reciprocal"),
     (lambda w: 1 / w.sum(dim=1).square(), "square first, then sum"),
     (lambda w: 1 / w.sum(dim=1), "square first, then sum"),
     (lambda w: w.sum(dim=1), "square first, then sum"),
     (lambda w: torch.ones(len(w)), "square first, then sum"),
     (lambda w: (1 / w.square()).sum(dim=1), "sum first, then take the reciprocal"),
     (lambda w: (1 / w).sum(dim=1), "reciprocals of the weights"),
-    (lambda w: 1 / w.square().sum(dim=1).sqrt(), "a root too many"),
-    (lambda w: 1 / w.norm(dim=1), "a root too many"),
+    (lambda w: 1 / w.square().sum(dim=1).sqrt(), "one root too many"),
+    (lambda w: 1 / w.norm(dim=1), "one root too many"),
     (lambda w: w.norm(dim=1), "the root of the sum of squares"),
-    (lambda w: 1 / w.square().mean(dim=1), "one over the mean of the squares"),
-    (lambda w: 1 / w.square().sum(dim=1).square(), "the sum is squared, too"),
-    (lambda w: 1 / (w**3).sum(dim=1), "these are third powers"),
-    (lambda w: (w > 0).sum(dim=1), "this counts all with any weight"),
-    (lambda w: (w > 0).sum(dim=1).float(), "this counts all with any weight"),
-    (lambda w: torch.count_nonzero(w, dim=1), "this counts all with any weight"),
+    (lambda w: 1 / w.square().mean(dim=1), "this is 1 / mean of w_i^2"),
+    (lambda w: 1 / w.square().sum(dim=1).square(), "the sum is squared too"),
+    (lambda w: 1 / (w**3).sum(dim=1), "the weights are cubed"),
+    (lambda w: (w > 0).sum(dim=1), "this counts every image with a nonzero weight"),
+    (lambda w: (w > 0).sum(dim=1).float(), "this counts every image with a nonzero weight"),
+    (lambda w: torch.count_nonzero(w, dim=1), "this counts every image with a nonzero weight"),
     (lambda w: torch.full((len(w),), float(w.shape[1])), "this is N"),
-    (lambda w: 1 / w.max(dim=1).values, "the largest weight alone"),
-    (lambda w: 1 / w.amax(dim=1), "the largest weight alone"),
-    (lambda w: 1 / w[:, 0] ** 2, "the first weight alone"),
+    (lambda w: 1 / w.max(dim=1).values, "only the largest weight"),
+    (lambda w: 1 / w.amax(dim=1), "only the largest weight"),
+    (lambda w: 1 / w[:, 0] ** 2, "only the first weight"),
     (lambda w: torch.special.entr(w).sum(dim=1).exp(), "the exponential of the entropy"),
     (lambda w: torch.distributions.Categorical(w).perplexity(), "the exponential of the entropy"),
     (lambda w: torch.special.entr(w).sum(dim=1), "this is the entropy"),
@@ -395,7 +398,7 @@ WRONG_COUNT = [
     (lambda w: counted(w).ceil(), ROUNDED),
     (lambda w: 1 / w.square().sum(), "one number for all"),
     (lambda w: 1 / w.flatten().dot(w.flatten()), "one number for all"),
-    (lambda w: counted(w).mean(), "one number, the mean of all rows"),
+    (lambda w: counted(w).mean(), "one number, the mean over the rows"),
     (lambda w: 1 / w.square().sum(dim=0), "one number for each column"),
     (lambda w: 1 / w.square(), "the sum is missing"),
     (lambda w: 1 / w**2, "the sum is missing"),
@@ -407,7 +410,7 @@ WRONG_COUNT = [
     (lambda w: 2 * counted(w), "it is 2 times what it should be"),
     (lambda w: 1 - w.square().sum(dim=1), "it is off by up to"),
     (lambda w: counted(w) + 1, "it is off by up to"),
-    (lambda w: counted(w).sqrt(), "a root too many"),
+    (lambda w: counted(w).sqrt(), "one root too many"),
     (lambda w: counted(w).clamp(max=5), "it is off by up to"),
     (lambda w: counted(w.clamp(min=0.01)), "it is off by up to"),
     (lambda w: 1 / (w.square().sum(dim=1) + 0.01), "it is off by up to"),
@@ -427,15 +430,15 @@ WRONG_COUNT = [
 RIGHT_HALF = [0.5, 1 / 2, torch.tensor(0.5), np.float32(0.5), Fraction(1, 2), torch.softmax(torch.tensor([-3.0, -3.0]), 0)[0]]
 
 WRONG_HALF = [
-    (1, "neither can have it all"),
-    (1.0, "neither can have it all"),
-    (0, "both images fit equally well, and something must have led to xt"),
+    (1, "neither can have all the weight"),
+    (1.0, "neither can have all the weight"),
+    (0, "both images fit equally well, and one of them must have led to xt"),
     (2, "a weight is a probability, at most 1"),
     (50, "50% is 0.5"),
     (-0.5, "at least 0"),
     (0.25, "the two weights sum to 1"),
     (1 / 3, "there is no third"),
-    (0.5**0.5, "the two weights sum to 1; it is their squares"),
+    (0.5**0.5, "the two weights sum to 1, not their squares"),
     (0.49, "0.49 is too small"),
     (0.51, "0.51 is too large"),
     (0.500002, "too large"),

@@ -25,7 +25,7 @@ def generated(T, steps):
 
 
 def carried(T, steps):
-    """Bresenham's line: whole numbers only, no division of i."""
+    """Bresenham's line: integers only, without a division by steps."""
     found, rest = [], 0
     for _ in range(steps + 1):
         found.append(rest // steps)
@@ -64,8 +64,8 @@ RIGHT_LEVELS = [
     lambda T, steps: (T * torch.arange(steps + 1).flip(0)).div(steps).trunc().long().tolist(),
 ]
 
-JUST_BELOW = "floating point can come out just below it: divide whole numbers, with //"
-NEAREST = "this is rounded to the nearest whole number"
+JUST_BELOW = "floating point can fall just below it: divide integers, with //"
+NEAREST = "this is rounded to the nearest integer"
 FLOATS = "they are floats"
 
 WRONG_LEVELS = [
@@ -113,7 +113,7 @@ WRONG_LEVELS = [
         lambda T, steps: [T, *(T * (steps - i) // steps - 1 for i in range(1, steps)), 0],
         "level i = 1 is 899; expected 900 (",
     ),
-    # not whole numbers
+    # not integers
     (lambda T, steps: [T * (steps - i) / steps for i in range(steps + 1)], FLOATS),
     (lambda T, steps: torch.linspace(T, 0, steps + 1), FLOATS),
     (lambda T, steps: np.linspace(T, 0, steps + 1), FLOATS),
@@ -123,7 +123,7 @@ WRONG_LEVELS = [
     (lambda T, steps: [T * (steps - i) / steps // 1 for i in range(steps + 1)], FLOATS),
     (
         lambda T, steps: [T * (steps - i) / steps if T % steps else T * (steps - i) // steps for i in range(steps + 1)],
-        "levels are whole numbers",
+        "levels are integers",
     ),
     (
         lambda T, steps: [str(level) for level in counted_down(T, steps)],
@@ -134,19 +134,22 @@ WRONG_LEVELS = [
     (lambda T, steps: [T * (steps - i) // steps for i in range(steps)], "0 is missing"),
     (lambda T, steps: counted_down(T, steps)[1:], "T is missing"),
     (lambda T, steps: counted_down(T, steps)[1:-1], "T and 0 are missing"),
-    (lambda T, steps: counted_down(T, steps)[::-1], "this ascends"),
-    (lambda T, steps: [T * i // steps for i in range(steps + 1)], "this ascends"),
-    (lambda T, steps: torch.linspace(0, T, steps + 1).long(), "this ascends"),
-    (lambda T, steps: [T * i // steps for i in range(1, steps + 1)], "this ascends, and 0 is missing"),
-    (lambda T, steps: [T * i // steps for i in range(steps)], "this ascends, and T is missing"),
-    (lambda T, steps: [max(level, 1) for level in counted_down(T, steps)], "it ends at 1"),
-    (lambda T, steps: [T - 1 - i * (T // steps) for i in range(steps)], "it starts at T - 1"),
-    (lambda T, steps: [(T - 1) * (steps - i) // steps for i in range(steps + 1)], "it goes from 999 to 0; expected from T = 1000 to 0"),
-    (lambda T, steps: torch.linspace(T - 1, 0, steps + 1).long(), "it goes from 999 to 0"),
+    (lambda T, steps: counted_down(T, steps)[::-1], "the list ascends;"),
+    (lambda T, steps: [T * i // steps for i in range(steps + 1)], "the list ascends;"),
+    (lambda T, steps: torch.linspace(0, T, steps + 1).long(), "the list ascends;"),
+    (lambda T, steps: [T * i // steps for i in range(1, steps + 1)], "the list ascends, and 0 is missing"),
+    (lambda T, steps: [T * i // steps for i in range(steps)], "the list ascends, and T is missing"),
+    (lambda T, steps: [max(level, 1) for level in counted_down(T, steps)], "the list ends at 1"),
+    (lambda T, steps: [T - 1 - i * (T // steps) for i in range(steps)], "the list starts at T - 1"),
+    (
+        lambda T, steps: [(T - 1) * (steps - i) // steps for i in range(steps + 1)],
+        "the list goes from 999 to 0; expected from T = 1000 to 0",
+    ),
+    (lambda T, steps: torch.linspace(T - 1, 0, steps + 1).long(), "the list goes from 999 to 0"),
     (lambda T, steps: [level - 1 for level in counted_down(T, steps)], "every level is one too low"),
-    (lambda T, steps: [level + 1 for level in counted_down(T, steps)], "it goes from 1001 to 1"),
-    (lambda T, steps: [T * (steps - i) // (steps + 1) for i in range(steps + 1)], "it goes from 909 to 0"),
-    (lambda T, steps: [T * (steps + 1 - i) // (steps + 1) for i in range(steps + 1)], "it goes from 1000 to 90"),
+    (lambda T, steps: [level + 1 for level in counted_down(T, steps)], "the list goes from 1001 to 1"),
+    (lambda T, steps: [T * (steps - i) // (steps + 1) for i in range(steps + 1)], "the list goes from 909 to 0"),
+    (lambda T, steps: [T * (steps + 1 - i) // (steps + 1) for i in range(steps + 1)], "the list goes from 1000 to 90"),
     (lambda T, steps: [T * (steps - i) // steps for i in range(steps + 2)], "it returns 12 levels, from 1000 to -100"),
     (lambda T, steps: np.linspace(T, 0, steps, dtype=int), "it returns 10 levels, from 1000 to 0; expected steps + 1 = 11"),
     (lambda T, steps: list(range(0, T, T // steps))[::-1], "it returns 10 levels, from 900 to 0"),
@@ -161,10 +164,10 @@ WRONG_LEVELS = [
     (lambda T, steps: dict.fromkeys(counted_down(T, steps)), "it returns a dict; expected 11 values"),
     (lambda T, steps: T - T // steps, "it returns 900; expected 11 values"),
     # constants of the examples
-    (lambda T, steps: [1000 * (steps - i) // steps for i in range(steps + 1)], "it goes from 1000 to 0; expected from T = 100 to 0"),
+    (lambda T, steps: [1000 * (steps - i) // steps for i in range(steps + 1)], "the list goes from 1000 to 0; expected from T = 100 to 0"),
     (lambda T, steps: [T * (10 - i) // 10 for i in range(11)], "it returns 11 levels, from 100 to 0; expected steps + 1 = 8"),
-    (lambda T, steps: torch.arange(steps, -1, -1, dtype=torch.int16) * T // steps, "it goes from"),
-    (lambda T, steps: torch.tensor([level % 256 for level in counted_down(T, steps)], dtype=torch.uint8), "it goes from 232"),
+    (lambda T, steps: torch.arange(steps, -1, -1, dtype=torch.int16) * T // steps, "the list goes from"),
+    (lambda T, steps: torch.tensor([level % 256 for level in counted_down(T, steps)], dtype=torch.uint8), "the list goes from 232"),
 ]
 
 # ---------------------------------------------------------------------------------------------------------------------- ddim
@@ -254,7 +257,7 @@ WRONG_DDIM = [
     ),
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps / t.sqrt()) + (1 - s).sqrt() * eps, "only the noise is divided"),
     (lambda xt, eps, s, t: s.sqrt() * xt / t.sqrt() - s.sqrt() * (1 - t).sqrt() * eps + (1 - s).sqrt() * eps, "only xt is divided"),
-    (lambda xt, eps, s, t: s.sqrt() * (xt + (1 - t).sqrt() * eps) / t.sqrt() + (1 - s).sqrt() * eps, "the noise is added once more"),
+    (lambda xt, eps, s, t: s.sqrt() * (xt + (1 - t).sqrt() * eps) / t.sqrt() + (1 - s).sqrt() * eps, "the noise is added again"),
     (lambda xt, eps, s, t: s.sqrt() * ((1 - t).sqrt() * eps - xt) / t.sqrt() + (1 - s).sqrt() * eps, "x0_hat has the wrong sign"),
     (lambda xt, eps, s, t: s.sqrt() * (xt - eps) / t.sqrt() + (1 - s).sqrt() * eps, "all of eps_hat is subtracted"),
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t) * eps) / t.sqrt() + (1 - s).sqrt() * eps, "the noise has the factor 1 - alpha_bar_t;"),
@@ -267,16 +270,16 @@ WRONG_DDIM = [
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - s).sqrt() * eps) / t.sqrt() + (1 - s).sqrt() * eps, "the noise has the factor of level s"),
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / s.sqrt() + (1 - s).sqrt() * eps,
-        "divide by sqrt(alpha_bar_t), of where",
+        "divide by sqrt(alpha_bar_t) of the level where",
     ),
-    (lambda xt, eps, s, t: t.sqrt() * image(xt, eps, t) + (1 - s).sqrt() * eps, "divide by sqrt(alpha_bar_t), of where"),
-    (lambda xt, eps, s, t: xt - (1 - t).sqrt() * eps + (1 - s).sqrt() * eps, "divide by sqrt(alpha_bar_t), of where"),
-    (lambda xt, eps, s, t: s.sqrt() * xt + (1 - s).sqrt() * eps, "xt stands in the place of x0_hat"),
-    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(-1, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; here it is not"),
-    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(0, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; here it is not"),
-    (lambda xt, eps, s, t: ddim(xt, eps, s, t).clamp(-1, 1), "the result is clamped, to -1 … 1"),
-    # what is mixed at s
-    (lambda xt, eps, s, t: image(xt, eps, t), "this is x0_hat, all the way"),
+    (lambda xt, eps, s, t: t.sqrt() * image(xt, eps, t) + (1 - s).sqrt() * eps, "divide by sqrt(alpha_bar_t) of the level where"),
+    (lambda xt, eps, s, t: xt - (1 - t).sqrt() * eps + (1 - s).sqrt() * eps, "divide by sqrt(alpha_bar_t) of the level where"),
+    (lambda xt, eps, s, t: s.sqrt() * xt + (1 - s).sqrt() * eps, "xt is used instead of x0_hat"),
+    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(-1, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; leave the clamp out"),
+    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(0, 1) + (1 - s).sqrt() * eps, "x0_hat is clamped; leave the clamp out"),
+    (lambda xt, eps, s, t: ddim(xt, eps, s, t).clamp(-1, 1), "the result is clamped to -1 … 1"),
+    # the combination at level s
+    (lambda xt, eps, s, t: image(xt, eps, t), "this is x0_hat, the clean image"),
     (lambda xt, eps, s, t: xt, "this is xt, unchanged"),
     (lambda xt, eps, s, t: ddim(xt, eps, s, s), "this is xt, unchanged"),
     (lambda xt, eps, s, t: ddim(xt, eps, t, t), "this is xt, unchanged"),
@@ -285,16 +288,16 @@ WRONG_DDIM = [
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t), "no noise is added back"),
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + eps, "eps_hat is not scaled"),
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - t).sqrt() * eps, "the noise is added back at level t"),
-    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) - (1 - s).sqrt() * eps, "the noise is subtracted at the end, too"),
-    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - s) * eps, "eps_hat has the factor 1 - alpha_bar_s, which is the variance"),
+    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) - (1 - s).sqrt() * eps, "the noise is subtracted at the end too"),
+    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - s) * eps, "eps_hat has the factor 1 - alpha_bar_s, the variance"),
     (lambda xt, eps, s, t: s * image(xt, eps, t) + (1 - s).sqrt() * eps, "x0_hat has the factor alpha_bar_s; at level s it is the root"),
     (lambda xt, eps, s, t: s * image(xt, eps, t) + (1 - s) * eps, "the roots are missing"),
     (lambda xt, eps, s, t: s * (xt - (1 - t) * eps) / t + (1 - s) * eps, "the roots are missing, at both levels"),
     (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - s.sqrt()) * eps, "not 1 - alpha_bar_s.sqrt()"),
     (lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t.sqrt()) * eps) / t.sqrt() + (1 - s.sqrt()) * eps, "not 1 - alpha_bar.sqrt()"),
     (lambda xt, eps, s, t: (1 - s).sqrt() * image(xt, eps, t) + s.sqrt() * eps, "the two factors of level s are swapped"),
-    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - s).sqrt() * xt, "xt stands in the place of eps_hat"),
-    (lambda xt, eps, s, t: s.sqrt() * (image(xt, eps, t) + (1 - s).sqrt() * eps), "eps_hat has the factor sqrt(alpha_bar_s), too"),
+    (lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - s).sqrt() * xt, "xt is used instead of eps_hat"),
+    (lambda xt, eps, s, t: s.sqrt() * (image(xt, eps, t) + (1 - s).sqrt() * eps), "eps_hat has the factor sqrt(alpha_bar_s) too"),
     (
         lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t) + (1 - t / s).sqrt() * eps,
         "eps_hat has the factor sqrt(1 - alpha_bar_t / alpha_bar_s)",
@@ -314,7 +317,7 @@ WRONG_DDIM = [
     # two mistakes
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) + (1 - t).sqrt() * eps,
-        "not divided by sqrt(alpha_bar_t): the image would fade with every step; and the noise is added back at level t",
+        "not divided by sqrt(alpha_bar_t): the image would fade at every step; and the noise is added back at level t",
     ),
     (
         lambda xt, eps, s, t: s.sqrt() * (xt - (1 - t).sqrt() * eps) / t + (1 - s) * eps,
@@ -330,7 +333,7 @@ WRONG_DDIM = [
     ),
     (
         lambda xt, eps, s, t: s.sqrt() * image(xt, eps, t).clamp(-1, 1) + (1 - t).sqrt() * eps,
-        "x0_hat is clamped; here it is not, so that the step is (4.4) and nothing else; and the noise",
+        "x0_hat is clamped; leave the clamp out: the step is (4.4) and nothing else; and the noise",
     ),
     # neither one mistake nor two: factors
     (lambda xt, eps, s, t: ddim(xt, eps, s, t) + 0.1 * eps, "eps_hat has the factor -1.0256; expected -1.1256"),
@@ -400,18 +403,18 @@ RIGHT_SIGMA = [
     lambda s, t, eta: eta * ((1 - s) / (1 - t) * (1 - t / s)).clamp(min=1e-20).sqrt(),
 ]
 
-NEGATIVE = "a negative number is under a root"
+NEGATIVE = "the root of a negative number: in (4.5)"
 
 WRONG_SIGMA = [
     (lambda s, t, eta: ((1 - s) / (1 - t)).sqrt() * (1 - t / s).sqrt(), "eta is missing"),
-    (lambda s, t, eta: (eta * (1 - s) / (1 - t) * (1 - t / s)).sqrt(), "eta stands before the root"),
+    (lambda s, t, eta: (eta * (1 - s) / (1 - t) * (1 - t / s)).sqrt(), "eta is under the root"),
     (lambda s, t, eta: eta**2 * sigma(s, t, 1.0), "eta is squared"),
-    (lambda s, t, eta: -sigma(s, t, eta), "it is negative"),
+    (lambda s, t, eta: -sigma(s, t, eta), "sigma is negative"),
     (lambda s, t, eta: sigma(s, t, 1 - eta), "the factor is 1 - eta"),
     (lambda s, t, eta: eta * (1 - t / s).sqrt(), "the first root of (4.5) is missing"),
     (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt(), "the second root of (4.5) is missing"),
-    (lambda s, t, eta: eta * ((1 - s) / (1 - t)) * (1 - t / s).sqrt(), "the first factor of (4.5) is a root, too"),
-    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - t / s), "the second factor of (4.5) is a root, too"),
+    (lambda s, t, eta: eta * ((1 - s) / (1 - t)) * (1 - t / s).sqrt(), "the first factor of (4.5) is a root too"),
+    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - t / s), "the second factor of (4.5) is a root too"),
     (lambda s, t, eta: eta * (1 - s) / (1 - t) * (1 - t / s), "this is eta times the variance"),
     (lambda s, t, eta: sigma(s, t, eta) ** 2, "this is the variance, sigma^2"),
     (lambda s, t, eta: eta * ((1 - t) / (1 - s)).sqrt() * (1 - t / s).sqrt(), "the first fraction is upside down"),
@@ -419,8 +422,8 @@ WRONG_SIGMA = [
     (lambda s, t, eta: eta * (s / t).sqrt() * (1 - t / s).sqrt(), "not alpha_bar_s / alpha_bar_t"),
     (lambda s, t, eta: eta * (t / s).sqrt() * (1 - t / s).sqrt(), "not alpha_bar_t / alpha_bar_s"),
     (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (t / s).sqrt(), "the 1 - is missing"),
-    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (s - t).sqrt(), "not over alpha_bar_s - alpha_bar_t"),
-    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - (t / s).sqrt()), "the 1 as well"),
+    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (s - t).sqrt(), "not alpha_bar_s - alpha_bar_t"),
+    (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - (t / s).sqrt()), "including the 1"),
     (lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - t).sqrt(), "this is eta sqrt(1 - alpha_bar_s)"),
     (lambda s, t, eta: eta * (1 - s).sqrt(), "this is eta sqrt(1 - alpha_bar_s)"),
     (lambda s, t, eta: eta, "this is eta itself"),
@@ -435,15 +438,15 @@ WRONG_SIGMA = [
     (lambda s, t, eta: eta * ((1 - s) / (1 - t) * (t / s - 1)).sqrt(), NEGATIVE),
     (lambda s, t, eta: eta * math.sqrt((1 - s) / (1 - t)) * math.sqrt(1 - s / t), "it raised ValueError"),
     # two mistakes
-    (lambda s, t, eta: (1 - t / s).sqrt(), "eta is missing: with eta = 0 there should be no noise; and the first root of (4.5) is missing"),
+    (lambda s, t, eta: (1 - t / s).sqrt(), "eta is missing: eta = 0 should give no noise; and the first root of (4.5) is missing"),
     (lambda s, t, eta: eta * ((1 - t) / (1 - s)) * (1 - t / s), "it is 1.143; expected 0.3105"),
     (
         lambda s, t, eta: eta * (1 - t / s),
-        "the first root of (4.5) is missing, which leaves the root of beta, the large variance; and the second factor",
+        "the first root of (4.5) is missing: the rest is the root of beta, the large variance; and the second factor",
     ),
     (lambda s, t, eta: (1 - s) / (1 - t) * (1 - t / s), "this is beta_tilde; sigma is eta times its root"),
-    (lambda s, t, eta: eta**0.5 * (1 - t / s).sqrt(), "eta stands before the root, not under it; and the first root"),
-    (lambda s, t, eta: eta**2 * (1 - t / s).sqrt(), "eta is squared; that is its factor in the variance; and the first root"),
+    (lambda s, t, eta: eta**0.5 * (1 - t / s).sqrt(), "eta is under the root; it belongs in front of it; and the first root"),
+    (lambda s, t, eta: eta**2 * (1 - t / s).sqrt(), "eta is squared, as in the variance; in sigma it is not; and the first root"),
     # floors, constants, kinds
     (lambda s, t, eta: eta * ((1 - s) / (1 - t) * (1 - t / s)).clamp(min=1e-5).sqrt(), "it is 0.001265; expected 0"),
     (lambda s, t, eta: eta * ((1 - s) / (1 - t) * (1 - t / s) + 1e-6).sqrt(), "it is"),
@@ -519,20 +522,20 @@ def step_clamped_and_recomputed(xt, eps, z, s, t, eta):
 WRONG_STEP = [
     (
         lambda xt, eps, z, s, t, eta: with_parts(xt, eps, z, s, t, eta, along=lambda s, t, _: (1 - s - sigma(s, t, 1) ** 2).sqrt()),
-        "eta is missing there",
+        "uses the sigma of eta = 1: eta is missing under the root",
     ),
     (
         lambda xt, eps, z, s, t, eta: s.sqrt() * image(xt, eps, t) + (1 - s - sigma(s, t, eta) ** 2).sqrt() * z + sigma(s, t, eta) * eps,
         "z and eps_hat are swapped",
     ),
-    (wrong_step(size=lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2), "sigma is eta times the variance here"),
+    (wrong_step(size=lambda s, t, eta: eta * sigma(s, t, 1.0) ** 2), "sigma is eta times the variance;"),
     (wrong_step(x0=lambda xt, eps, t: image(xt, eps, t).clamp(-1, 1)), "x0_hat is clamped"),
     (step_clamped_and_recomputed, "x0_hat is clamped and eps_hat recomputed"),
     (lambda xt, eps, z, s, t, eta: torch.zeros_like(xt), "has the factor 0; expected"),
     # the factor of eps_hat
     (wrong_step(along=lambda s, t, size: (1 - s).sqrt()), "and the fresh noise comes on top"),
     (lambda xt, eps, z, s, t, eta: ddim(xt, eps, s, t) + sigma(s, t, eta) * z, "and the fresh noise comes on top"),
-    (wrong_step(along=lambda s, t, size: size), "eps_hat has the factor sigma; what belongs there"),
+    (wrong_step(along=lambda s, t, size: size), "eps_hat has the factor sigma; expected the rest of the noise"),
     (wrong_step(along=lambda s, t, size: (1 - s).sqrt() - size), "standard deviations are subtracted"),
     (wrong_step(along=lambda s, t, size: (1 - s - size).clamp(min=0).sqrt()), "sigma is not squared under the root"),
     (wrong_step(along=lambda s, t, size: 1 - s - size**2), "the root is missing"),
@@ -540,12 +543,12 @@ WRONG_STEP = [
     (wrong_step(along=lambda s, t, size: (1 - t - size**2).sqrt()), "the noise is added back at level t"),
     (wrong_step(along=lambda s, t, size: (1 - t).sqrt()), "eps_hat has the factor of level t"),
     (wrong_step(along=lambda s, t, size: (1 - size**2).sqrt()), "alpha_bar_s is missing under the root"),
-    (wrong_step(along=lambda s, t, size: (s - size**2).clamp(min=0).sqrt()), "under the root stands alpha_bar_s"),
+    (wrong_step(along=lambda s, t, size: (s - size**2).clamp(min=0).sqrt()), "the root has alpha_bar_s instead of 1 - alpha_bar_s"),
     (wrong_step(along=lambda s, t, size: 1), "eps_hat is not scaled"),
     (wrong_step(along=lambda s, t, size: 0), "eps_hat is missing"),
-    (wrong_step(along=lambda s, t, size: -((1 - s - size**2).sqrt())), "the noise is subtracted at the end, too"),
+    (wrong_step(along=lambda s, t, size: -((1 - s - size**2).sqrt())), "the noise is subtracted at the end too"),
     (wrong_step(along=lambda s, t, size: (1 - s - size).sqrt()), "sigma is not squared under the root"),
-    (wrong_step(along=lambda s, t, size: (s - 1 - size**2).sqrt()), "it has nan in it, as from a negative number under a root"),
+    (wrong_step(along=lambda s, t, size: (s - 1 - size**2).sqrt()), "it contains nan, probably the root of a negative number"),
     # the factor of z
     (wrong_step(fresh=lambda size: size**2), "z is multiplied by the variance sigma^2"),
     (wrong_step(fresh=lambda size: size.sqrt()), "z is multiplied by the root of sigma"),
@@ -556,10 +559,10 @@ WRONG_STEP = [
     (lambda xt, eps, z, s, t, eta: s.sqrt() * image(xt, eps, t) + (1 - s).sqrt() * z, "all the noise is fresh, whatever eta is"),
     (lambda xt, eps, z, s, t, eta: step(xt, eps, torch.randn_like(z), s, t, eta), "draw no random numbers of your own"),
     # sigma
-    (wrong_step(size=lambda s, t, eta: torch.tensor(float(eta))), "eta stands in the place of sigma"),
-    (wrong_step(size=lambda s, t, eta: eta * (1 - s).sqrt()), "sigma is eta sqrt(1 - alpha_bar_s) here"),
+    (wrong_step(size=lambda s, t, eta: torch.tensor(float(eta))), "eta is used instead of sigma"),
+    (wrong_step(size=lambda s, t, eta: eta * (1 - s).sqrt()), "sigma is eta sqrt(1 - alpha_bar_s);"),
     (wrong_step(size=lambda s, t, eta: sigma(s, t, eta) ** 2), "sigma is squared once too often"),
-    (wrong_step(size=lambda s, t, eta: eta**0.5 * sigma(s, t, 1.0)), "in sigma, eta stands before the root, not under it"),
+    (wrong_step(size=lambda s, t, eta: eta**0.5 * sigma(s, t, 1.0)), "in sigma, eta is under the root; it belongs in front of it"),
     (wrong_step(size=lambda s, t, eta: eta**2 * sigma(s, t, 1.0)), "this is the step of eta = 0.16"),
     (wrong_step(size=lambda s, t, eta: sigma(s, t, 1.0)), "this is the step of eta = 1, whatever eta is"),
     (wrong_step(size=lambda s, t, eta: sigma(s, t, 0.7)), "this is the step of eta = 0.7"),
@@ -567,9 +570,9 @@ WRONG_STEP = [
     (wrong_step(size=lambda s, t, eta: sigma(s, t, round(eta))), "this is the step of eta = 0"),
     (
         wrong_step(size=lambda s, t, eta: eta * ((1 - s) / (1 - t)).sqrt() * (1 - t / s)),
-        "in sigma, the second factor of (4.5) is a root, too",
+        "in sigma, the second factor of (4.5) is a root too",
     ),
-    (wrong_step(size=lambda s, t, eta: eta * (1 - s) / (1 - t) * (1 - t / s).sqrt()), "in sigma, the first factor of (4.5) is a root, too"),
+    (wrong_step(size=lambda s, t, eta: eta * (1 - s) / (1 - t) * (1 - t / s).sqrt()), "in sigma, the first factor of (4.5) is a root too"),
     (
         lambda xt, eps, z, s, t, eta: (
             s.sqrt() * image(xt, eps, t) + (1 - s - eta**2 * (1 - t / s)).clamp(min=0).sqrt() * eps + eta * (1 - t / s).sqrt() * z
@@ -579,21 +582,21 @@ WRONG_STEP = [
     (lambda xt, eps, z, s, t, eta: ddim(xt, eps, s, t), "this is the step of eta = 0, whatever eta is"),
     (lambda xt, eps, z, s, t, eta: posterior_mean(xt, eps, s, t) + sigma(s, t, 1.0) * z, "this is the step of eta = 1, whatever eta is"),
     (lambda xt, eps, z, s, t, eta: step(xt, z, eps, s, t, eta), "z and eps_hat are swapped"),
-    (lambda xt, eps, z, s, t, eta: step(xt, eps, z, t, s, eta), "it has nan in it"),
+    (lambda xt, eps, z, s, t, eta: step(xt, eps, z, t, s, eta), "it contains nan"),
     # x0_hat
     (wrong_step(x0=lambda xt, eps, t: xt - (1 - t).sqrt() * eps), "x0_hat is not divided by sqrt(alpha_bar_t)"),
     (wrong_step(x0=lambda xt, eps, t: (xt - (1 - t).sqrt() * eps) / t), "x0_hat is divided by alpha_bar_t; "),
-    (wrong_step(x0=lambda xt, eps, t: (xt + (1 - t).sqrt() * eps) / t.sqrt()), "the noise is added once more"),
-    (wrong_step(x0=lambda xt, eps, t: image(xt, eps, t).clamp(-1, 1)), "x0_hat is clamped; here it is not"),
+    (wrong_step(x0=lambda xt, eps, t: (xt + (1 - t).sqrt() * eps) / t.sqrt()), "the noise is added again"),
+    (wrong_step(x0=lambda xt, eps, t: image(xt, eps, t).clamp(-1, 1)), "x0_hat is clamped; leave the clamp out"),
     (wrong_step(x0=lambda xt, eps, t: (xt - eps) / t.sqrt()), "all of eps_hat is subtracted"),
-    (wrong_step(x0=lambda xt, eps, t: xt), "xt stands in the place of x0_hat"),
+    (wrong_step(x0=lambda xt, eps, t: xt), "xt is used instead of x0_hat"),
     (wrong_step(signal=lambda s, t: 1), "x0_hat is not scaled"),
     (wrong_step(signal=lambda s, t: s), "x0_hat has the factor alpha_bar_s"),
-    (wrong_step(signal=lambda s, t: t.sqrt()), "divide by sqrt(alpha_bar_t), of where"),
+    (wrong_step(signal=lambda s, t: t.sqrt()), "divide by sqrt(alpha_bar_t) of the level where"),
     # two mistakes
     (
         wrong_step(along=lambda s, t, size: (1 - s).sqrt(), fresh=lambda size: size**2),
-        "make room for sigma^2; and z is multiplied by the variance",
+        "make room for sigma^2 under the root; and z is multiplied by the variance",
     ),
     (wrong_step(along=lambda s, t, size: size, fresh=lambda size: size**2), "; and z is multiplied by the variance sigma^2"),
     (
@@ -617,7 +620,7 @@ WRONG_STEP = [
     (lambda xt, eps, z, s, t, eta: step(xt, eps, z, s, t.clamp(min=1e-6), eta), "add nothing to it, and set no floor"),
     (
         lambda xt, eps, z, s, t, eta: step(xt, eps, z, s, t, eta) if s < 1 else image(xt, eps, t).clamp(-1, 1),
-        "the result is clamped, to -1 … 1",
+        "the result is clamped to -1 … 1",
     ),
     (lambda xt, eps, z, s, t, eta: step(xt, eps, z, s, t, eta) if eta < 1 else ddim(xt, eps, s, t), "this is the step of eta = 0 ("),
     (lambda xt, eps, z, s, t, eta: step(xt, eps, z[0], s, t, eta), "it is off by up to"),
@@ -649,42 +652,42 @@ RIGHT_GUIDED = [
 
 WRONG_GUIDED = [
     (lambda c, u, scale: torch.zeros_like(c), "conditional has the factor 0; expected 3"),
-    (lambda c, u, scale: c + scale * (u - c), "the two answers are swapped"),
-    (lambda u, c, scale: u + scale * (c - u), "the two answers are swapped"),
-    (lambda c, u, scale: scale * u + (1 - scale) * c, "the two answers are swapped"),
-    (torch.lerp, "the two answers are swapped"),
-    (lambda c, u, scale: c + scale * (c - u), "this starts from the answer with the class"),
-    (lambda c, u, scale: (1 + scale) * c - scale * u, "this starts from the answer with the class"),
-    (lambda c, u, scale: u + (scale + 1) * (c - u), "this starts from the answer with the class"),
-    (lambda c, u, scale: scale * (c - u), "the answer without the class is missing"),
-    (lambda c, u, scale: u + scale * c, "not the whole answer"),
-    (lambda c, u, scale: scale * c, "the answer without the class is not used"),
-    (lambda c, u, scale: u + scale * c - u, "the answer without the class is not used"),
-    (lambda c, u, scale: scale * u, "the answer with the class is not used"),
+    (lambda c, u, scale: c + scale * (u - c), "the two predictions are swapped"),
+    (lambda u, c, scale: u + scale * (c - u), "the two predictions are swapped"),
+    (lambda c, u, scale: scale * u + (1 - scale) * c, "the two predictions are swapped"),
+    (torch.lerp, "the two predictions are swapped"),
+    (lambda c, u, scale: c + scale * (c - u), "this starts from the conditional prediction"),
+    (lambda c, u, scale: (1 + scale) * c - scale * u, "this starts from the conditional prediction"),
+    (lambda c, u, scale: u + (scale + 1) * (c - u), "this starts from the conditional prediction"),
+    (lambda c, u, scale: scale * (c - u), "the unconditional prediction is missing"),
+    (lambda c, u, scale: u + scale * c, "the whole conditional prediction is added"),
+    (lambda c, u, scale: scale * c, "the unconditional prediction is not used"),
+    (lambda c, u, scale: u + scale * c - u, "the unconditional prediction is not used"),
+    (lambda c, u, scale: scale * u, "the conditional prediction is not used"),
     (lambda c, u, scale: u - scale * (c - u), "the difference is subtracted"),
     (lambda c, u, scale: u + scale * (u - c), "the difference is subtracted"),
-    (lambda c, u, scale: u + scale * (c + u), "the two answers are added"),
-    (lambda c, u, scale: scale * c - u, "without brackets"),
-    (lambda c, u, scale: scale * c - (1 - scale) * u, "the two factors add up to 1"),
+    (lambda c, u, scale: u + scale * (c + u), "the two predictions are added"),
+    (lambda c, u, scale: scale * c - u, "brackets are missing: scale multiplies only one prediction"),
+    (lambda c, u, scale: scale * c - (1 - scale) * u, "the two factors should sum to 1"),
     (lambda c, u, scale: scale * (c + u) / 2, "a multiple of the mean"),
-    (lambda c, u, scale: (c + u) / 2, "this is what scale = 0.5 gives"),
+    (lambda c, u, scale: (c + u) / 2, "this is the result for scale = 0.5"),
     (lambda c, u, scale: u + (scale - 1) * (c - u), "the difference has the factor scale - 1"),
-    (lambda c, u, scale: c, "with the class, whatever scale is"),
-    (lambda c, u, scale: u, "without the class, whatever scale is"),
+    (lambda c, u, scale: c, "the conditional prediction, whatever scale is"),
+    (lambda c, u, scale: u, "the unconditional prediction, whatever scale is"),
     (lambda c, u, scale: c - u, "this is the difference that the class makes"),
     (lambda c, u, scale: u - c, "conditional has the factor -1; expected 3, and unconditional has the factor 1; expected -2"),
     (lambda c, u, scale: c + u, "conditional has the factor 1; expected 3, and unconditional has the factor 1; expected -2"),
     (lambda c, u, scale: c + scale * (c + u), "conditional has the factor 4; expected 3, and unconditional has the factor 3; expected -2"),
-    (lambda c, u, scale: u + (c - u) / (scale + 1), "this is what scale = 0.25 gives"),
-    (lambda c, u, scale: u + 3.0 * (c - u), "this is what scale = 3 gives (conditional: a tensor of shape (2, 3, 5, 3)"),
-    (lambda c, u, scale: u + scale**2 * (c - u), "this is what scale = 9 gives"),
-    (lambda c, u, scale: u + min(scale, 5) * (c - u), "this is what scale = 5 gives"),
-    (lambda c, u, scale: u + int(scale) * (c - u), "this is what scale = 7 gives"),
+    (lambda c, u, scale: u + (c - u) / (scale + 1), "this is the result for scale = 0.25"),
+    (lambda c, u, scale: u + 3.0 * (c - u), "this is the result for scale = 3 (conditional: a tensor of shape (2, 3, 5, 3)"),
+    (lambda c, u, scale: u + scale**2 * (c - u), "this is the result for scale = 9"),
+    (lambda c, u, scale: u + min(scale, 5) * (c - u), "this is the result for scale = 5"),
+    (lambda c, u, scale: u + int(scale) * (c - u), "this is the result for scale = 7"),
     (lambda c, u, scale: u + max(scale, 1) * (c - u), "up to 1, scale is not used"),
     (lambda c, u, scale: c if scale <= 1 else u + scale * (c - u), "up to 1, scale is not used"),
-    (lambda c, u, scale: c if not scale else u + scale * (c - u), "this is what scale = 1 gives"),
+    (lambda c, u, scale: c if not scale else u + scale * (c - u), "this is the result for scale = 1"),
     (lambda c, u, scale: (u + scale * (c - u)).clamp(-1, 1), "the result is clamped"),
-    (lambda c, u, scale: (u + scale * (c - u)).clamp(-3, 3), "the result is clamped, to -3 … 3"),
+    (lambda c, u, scale: (u + scale * (c - u)).clamp(-3, 3), "the result is clamped to -3 … 3"),
     (lambda c, u, scale: (g := u + scale * (c - u)) * c.std() / g.std(), "conditional has the factor"),
     (lambda c, u, scale: u + scale * (c - u).mean(), "it is off by up to"),
     (lambda c, u, scale: u + scale * (c - u).abs(), "it is off by up to"),
@@ -696,8 +699,8 @@ WRONG_GUIDED = [
     (lambda c, u, scale: c.sub_(u).mul_(scale).add_(u), "it changes the tensors it is given"),
     (lambda c, u, scale: u + scale * (c - u) + 1e-3 * torch.randn_like(u), "draw no random numbers"),
     (lambda c, u, scale: (u + scale * (c - u)).half(), "which keeps few digits"),
-    (lambda c, u, scale: u + (c - u) / scale, "this is what scale = 0.333 gives"),
-    (lambda c, u, scale: u + scale * (c - u) / (c - u).norm(), "this is what scale = "),
+    (lambda c, u, scale: u + (c - u) / scale, "this is the result for scale = 0.333"),
+    (lambda c, u, scale: u + scale * (c - u) / (c - u).norm(), "this is the result for scale = "),
     (lambda c, u, scale: u + scale * (c - u) / 0, "not finite"),
     (lambda c, u: u, "it raised TypeError"),
 ]
@@ -708,16 +711,16 @@ RIGHT_CALLS = [200, 200.0, 100 // 25 * 50, 100 / 25 * 50, torch.tensor(200), np.
 
 WRONG_CALLS = [
     (50, "that is for one batch"),
-    (51, "that counts the levels, not the steps"),
+    (51, "that counts the levels of one batch, not the steps"),
     (5000, "that counts every image"),
     (400, "there is no guidance here"),
-    (10000, "that counts every image, and twice"),
-    (100, "one call a step, and there are 50 steps"),
+    (10000, "that counts every image twice"),
+    (100, "one call per step, and there are 50 steps"),
     (204, "51 levels"),
     (196, "all 50 steps call the network"),
     (4, "the number of batches"),
     (25, "the size of a batch"),
-    (2, "100 images by 50 steps"),
+    (2, "100 images divided by 50 steps"),
     (1250, "25 times 50"),
     (2500, "25 times 100"),
     (5100, "that counts every image, and levels"),
