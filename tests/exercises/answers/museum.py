@@ -332,7 +332,7 @@ WRONG["check_exhibit_6"] = [
     (lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + eps, ""),
     (lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0, ""),
     (lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * eps - (1 - alpha_bar_t).sqrt() * x0, ""),
-    (lambda x0, alpha_bar_t, eps: (alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t).sqrt() * eps).clamp(-1, 1), "cut off at -1 and 1"),
+    (lambda x0, alpha_bar_t, eps: (alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t).sqrt() * eps).clamp(-1, 1), "your xt is clamped to [-1, 1]"),
     (lambda x0, alpha_bar_t, eps: alpha_bar_t.sqrt() * x0 + (1 - alpha_bar_t).sqrt() * torch.randn_like(eps), "draw no random numbers"),
 ]
 
