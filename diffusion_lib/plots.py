@@ -144,18 +144,23 @@ def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes |
         warn(f"{len(bad)} of {len(losses)} losses are not finite (NaN or infinity), the first in step {bad[0]}: no curve is drawn there")
     _check_ax(ax)
     ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
+    steps = range(1, len(losses) + 1)
+    (line,) = ax.plot(steps, running_mean(losses, smooth), label=label, linewidth=2)
+    ax.plot(steps, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
+    ax.set(xlabel="training step", ylabel="loss", yscale="log")
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def running_mean(losses: Sequence[float], smooth: float) -> list[float]:
+    """The mean so far, which keeps the fraction `smooth` of itself at each step; a loss that is not finite leaves it as it is."""
     average, seen, averages = math.nan, 0, []
     for loss in losses:
         if math.isfinite(loss):
             seen += 1
             average = loss if seen == 1 else average + (loss - average) * max(1 - smooth, 1 / seen)
         averages.append(average)
-    steps = range(1, len(losses) + 1)
-    (line,) = ax.plot(steps, averages, label=label, linewidth=2)
-    ax.plot(steps, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
-    ax.set(xlabel="training step", ylabel="loss", yscale="log")
-    ax.grid(alpha=0.3)
-    return ax
+    return averages
 
 
 def as_losses(losses: Sequence[float] | Tensor | np.ndarray) -> list[float]:

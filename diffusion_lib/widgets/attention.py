@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import traitlets
+from PIL import Image
 from torch import Tensor
 
 from diffusion_lib.checks import labels_for, whole
@@ -21,7 +22,6 @@ from diffusion_lib.widgets.base import (
     SHOW_PROGRESS_AFTER,
     FrameWidget,
     Whole,
-    filmstrip,
     fingerprint,
     png,
     warn_if_large,
@@ -29,9 +29,12 @@ from diffusion_lib.widgets.base import (
 )
 from diffusion_lib.widgets.mix import with_noise
 from diffusion_lib.widgets.networks import WRAPPERS, placed, with_network
+from diffusion_lib.widgets.stills import GAP, MARK, WIDTH, beside, evenly, fit, still, text, to_width
 
+LABEL, MAP = 130, 100  # pixels in the still picture: of the names of rows, and of a map at most
 COARSEST = 4  # places each way, on which a map still shows something
-MAPS_IN_STILL = 3
+HEADS_IN_STILL, MAPS_IN_STILL = 3, 2
+TOPS = [2, 3, 4, 6, 8, 12, 16, 24, 32]  # how many times a uniform weight is white
 MOST_WEIGHTS = 2**24  # numbers, of the attention of a large layer, that are in memory at once
 
 
@@ -106,19 +109,20 @@ def attention(
         seen.append(_look_inside(denoiser, xt, t, y, channels, len(ts)))
 
     layers: list[dict[str, Any]] = []
+    shades: dict[str, Tensor] = {}  # attention as it is drawn: -1 is black, 0 a uniform weight, 1 white
     sheets = {"images": png(np.concatenate([draw(xt, 1, padding=0).numpy() for xt in xts], axis=1))}
     for i, name in enumerate(seen[0]):
         features = torch.stack([each[name].features for each in seen])[:, :channels]  # (F, channels, h, w)
         strongest = features.abs().movedim(1, 0).flatten(1).quantile(0.98, dim=1)  # of each channel, so that weak ones are seen too
         sheets[f"features {i}"] = png(_grey(features / strongest[:, None, None].clamp(min=1e-12)), 32)
-        layer = dict(name=name, size=list(features.shape[2:]), channels=features.shape[1], heads=0, top=0.0)
+        layer = dict(name=name, size=list(features.shape[2:]), channels=features.shape[1], heads=0, top=0)
         attended = [weights for each in seen if (weights := each[name].weights) is not None]
         if attended:
             weights = torch.stack(attended)  # (F, heads, h w, h w)
-            most = weights.quantile(0.999).item()
-            top = round(most, 2) or float(f"{most:.2g}")
-            tiles = weights.unflatten(3, layer["size"])  # (F, heads, positions, h, w): frames and heads go down, positions across
-            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 1e-6) * 2 - 1), 32)
+            factors = _factors(weights)
+            top = next((top for top in TOPS if top >= 2 ** factors.quantile(0.98).item()), TOPS[-1])
+            shades[name] = (factors / math.log2(top)).clamp(-1, 1).unflatten(3, layer["size"])  # (F, heads, positions, h, w)
+            sheets[f"attention {i}"] = png(_grey(shades[name].flatten(0, 1)), 32)  # noise levels and heads go down, positions across
             layer |= dict(heads=weights.shape[1], top=top)
         layers.append(layer)
     _say_what_is_coarse(seen[0])
@@ -138,7 +142,9 @@ def attention(
         title=title,
     )
     widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
-    widget.still = _still(xts, ts, first, [each[first].features[:MAPS_IN_STILL] for each in seen])
+    features = torch.stack([each[first].features[:MAPS_IN_STILL] for each in seen])
+    layer = next(layer for layer in layers if layer["name"] == first)
+    widget.still = _still(xts, ts, layer, shades.get(first), features, title)
     return widget
 
 
@@ -255,10 +261,56 @@ def _grey(tiles: Tensor) -> np.ndarray:
     return ((values + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
-def _still(xts: Sequence[Tensor], ts: Sequence[int], layer: str, features: Sequence[Tensor]) -> bytes:
-    """xt at some noise levels and, below, three feature maps (3, h, w) of a layer at each, enlarged to the image's size."""
+def _factors(weights: Tensor) -> Tensor:
+    """log2 of how many times larger each weight (…, positions) is than if all were equal."""
+    return (weights * weights.shape[-1]).clamp(min=1e-9).log2()
+
+
+def _still(
+    xts: Sequence[Tensor], ts: Sequence[int], layer: Mapping[str, Any], shades: Tensor | None, features: Tensor, title: str
+) -> bytes:
+    """At some noise levels: xt, a layer's attention (F, heads, positions, h, w) from one position, and some of its feature maps.
+
+    The position is the one whose attention differs most from uniform.
+    """
     height, width = xts[0].shape[2:]
-    enlarged = [torch.nn.functional.interpolate(f[:, None] / f.abs().max().clamp(min=1e-12), size=(height, width)) for f in features]
-    rows = {"xt": xts} | {f"feature map {k} of {layer}": [e[k : k + 1] for e in enlarged] for k in range(len(features[0]))}
-    pictures = {name: [draw(picture, 1, padding=0).numpy() for picture in row] for name, row in rows.items()}
-    return filmstrip(pictures, [f"t = {t}" for t in ts])
+    h, w = layer["size"]
+    chosen = evenly(len(ts))
+    column = (WIDTH - LABEL - GAP * len(chosen)) // len(chosen)
+    shown = [fit(draw(xts[i], 1, padding=0).numpy(), min(column, MAP)).copy() for i in chosen]
+    size = shown[0].shape[1], shown[0].shape[0]
+
+    def row(name: str, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return beside(to_width(text(name, LABEL), LABEL), *(to_width(picture, column) for picture in pictures), centred=True)
+
+    def maps(values: Tensor) -> list[np.ndarray]:  # (F, h, w) in [-1, 1]
+        greys = [_grey(values[i][None, None]) for i in chosen]
+        return [np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.NEAREST).convert("RGB")) for grey in greys]
+
+    rows = [row("xt", shown)]
+    if shades is not None:
+        position = int(shades.abs().mean(dim=(0, 1, 3, 4)).argmax())
+        top, left = (round(i * n / m) for i, n, m in zip(divmod(position, w), size[::-1], (h, w), strict=True))
+        for picture in shown:
+            _mark(picture, top, left, round(size[1] / h), round(size[0] / w))
+        rows = [row("xt; the frame is the position that attends", shown)]
+        rows += [row(f"attention, head {k}", maps(shades[:, k, position])) for k in range(min(HEADS_IN_STILL, shades.shape[1]))]
+    for k in range(features.shape[1]):
+        strongest = features[:, k].abs().flatten().quantile(0.98).clamp(min=1e-12)
+        rows.append(row(f"feature map {k} (grey: 0)", maps((features[:, k] / strongest).clamp(-1, 1))))
+    heads = beside(np.full((1, LABEL, 3), 255, np.uint8), *(to_width(text(f"t = {ts[i]}"), column) for i in chosen))
+    scale = "attention: none in this layer" if shades is None else attention_scale(layer)
+    return still(title, text(f"layer: {layer['name']}; {scale}"), heads, *rows)
+
+
+def attention_scale(layer: Mapping[str, Any]) -> str:
+    """What the greys of a layer's attention mean; the page says the same."""
+    positions = math.prod(layer["size"])
+    return f"attention (grey: uniform, 1/{positions}; white: {layer['top']} times that or more; black: 1/{layer['top']} of it or less)"
+
+
+def _mark(picture: np.ndarray, top: int, left: int, height: int, width: int) -> None:
+    """Draws a frame of two pixels around a place."""
+    inside = picture[top : top + height, left : left + width]
+    inside[:2] = inside[-2:] = MARK
+    inside[:, :2] = inside[:, -2:] = MARK

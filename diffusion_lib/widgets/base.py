@@ -5,8 +5,7 @@ import io
 import math
 import operator
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import anywidget
 import numpy as np
 import torch
 import traitlets
-from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from diffusion_lib.plots import warn
@@ -25,7 +23,6 @@ MAX_SHEET_SIDE = 4096  # what every browser draws
 GREY_LEVELS = 16  # of grey images on the page
 LARGE = 10_000_000  # bytes of a widget's pictures: a notebook with that is slow to open, and to look at on GitHub impossible
 SHOW_PROGRESS_AFTER = 30  # seconds of work, in a terminal: what a notebook stores must not depend on how fast the machine is
-WIDEST_STILL = 2600  # pixels
 
 
 class Whole(traitlets.Int):
@@ -181,6 +178,11 @@ class Sheet:
         (height, width), (row, column) = self._size, divmod(i, self.columns)
         self._pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
 
+    def get(self, i: int) -> np.ndarray:
+        """Frame number i, uint8 (H, W, 3)."""
+        (height, width), (row, column) = self._size, divmod(i, self.columns)
+        return self._pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
     def png(self, grey: bool) -> bytes:
         """For the page."""
         return image_png(self._pixels, grey)
@@ -210,75 +212,3 @@ def warn_if_large(kind: str, pictures: Sequence[bytes], remedy: str = "fewer fra
     size = sum(map(len, pictures))
     if size > LARGE:
         warn(f"the pictures of this {kind} are {size / 1e6:.0f} MB, in the notebook and on its page; expected less than 10 MB: {remedy}")
-
-
-def figure_png(figure: Figure) -> bytes:
-    """A matplotlib figure as PNG; it is closed, or the notebook would show it once more."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    plt.close(figure)
-    return buffer.getvalue()
-
-
-def stack_vertically(*pictures: bytes) -> bytes:
-    """PNG pictures as one, as wide as the widest of them, on white, in 16 colours: enough for grey images and a curve."""
-    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    whole = Image.new("RGB", (max(picture.width for picture in opened), sum(picture.height for picture in opened)), "white")
-    top = 0
-    for picture in opened:
-        whole.paste(picture, (0, top))
-        top += picture.height
-    buffer = io.BytesIO()
-    whole.quantize(16, dither=Image.Dither.NONE).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
-    """Repeats pixels so that a still picture is about `width` wide where nothing else scales it."""
-    factor = max(1, round(width / pixels.shape[1]))
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def on_filmstrip(count: int, frames: int = 5) -> list[int]:
-    """The numbers of the pictures that `filmstrip` shows of `count`."""
-    return sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
-
-
-def filmstrip(rows: Mapping[str, Sequence[np.ndarray] | Mapping[int, np.ndarray]], captions: Sequence[str], frames: int = 5) -> bytes:
-    """A still picture as PNG: below each row's name, `frames` of its pictures uint8 (H, W, 3), evenly spaced.
-
-    rows: of each, all its pictures or, by number, those `on_filmstrip`. captions: what each picture of a row is; below the last row.
-    """
-    chosen = on_filmstrip(len(captions), frames)
-    parts = []
-    for name, row in rows.items():
-        strip = enlarge(_with_gaps(_small_enough([row[i] for i in chosen])))
-        parts += [_columns([name], strip.shape[1]), strip] if name else [strip]
-    return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), GREY_LEVELS)
-
-
-def _small_enough(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """The pictures, or, if side by side they were wider than a still should be, every second or third … pixel of them."""
-    width = sum(picture.shape[1] for picture in pictures)
-    every = math.ceil(width / WIDEST_STILL * 2) if width > WIDEST_STILL else 1
-    return [picture[::every, ::every] for picture in pictures]
-
-
-def _with_gaps(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
-    white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
-    return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=1)
-
-
-def _columns(texts: Sequence[str], width: int, line_height: int = 18) -> np.ndarray:
-    """Texts in as many columns, black on white, each wrapped at the end of its column: uint8 (height, width, 3)."""
-    from matplotlib import get_data_path
-
-    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
-    wrapped = [textwrap.wrap(text, max(1, width // len(texts) // 8)) for text in texts]  # a letter is some 8 pixels wide
-    page = Image.new("RGB", (width, line_height * max(map(len, wrapped))), "white")
-    for column, lines in enumerate(wrapped):
-        for row, line in enumerate(lines):
-            ImageDraw.Draw(page).text((width * column // len(texts) + 2, row * line_height + 1), line, "black", font)
-    return np.asarray(page)

@@ -355,7 +355,7 @@ const timestep = (permille) => Math.max(1, Math.round((permille / PER_MILLE) * s
 const body = create("div", "dl-panels", root, {}, { style: "--dl-columns: 3" });
 const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
 const draw = mixer(mix, canvas);
-const estimates = ["the model's x0_hat of xt", "its x0_hat of pure noise at T"].map((name, i) => {
+const estimates = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"].map((name, i) => {
 const context = addPanel(body, name, mix.shape[0], mix.shape[1]).getContext("2d");
 const view = { context, sheet: null, frame: 0 };
 decode(model.get("sheets")[i], (bitmap) => {

@@ -1,5 +1,6 @@
 """The schedule designer: a schedule from parameters under sliders, and what a trained model makes of its noise levels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from diffusion_lib.checks import check_finite, whole
 from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.pictures import draw
-from diffusion_lib.plots import plot_schedules
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, sigmoid_schedule
 from diffusion_lib.widgets.base import (
@@ -20,7 +20,6 @@ from diffusion_lib.widgets.base import (
     Sheets,
     Whole,
     Widget,
-    figure_png,
     fingerprint,
     grid_size,
     in_range,
@@ -28,6 +27,7 @@ from diffusion_lib.widgets.base import (
 )
 from diffusion_lib.widgets.mix import NoisedImages, pictures, with_noise
 from diffusion_lib.widgets.networks import placed, unwrapped
+from diffusion_lib.widgets.stills import ALARMED, GAP, WIDTH, below, beside, fit, fixed, schedule_curves, still, text, to_width
 
 LINEAR = ["linear", "linear, not scaled"]
 # name of the trait, which is an index into the values; the kinds of schedule that have it
@@ -42,7 +42,9 @@ PARAMETERS: list[tuple[str, list[str], list[Any]]] = [
 ]
 PAPERS: dict[str, float] = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
 KINDS = [*LINEAR, "cosine", "sigmoid"]
-LEVELS = 40  # of noise at which the model was asked
+LEVELS = 40  # noise levels at which the model is evaluated
+ALARM = 0.05  # the image's factor at T above which the alarm is on
+ESTIMATES = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"]
 
 
 def _index(name: str) -> Whole:
@@ -125,5 +127,38 @@ def design_schedule(
     warn_if_large("DesignerWidget", widget.sheets, "fewer or smaller images")
     data = fingerprint(*(torch.stack(each) for each in looked_at.values()))
     widget.summary = f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {data})"
-    widget.still = figure_png(plot_schedules([widget.schedule]))
+    widget.still = _still(widget, x0.cpu(), eps.cpu(), columns, denoiser.schedule.alpha_bar[times].sqrt(), sheets)
     return widget
+
+
+def _still(widget: DesignerWidget, x0: Tensor, eps: Tensor, columns: int, levels: Tensor, sheets: Sequence[Sheet]) -> bytes:
+    """What the widget shows when it opens: curves, parameters, alarm, xt, and the estimates at the noise levels nearest to t's and T's."""
+    schedule = widget.schedule
+    t = max(1, round(widget.t_permille / 1000 * schedule.T))
+    chosen = [(name, values[getattr(widget, name)]) for name, kinds, values in PARAMETERS if widget.kind in kinds]
+
+    def nearest_level(at: int) -> int:  # as angles: cos(phi) = sqrt(alpha_bar)
+        return int((levels.acos() - schedule.alpha_bar[at].sqrt().acos()).abs().argmin())
+
+    panels = {
+        "xt": draw(q_sample(schedule, x0, t, eps), columns, padding=0).numpy(),
+        ESTIMATES[0]: sheets[0].get(nearest_level(t)),
+        ESTIMATES[1]: sheets[1].get(nearest_level(schedule.T)),
+    }
+    width = (WIDTH - 2 * GAP) // 3
+    left = schedule.signal[-1].item()
+    return still(
+        widget.title,
+        schedule_curves([schedule], [t], over_T=True),
+        text(_alarm(left), bold=left > ALARM, colour=ALARMED if left > ALARM else "black"),
+        text(f"schedule: {widget.kind}; " + ", ".join(f"{name} = {value:g}" for name, value in chosen)),
+        beside(*(below(to_width(text(name, width), width), fit(picture, width)) for name, picture in panels.items())),
+        text(f"t = {t} of {schedule.T}"),
+    )
+
+
+def _alarm(left: float) -> str:
+    """What the page says, given the factor of the image that is left at T."""
+    if left > ALARM:
+        return f"⚠ {fixed(100 * left, 0)}% of the image is left at T, but a sampler starts from pure noise"
+    return f"{fixed(100 * left, 3 if left < 0.001 else 1)}% of the image is left at T: as good as pure noise"

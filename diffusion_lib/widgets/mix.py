@@ -15,7 +15,6 @@ from diffusion_lib.schedules import Schedule
 from diffusion_lib.widgets.base import MAX_SHEET_SIDE, Whole, Widget, grid_size, in_range, warn_if_large
 
 EPS_SCALE = 1 / 31  # eps travels as int8 in steps of 1/31, up to +-4.1: a rounding of 0.016 where a grey level is 0.008
-MOST_IN_STILL = 16  # images of which a still picture shows the beginning
 
 
 class NoisedImages(traitlets.HasTraits):

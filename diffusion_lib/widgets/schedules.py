@@ -3,14 +3,20 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import ImageColor
 from torch import Tensor
 
-from diffusion_lib.plots import plot_schedules, show_rows
+from diffusion_lib.pictures import draw
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
-from diffusion_lib.widgets.base import FOLDER, figure_png, fingerprint, within
-from diffusion_lib.widgets.mix import MOST_IN_STILL, MixWidget, pictures, schedule_list, tables, with_noise
+from diffusion_lib.widgets.base import FOLDER, fingerprint, within
+from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables, with_noise
+from diffusion_lib.widgets.stills import CURVES, GAP, WIDTH, below, beside, fit, fixed, number, schedule_curves, still, text, to_width
+
+LABEL = 160  # pixels, of what stands beside a row of images in the still picture
+MOST = 140  # pixels, the height of such a row
 
 
 class ScheduleWidget(MixWidget):
@@ -40,12 +46,25 @@ def explore_schedules(
         raise ValueError("eps was given without x0; expected x0, the images that it is added to, or neither")
     widget = ScheduleWidget(**tables(schedules), **traits, t=t, title=title)
     widget.summary = f"ScheduleWidget({', '.join(widget.names)}; t = 1..{T}, data {fingerprint(*data, cells=4)})"
-    widget.still = _picture(schedules, x0, t, eps)
+    widget.still = _still(schedules, x0, t, eps, title)
     return widget
 
 
-def _picture(schedules: list[Schedule], x0: Tensor | None, t: int, eps: Tensor | None) -> bytes:
-    if x0 is None or eps is None:
-        return figure_png(plot_schedules(schedules))
-    x0, eps = x0[:MOST_IN_STILL], eps[:MOST_IN_STILL]
-    return figure_png(show_rows([q_sample(s, x0, t, eps) for s in schedules], [s.name for s in schedules], title=f"t = {t}"))
+def _still(schedules: list[Schedule], x0: Tensor | None, t: int, eps: Tensor | None, title: str) -> bytes:
+    """The curves with their marker at t and, for each schedule, its colour, its numbers, and the beginning of its images."""
+    blocks = []
+    for i, schedule in enumerate(schedules):
+        beta, alpha_bar, log_snr = (table[t].item() for table in (schedule.beta, schedule.alpha_bar, schedule.log_snr))
+        key = np.full((18, 14, 3), 255, np.uint8)
+        key[8:11] = ImageColor.getrgb(CURVES[i % len(CURVES)])
+        numbers = f"β {number(beta)}  ᾱ {number(alpha_bar)}\nlog SNR {fixed(log_snr, 1)}"
+        label = to_width(below(beside(key, text(schedule.name)), text(numbers), gap=0), LABEL)
+        if x0 is None or eps is None:
+            blocks.append(label)
+            continue
+        some = x0[: max(1, (WIDTH - LABEL) // (x0.shape[3] + 1))]
+        xt = draw(q_sample(schedule, some, t, eps[: len(some)]), len(some)).numpy()
+        blocks.append(beside(label, fit(xt, min(WIDTH - LABEL, MOST * xt.shape[1] // len(xt)))))
+    fitting = max(1, (WIDTH + 2 * GAP) // (max(block.shape[1] for block in blocks) + 2 * GAP))  # blocks side by side, where they are narrow
+    rows = [beside(*blocks[i : i + fitting], gap=2 * GAP) for i in range(0, len(blocks), fitting)]
+    return still(title, schedule_curves(schedules, [t] * len(schedules)), text(f"t = {t}"), *rows)

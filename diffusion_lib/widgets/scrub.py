@@ -19,17 +19,19 @@ from diffusion_lib.widgets.base import (
     Whole,
     Widget,
     check_sheet,
-    filmstrip,
     fingerprint,
     grid_size,
     in_range,
     nearest,
-    on_filmstrip,
     warn_if_large,
     within,
 )
+from diffusion_lib.widgets.stills import columns_of, evenly, filmstrip, space_for_columns, still, table, text
 
 __all__ = ["ChainWidget", "GridWidget", "Recording", "ScrubWidget", "chains", "record", "scrub", "scrub_grid"]
+
+MOST_ROWS, MOST_COLUMNS = 6, 7  # of the table in the still picture of a grid
+MOST_PIXELS = 150_000  # of the images in it
 
 
 class Panels(Sheets):
@@ -148,10 +150,9 @@ def scrub_grid(
     if not isinstance(start, Sequence) or len(start) != 2:
         raise ValueError(f"start={start!r}; expected two numbers of places, one on each axis, as (0, 0)")
     start = within("start[0]", start[0], 0, grid[0] - 1), within("start[1]", start[1], 0, grid[1] - 1)
-    shown = [i * grid[1] + start[1] for i in on_filmstrip(grid[0])]
     places = [f"{first_name} {a}, {second_name} {b}" for a in first_values for b in second_values]
     flat = {name: each.flatten(0, 1) for name, each in frames.items()}
-    traits, pictures = _drawn("GridWidget", flat, whole("columns", columns), shown, places)
+    traits, _ = _drawn("GridWidget", flat, whole("columns", columns), [], places)
     widget = GridWidget(
         **traits,
         captions=[caption for row in captions for caption in row],
@@ -162,10 +163,44 @@ def scrub_grid(
     widget.first, widget.second = start
     data = f"; data {fingerprint(*frames.values())}" if fingerprinted else ""
     widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(frames)}{data})"
-    end = f", {second_name} {second_values[start[1]]}"
-    films = {f"{name}{end}".lstrip(", "): {i // grid[1]: row[i] for i in shown} for name, row in pictures.items()}
-    widget.still = filmstrip(films, [f"{first_name if i == 0 else ''} {value}".lstrip() for i, value in enumerate(first_values)])
+    widget.still = _grid_still(widget, frames, captions)
     return widget
+
+
+def _grid_still(widget: GridWidget, panels: Mapping[str, Tensor], captions: Sequence[Sequence[str]]) -> bytes:
+    """A table of frames (F, G, B, C, H, W): the first axis goes down, the second across, and the place that is shown first is in it.
+
+    Of each frame it has the beginning of its images. A panel that is alike in all rows has one.
+    """
+    (first_name, second_name), (first_values, second_values) = widget.axis_names, widget.axis_values
+    size = next(iter(panels.values())).shape
+    rows = _with(widget.first, evenly(size[0], MOST_ROWS))
+    columns = _with(widget.second, evenly(size[1], MOST_COLUMNS))
+    row_names = [f"{first_name} {first_values[i]}" for i in rows]
+    width = space_for_columns(row_names, len(columns))
+    alike = {name for name, frames in panels.items() if len(panels) > 1 and bool((frames == frames[:1]).all())}
+    drawn = {name: rows[:1] if name in alike else rows for name in panels}
+    cells = len(columns) * sum(map(len, drawn.values()))
+    some = max(1, min(size[2], width // (size[5] + 1), MOST_PIXELS // (cells * size[4] * size[5])))
+    pictures = {name: [[draw(panels[name][i, j, :some], some).numpy() for j in columns] for i in places] for name, places in drawn.items()}
+    said = [[captions[i][j] for j in columns] for i in rows]
+    below_each = said if len(panels) == 1 and any(map(any, said)) else None
+    parts = [
+        table(
+            pictures,
+            row_names,
+            [f"{second_name} {second_values[j]}" for j in columns],
+            below_each,
+        )
+    ]
+    if (caption := captions[widget.first][widget.second]) and not below_each:
+        parts.append(text(f"{first_name} {first_values[widget.first]}, {second_name} {second_values[widget.second]}: {caption}"))
+    return still(widget.title, *parts)
+
+
+def _with(place: int, places: Sequence[int]) -> list[int]:
+    """The places, the nearest of them replaced by `place`."""
+    return sorted({*places} - {places[nearest(places, place)]} | {place})
 
 
 def _films(chains: Any, frames: int, columns: int) -> dict[str, Recording]:
@@ -210,11 +245,12 @@ def _make(kind: type[ScrubWidget], panels: Any, captions: list[str], columns: in
     if len(first) != 5 or not first[0] or set(shapes.values()) != {first} or len(captions) != first[0]:
         raise ValueError(f"panels have shapes {shapes} with {len(captions)} captions; expected (F, B, C, H, W), all alike, and F captions")
     start = within("start", first[0] - 1 if start is None else start, 0, first[0] - 1)
-    drawn, pictures = _drawn(kind.__name__, frames, columns, on_filmstrip(len(captions)), captions)
+    chosen = columns_of(len(captions), grid_size(first[1:], columns)[1]) if first[1] else []
+    drawn, pictures = _drawn(kind.__name__, frames, columns, chosen, captions)
     widget = kind(captions=captions, frame=start, **drawn, **traits)
     data = fingerprint(*frames.values())
     widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(frames)}; data {data})"
-    widget.still = filmstrip(pictures, captions)
+    widget.still = still(widget.title, filmstrip(pictures, captions, chosen))
     return widget
 
 

@@ -1,36 +1,36 @@
 """The training view: the loss curve, and samples on the same noise at successive steps. Live while `train` runs, or afterwards."""
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
 import traitlets
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from diffusion_lib.checks import whole
 from diffusion_lib.pictures import as_frames, check_channels, check_frames, draw
-from diffusion_lib.plots import as_losses, plot_loss, warn
+from diffusion_lib.plots import as_losses, running_mean, warn
 from diffusion_lib.training.loop import TrainStep
 from diffusion_lib.widgets.base import (
     FOLDER,
     FrameWidget,
     Whole,
     check_sheet,
-    figure_png,
-    filmstrip,
     fingerprint,
     grid_size,
     image_png,
-    stack_vertically,
     warn_if_large,
 )
+from diffusion_lib.widgets.stills import CURVES, WIDTH, columns_of, filmstrip, pixels_of, plots, still, text
 
+SMOOTH = 0.95  # of the running mean of the loss, as in source/training.js
 UPDATE_EVERY = 0.5  # seconds between two updates of the loss curve
 
 
@@ -57,6 +57,7 @@ class TrainingWidget(FrameWidget):
         super().__init__(**traits)
         self._columns = columns
         self._films: dict[str, list[np.ndarray]] = {}
+        self._shown_as, self._is_shown = uuid4().hex, False
         self.on_msg(self._on_message)
 
     def _on_message(self, _, content, buffers) -> None:
@@ -102,13 +103,38 @@ class TrainingWidget(FrameWidget):
         self.frame = max(0, len(self.steps) - 1)
         if self.steps:
             self.step = self.steps[-1]  # which the frame's change sets only if there is one
-            self.still = filmstrip(self._films, [f"step {step}" for step in self.steps])
-            if np.isfinite(np.frombuffer(self.losses, np.float32)).any():
-                figure = plot_loss(np.frombuffer(self.losses, np.float32).tolist(), 0.9).figure
-                assert isinstance(figure, Figure)  # which it is where plot_loss makes it
-                self.still = stack_vertically(figure_png(figure), self.still)
-            elif self.losses:
-                warn("none of the losses is finite (NaN or infinity): no curve is drawn")
+        self.still = self._still()
+
+    def _still(self) -> bytes:
+        """The loss of each step, its running mean, some of the samples, and how the run ended."""
+        losses, parts = np.frombuffer(self.losses, np.float32), []
+        if (np.isfinite(losses) & (losses > 0)).any():
+            parts.append(_loss_curve(losses, self.total))
+        elif len(losses) and not np.isfinite(losses).any():
+            warn("none of the losses is finite (NaN or infinity): no curve is drawn")
+        if self.steps:
+            chosen = columns_of(len(self.steps), self.panel_shape[1])
+            parts.append(filmstrip(self._films, [f"after {step} of {self.total} steps" for step in self.steps], chosen))
+        if self.live and not self.running:
+            parts.append(text("finished" if len(losses) >= self.total else f"stopped after {len(losses)} steps; nothing is lost"))
+        return still(self.title, *parts)
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """Shows the view under an id, so that `watch` can replace its still picture, which notebooks store."""
+        from IPython.display import display
+
+        data, metadata = self._repr_mimebundle_()
+        display(data, metadata=metadata, raw=True, display_id=self._shown_as)
+        self._is_shown = True
+
+    def _update_shown(self) -> None:
+        """Replaces the still picture where the view was shown. Colab stores none, see `_repr_mimebundle_`."""
+        if not self._is_shown or "google.colab" in sys.modules:
+            return
+        from IPython.display import update_display
+
+        data, metadata = self._repr_mimebundle_()
+        update_display(data, metadata=metadata, raw=True, display_id=self._shown_as)
 
     def watch(
         self, run: Iterable[TrainStep], samples: Callable[[TrainStep], Mapping[str, Tensor]], at: Collection[int]
@@ -149,8 +175,9 @@ class TrainingWidget(FrameWidget):
         finally:
             if new:
                 show_losses()
-            self._show_last()
             self.running = False
+            self._show_last()
+            self._update_shown()
 
 
 def training(
@@ -203,8 +230,24 @@ def live_training(
     empty = draw(torch.zeros(images, channels, height, width, dtype=torch.float32, device="cpu"), columns)
     widget = TrainingWidget(columns, title=title, total=total, live=True, panel_names=panels, panel_shape=list(panel_shape))
     widget.summary = f"TrainingWidget(live, {total} steps; {', '.join(panels)})"
-    widget.still = filmstrip({name: [empty.numpy()] for name in panels}, ["no samples yet"])
+    widget.still = still(title, filmstrip({name: [empty.numpy()] for name in panels}, ["no samples yet"], [0]))
     return widget
+
+
+def _loss_curve(losses: np.ndarray, total: int) -> np.ndarray:
+    """The loss of each step and its running mean, on a logarithmic axis up to the last step of the run."""
+    figure, (ax,) = plots([(WIDTH - 40, 170)], ["loss of each step, and its running mean"])
+    steps = np.arange(1, len(losses) + 1)
+    ax.plot(steps, losses, color=CURVES[0], alpha=0.3, linewidth=0.7)
+    ax.plot(steps, running_mean(losses.tolist(), SMOOTH), color=CURVES[0], linewidth=1.5)
+    shown = losses[np.isfinite(losses) & (losses > 0)]
+    low, high = float(shown.min()), float(shown.max())
+    low, high = (low, high) if low < high else (low / 2, high * 2)
+    ax.set(xlim=(0, total), xticks=[0, total], yscale="log", ylim=(low * 0.999, high * 1.001))  # with room for the ticks at its ends
+    ax.set(yticks=[low, high], yticklabels=[f"{low:.2g}", f"{high:.2g}"])
+    ax.minorticks_off()
+    ax.get_xticklabels()[-1].set_horizontalalignment("right")
+    return pixels_of(figure)
 
 
 def _panel_shape(shape: tuple[int, ...], columns: int, panels: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-// The schedule designer: a schedule from parameters, computed here, and what a model makes of images at its noise levels.
+// The schedule designer: a schedule from parameters, computed here, and a model's estimates at its noise levels.
 
 import { COLOURS, create, toArray, addRoot, addPanel, addSelect, bind, decode, addSlider } from "./controls.js";
 import { addPlot } from "./curves.js";
@@ -59,7 +59,7 @@ function render({ model, el }) {
   const body = create("div", "dl-panels", root, {}, { style: "--dl-columns: 3" });
   const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
   const draw = mixer(mix, canvas);
-  const estimates = ["the model's x0_hat of xt", "its x0_hat of pure noise at T"].map((name, i) => {
+  const estimates = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"].map((name, i) => {
     const context = addPanel(body, name, mix.shape[0], mix.shape[1]).getContext("2d");
     const view = { context, sheet: null, frame: 0 };
     decode(model.get("sheets")[i], (bitmap) => {
