@@ -1,10 +1,9 @@
-"""The noising scrubber: any images, every timestep, for the price of x0 and eps."""
+"""The noising scrubber: any images at every timestep, mixed in the page from x0 and eps."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import traitlets
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule
 from diffusion_lib.widgets.base import FOLDER, fingerprint, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables, with_noise
-from diffusion_lib.widgets.stills import CURVES, GAP, WIDTH, below, beside, fit, pixels_of, plots, still, text, to_width
+from diffusion_lib.widgets.stills import CURVES, GAP, WIDTH, beside, fit, pixels_of, plots, still, text, to_width
 
 BINS = np.linspace(-3.5, 3.5, 71)  # of the histogram, as in source/noising.js
 HIGHEST = 1.2  # density that is drawn
@@ -46,10 +45,11 @@ def noising(
 ) -> NoisingWidget:
     """A slider over t = 0..T that shows xt = signal_t x0 + noise_t eps, computed in the page.
 
-    Beside the images: the formula's numbers at t, and how the values of the pixels are distributed.
+    Beside the images it shows the numbers in the formula at t and a histogram of the pixel values.
 
-    x0: (B, C, H, W) in [-1, 1], C = 1 or 3. schedules: one, or several of the same T to choose from; a name, such as "cosine", is that
-    of `make_schedule`. t: where the slider starts. eps: the noise, drawn with seed 0 if left out. columns: images in a row.
+    x0: (B, C, H, W) in [-1, 1], C = 1 or 3. schedules: one, or several of the same T to choose from; a name, such as "cosine", stands
+    for the schedule that `make_schedule` makes. t: where the slider starts. eps: the noise, drawn with seed 0 by default. columns:
+    images in a row.
     """
     schedules = schedule_list(schedules)
     first, T = schedules[0], schedules[0].T

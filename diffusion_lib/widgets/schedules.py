@@ -1,4 +1,4 @@
-"""The schedule explorer: beta, alpha_bar and log-SNR of several schedules as curves, and images at the t that is marked on them."""
+"""The schedule explorer: curves of beta, alpha_bar and log-SNR of several schedules, and images at the marked t."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +15,7 @@ from diffusion_lib.widgets.base import FOLDER, fingerprint, within
 from diffusion_lib.widgets.mix import MixWidget, pictures, schedule_list, tables, with_noise
 from diffusion_lib.widgets.stills import CURVES, GAP, WIDTH, below, beside, fit, fixed, number, schedule_curves, still, text, to_width
 
-LABEL = 160  # pixels, of what stands beside a row of images in the still picture
+LABEL = 160  # pixels, of the label beside a row of images in the still picture
 MOST = 140  # pixels, the height of such a row
 
 
@@ -28,10 +28,10 @@ class ScheduleWidget(MixWidget):
 def explore_schedules(
     schedules: Schedule | str | Iterable[Schedule | str], x0: Any = None, *, t: int | None = None, eps: Any = None, title: str = ""
 ) -> ScheduleWidget:
-    """Curves of schedules of one T, or of their names, with a marker at t = 1..T, which a slider or a pointer on the curves moves.
+    """Curves of schedules of one T, given as schedules or names. A slider, or a pointer on the curves, moves a marker at t = 1..T.
 
-    x0: images (B, C, H, W) in [-1, 1] to show at t under each schedule, in one row; none if left out. t: where it starts;
-    T / 2 if left out. eps: the noise, drawn with seed 0 if left out.
+    x0: images (B, C, H, W) in [-1, 1] to show at t, in one row for each schedule; optional. t: where the marker starts, T / 2 by
+    default. eps: the noise, drawn with seed 0 by default.
     """
     schedules = schedule_list(schedules)
     T = schedules[0].T
@@ -43,7 +43,7 @@ def explore_schedules(
         traits = pictures(x0, eps, columns=len(x0))
         data += [x0, eps]
     elif eps is not None:
-        raise ValueError("eps was given without x0; expected x0, the images that it is added to, or neither")
+        raise ValueError("eps was given without x0; expected both or neither: eps is the noise added to the images x0")
     widget = ScheduleWidget(**tables(schedules), **traits, t=t, title=title)
     widget.summary = f"ScheduleWidget({', '.join(widget.names)}; t = 1..{T}, data {fingerprint(*data, cells=4)})"
     widget.still = _still(schedules, x0, t, eps, title)

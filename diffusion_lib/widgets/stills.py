@@ -1,4 +1,4 @@
-"""Still pictures of the widgets, for pages that run nothing: what a widget shows, in the same words, as one PNG on white."""
+"""Still pictures of the widgets, for pages that run no code: what a widget shows, in the same words, as one PNG on white."""
 
 import io
 import math
@@ -14,14 +14,14 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from diffusion_lib.schedules import Schedule
 
 WIDTH = 840  # pixels; GitHub scales wider pictures down, and their text with them
-WIDEST = 1000  # of pictures side by side that would otherwise lose pixels
+WIDEST = 1000  # where pictures side by side would otherwise lose pixels
 GAP, MARGIN = 6, 8
 LABEL = 140  # pixels, at most, of a name at the left of a row
 DPI = 100
 CURVES = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]  # as in source/controls.js
 MARK = (255, 90, 54)  # as in source/attention.js
 ALARMED = "#b34700"
-GREYS, COLOURS = 13, 64  # in the palette of a still of grey images, and of one of colour images; noise does not compress, fewer colours do
+GREYS, COLOURS = 13, 64  # in the palette of grey and of colour stills: noise compresses badly, and fewer colours help
 NO_DITHER = Image.Dither.NONE
 
 
@@ -38,7 +38,7 @@ def still(title: str, *parts: np.ndarray) -> bytes:
 
 
 def _in_few_tones(page: np.ndarray) -> Image.Image:
-    """In greys, and in the colours of curves that the page has, each with two lighter tones for its edges."""
+    """The page in a few greys and in the colours of its curves, each with two lighter tones for its edges."""
     greys = np.linspace(0, 255, GREYS)[:, None].repeat(3, axis=1)
     known = np.array([*map(ImageColor.getrgb, [*CURVES, ALARMED]), MARK])
     used = [colour for colour in known if (page == colour).all(axis=2).any()]
@@ -102,7 +102,7 @@ def text(words: str, width: int = WIDTH, *, size: int = 13, bold: bool = False, 
 
 
 def fit(picture: np.ndarray, width: int) -> np.ndarray:
-    """The picture enlarged by the largest integer factor that fits, or, if it is wider, every second or third … pixel of it."""
+    """The picture enlarged by the largest integer factor that fits; of a wider picture, every second, third … pixel."""
     if picture.shape[1] > width:
         every = math.ceil(picture.shape[1] / width)
         return picture[::every, ::every]
@@ -111,12 +111,12 @@ def fit(picture: np.ndarray, width: int) -> np.ndarray:
 
 
 def evenly(count: int, chosen: int = 5) -> list[int]:
-    """The numbers of `chosen` of `count` things, evenly spaced, the first and the last among them."""
+    """The indices of `chosen` of `count` items, evenly spaced, with the first and the last."""
     return sorted({round(i * (count - 1) / max(1, chosen - 1)) for i in range(chosen)})
 
 
 def columns_of(count: int, width: int) -> list[int]:
-    """The numbers of the pictures, each `width` pixels wide, that `filmstrip` shows of `count`: fewer if they are wide."""
+    """The indices of the pictures that `filmstrip` shows of `count`, each `width` pixels wide: fewer if they are wide."""
     fitting = (WIDEST + GAP) // (width + GAP)
     return evenly(count, max(3, min(5, fitting)))
 
@@ -124,7 +124,7 @@ def columns_of(count: int, width: int) -> list[int]:
 def filmstrip(
     rows: Mapping[str, Sequence[np.ndarray] | Mapping[int, np.ndarray]], captions: Sequence[str], chosen: Sequence[int]
 ) -> np.ndarray:
-    """Below each row's name, those of its pictures uint8 (H, W, 3) whose numbers are `chosen`; captions above the first row's."""
+    """Rows of pictures uint8 (H, W, 3), each below its name: those with the indices `chosen`. Captions stand above the first row."""
     shown = [[row[i] for i in chosen] for row in rows.values()]
     available = WIDTH if shown[0][0].shape[1] * len(chosen) <= WIDTH else WIDEST
     column = min(WIDTH // 2, (available - GAP * (len(chosen) - 1)) // len(chosen))
@@ -150,7 +150,7 @@ def table(
     columns: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
 ) -> np.ndarray:
-    """Panels of pictures in rows and columns, with a name at each row and above each column, and captions below the pictures."""
+    """Panels of pictures in named rows and columns, with captions below the pictures."""
     labels, column = _widest(rows), space_for_columns(rows, len(columns))
     blank = np.full((1, labels, 3), 255, np.uint8)
     parts = [beside(blank, *(to_width(text(words, column), column) for words in columns))]
@@ -170,7 +170,7 @@ def table(
 def plots(
     sizes: Sequence[tuple[int, int]], titles: Sequence[str], left: int = 46, bottom: int = 20, top: int = 18
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side, each of so many pixels (width, height) with its labels; `pixels_of` draws it."""
+    """A figure with axes side by side, each (width, height) in pixels including its labels. `pixels_of` draws it."""
     width, height = sum(w for w, _ in sizes) + GAP * (len(sizes) - 1), max(h for _, h in sizes)
     with rc_context({**rcParamsDefault, "font.size": 8, "axes.spines.top": False, "axes.spines.right": False}):
         figure, axes, x = Figure(figsize=(width / DPI, height / DPI), dpi=DPI), [], 0
@@ -222,7 +222,7 @@ def schedule_curves(schedules: Sequence[Schedule], at: Sequence[int], over_T: bo
 
 
 def number(value: float) -> str:
-    """Three digits, as source/controls.js writes them."""
+    """The value with three digits, as in source/controls.js."""
     if value == 0 or not math.isfinite(value):
         return fixed(value, 0)
     if not 0.001 <= value < 10000:
@@ -232,5 +232,5 @@ def number(value: float) -> str:
 
 
 def fixed(value: float, digits: int) -> str:
-    """So many digits after the point, as source/controls.js writes them."""
+    """The value with `digits` digits after the point, as in source/controls.js."""
     return f"{value:.{digits}f}".replace("inf", "∞").replace("nan", "NaN")

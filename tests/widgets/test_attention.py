@@ -106,7 +106,7 @@ def test_takes_the_image_in_any_usual_form(x0):
             dict(denoiser=dl.IdealDenoiser(X0, dl.cosine_schedule(20))),
             "the denoiser is a IdealDenoiser; expected a Denoiser, whose network",
         ),
-        (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one of a network"),
+        (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one from a network"),
         (dict(denoiser=dl.Denoiser(torch.nn.Conv2d(1, 1, 1), dl.cosine_schedule(20))), "network is a Conv2d; expected a UNet"),
         (dict(y=[1, 2]), r"y has 2 entries for 1 image; expected one for each"),
         (dict(y="A"), "y='A' is a name, and this denoiser's classes have none; expected whole numbers"),
@@ -163,7 +163,7 @@ def test_sheets_stay_within_what_browsers_draw(size, config, positions):
             assert sizes[f"attention {i}"] == (h * w * w, 3 * layer["heads"] * h)
             assert layer["top"] > 0
     assert [w.filename for w in said] == ([] if size == 64 and not config else [__file__])
-    assert all("averaged over squares of them: 'down, level" in str(w.message) for w in said)
+    assert all("averaged over squares of positions: 'down, level" in str(w.message) for w in said)
 
 
 @pytest.mark.parametrize(("size", "places"), [((18, 18), (9, 9)), ((17, 10), (9, 5)), ((8, 8), (8, 8))])
@@ -197,6 +197,6 @@ def test_refuses_what_would_be_too_coarse_to_see():
     assert _places((16, 16), heads=2, channels=16, frames=11) == (16, 16)
     assert _places((4, 8), heads=0, channels=16, frames=11) == (4, 8)
     with pytest.raises(
-        ValueError, match=r"1000 noise levels, 8 heads and 16 channels of a layer of 32x32 positions; .* fewer of ts, or fewer"
+        ValueError, match=r"1000 noise levels, 8 heads and 16 channels of a layer of 32x32 positions; .* fewer ts, or fewer"
     ):
         _places((32, 32), heads=8, channels=16, frames=1000)

@@ -6,7 +6,7 @@ import { makeSchedule, readMix, mixer } from "./mix.js";
 
 const MAX_BETA = 0.999; // as in schedules.py
 const PER_MILLE = 1000; // the slider over t / T has this many steps
-const ALARM = 0.05; // of the image's amplitude left at T
+const ALARM = 0.05; // the image's factor at T above which the alarm is on
 
 const logistic = (a) => 1 / (1 + Math.exp(-a));
 
@@ -36,7 +36,7 @@ function render({ model, el }) {
   const root = addRoot(model, el, "schedule designer");
   const parameters = model.get("parameters"); // [name, kinds, values]
   const kinds = Object.keys(BETAS);
-  const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) of the model's estimates, falling
+  const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) at which the model was evaluated, falling
   const mix = readMix(model);
   let schedule = designed("linear", { beta_start: 0.5, beta_end: 0.5 }, 2); // until the first is designed, below
   let time = null; // the slider over t, built last
@@ -75,7 +75,7 @@ function render({ model, el }) {
     if (sheet) context.drawImage(sheet, (frame % columns) * width, Math.floor(frame / columns) * height, width, height, 0, 0, width, height);
   }
 
-  // the model's noise level that is the nearest to this one, as angles: cos(phi) = sqrt(alpha_bar)
+  // the index of the model's nearest noise level, compared as angles: cos(phi) = sqrt(alpha_bar)
   function nearestLevel(a) {
     const distances = Array.from(levels, (level) => Math.abs(Math.acos(level) - Math.acos(Math.sqrt(a))));
     return distances.indexOf(Math.min(...distances));
