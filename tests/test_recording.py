@@ -130,7 +130,10 @@ def test_takes_numpys_and_torchs_numbers():
         ({"DDIM": []}, "the chain is a dict"),
         ([XT], "the chain yields a Tensor; expected the steps of a sampler, .* each with t, xt and x0_hat"),
         (Recording([0], XT[None], XT[None], [1], 1), "the chain is a Recording already"),
-        ([Step(1, XT, XT, XT), Step(0, XT[:1], XT, XT)], r"xt of the chain is \(1, 1, 2, 2\) at t = 0; expected \(2, 1, 2, 2\), the same in"),
+        (
+            [Step(1, XT, XT, XT), Step(0, XT[:1], XT, XT)],
+            r"xt of the chain is \(1, 1, 2, 2\) at t = 0; expected \(2, 1, 2, 2\), the same in",
+        ),
         ([Step(1.5, XT, XT, XT)], r"t=1.5; expected a whole number"),
     ],
 )

@@ -42,7 +42,7 @@ class Widget(anywidget.AnyWidget):
     """
 
     _css = FOLDER / "widgets.css"
-    _ipython_display_ = None  # on ipywidgets 7 this would bypass _repr_mimebundle_
+    _ipython_display_: Any = None  # on ipywidgets 7 this would bypass _repr_mimebundle_
     title = traitlets.Unicode("").tag(sync=True)
 
     summary = "Widget()"

@@ -201,21 +201,21 @@ def schedule_curves(schedules: Sequence[Schedule], at: Sequence[int], over_T: bo
     """beta, alpha_bar and log SNR of each schedule, with a marker at its timestep; over t, or over t / T."""
     width = (WIDTH - 2 * GAP) // 3
     figure, axes = plots([(width, 170)] * 3, ["β", "ᾱ", "log SNR = log(ᾱ / (1 − ᾱ))"], bottom=32)
+    limits: list[tuple[float, float]] = [(1e-5, 1), (0, 1), (-12, 12)]
+    ticks: list[list[float]] = [[1e-4, 1e-2, 1], [0, 0.5, 1], [-10, 0, 10]]
     for i, (schedule, t) in enumerate(zip(schedules, at, strict=True)):
-        ts = np.arange(1, schedule.T + 1)
-        x, here = (ts / schedule.T, t / schedule.T) if over_T else (ts, t)
-        for ax, values in zip(axes, (schedule.beta, schedule.alpha_bar, schedule.log_snr), strict=True):
-            colour = CURVES[i % len(CURVES)]
-            ax.plot(x, values[1:].clamp(-1e3, 1e3).numpy(), color=colour, linewidth=1.5)
-            ax.plot(here, values[t].clamp(-1e3, 1e3).item(), "o", color=colour, markersize=5, clip_on=False)
+        x, here = np.arange(1, schedule.T + 1), t
+        x, here = (x / schedule.T, t / schedule.T) if over_T else (x, t)
+        for ax, values, (low, high) in zip(axes, (schedule.beta, schedule.alpha_bar, schedule.log_snr), limits, strict=True):
+            shown = values.clamp(low, high).numpy()
+            ax.plot(x, shown[1:], color=CURVES[i % len(CURVES)], linewidth=1.5)
+            ax.plot(here, shown[t], "o", color=CURVES[i % len(CURVES)], markersize=5, clip_on=False)
             ax.axvline(here, color="black", linewidth=0.8, linestyle=(0, (2, 2)))
-    limits, ticks = [(1e-5, 1), (0, 1), (-12, 12)], [[1e-4, 1e-2, 1], [0, 0.5, 1], [-10, 0, 10]]
-    for ax, y, places in zip(axes, limits, ticks, strict=True):
-        ax.set_yscale("log" if y[0] == 1e-5 else "linear")
-        ax.set(ylim=y, yticks=places, yticklabels=[f"{place:g}" for place in places])
+    ends = (0, 1) if over_T else (1, schedules[0].T)
+    for ax, (low, high), places in zip(axes, limits, ticks, strict=True):
+        ax.set_yscale("log" if high == 1 and low > 0 else "linear")
+        ax.set(ylim=(low, high), yticks=places, yticklabels=[f"{place:g}" for place in places], xlim=ends, xticks=ends)
         ax.minorticks_off()
-        T = schedules[0].T
-        ax.set(xlim=(0, 1) if over_T else (1, T), xticks=[0, 1] if over_T else [1, T])
         ax.get_xticklabels()[-1].set_horizontalalignment("right")
         ax.set_xlabel("t / T" if over_T else "t", fontsize=8, labelpad=-4)
     return pixels_of(figure)
