@@ -204,8 +204,8 @@ def schedule_curves(schedules: Sequence[Schedule], at: Sequence[int], over_T: bo
     limits: list[tuple[float, float]] = [(1e-5, 1), (0, 1), (-12, 12)]
     ticks: list[list[float]] = [[1e-4, 1e-2, 1], [0, 0.5, 1], [-10, 0, 10]]
     for i, (schedule, t) in enumerate(zip(schedules, at, strict=True)):
-        x, here = np.arange(1, schedule.T + 1), t
-        x, here = (x / schedule.T, t / schedule.T) if over_T else (x, t)
+        unit = schedule.T if over_T else 1
+        x, here = np.arange(1, schedule.T + 1) / unit, t / unit
         for ax, values, (low, high) in zip(axes, (schedule.beta, schedule.alpha_bar, schedule.log_snr), limits, strict=True):
             shown = values.clamp(low, high).numpy()
             ax.plot(x, shown[1:], color=CURVES[i % len(CURVES)], linewidth=1.5)

@@ -31,7 +31,7 @@ from diffusion_lib.widgets import (
     training,
 )
 from diffusion_lib.widgets.base import FOLDER, fingerprint, png
-from diffusion_lib.widgets.stills import CURVES, GAP, MARGIN, WIDTH, space_for_columns
+from diffusion_lib.widgets.stills import ALARMED, CURVES, GAP, MARGIN, MARK, WIDTH, space_for_columns
 
 X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 1, 8, 6, seed=2, dtype=torch.float32)
 
@@ -593,6 +593,14 @@ def test_attention_sends_the_networks_weights_and_features():
     assert picture(widget.sheets["images"]).shape == (8, 2 * 4)
 
 
+def test_attention_still_marks_the_position_at_each_noise_level():
+    x0 = X0[:1, :, :8, :4].contiguous()
+    for ts, shown in (([3, 11], 2), (range(1, 12), 5)):
+        page = still(attention(network(), x0, eps=EPS[:1, :, :8, :4].contiguous(), ts=ts))
+        marked = (page == MARK).all(axis=2).any(axis=0).astype(int)
+        assert (np.diff(marked) == 1).sum() == shown  # one frame in each picture of xt
+
+
 def test_attention_removes_its_hooks_and_names_blocks():
     denoiser = network(blocks_per_level=2, attention_levels=())
     widget = attention(denoiser, X0[:1, :, :8, :4].contiguous(), ts=[5])
@@ -651,6 +659,21 @@ def test_designer_offers_unscaled_linear_betas():
     alpha_bar = designer(kind="linear, not scaled", T=50).schedule.alpha_bar
     torch.testing.assert_close(alpha_bar[1:], torch.cumprod(1 - torch.linspace(1e-4, 0.02, 50, dtype=torch.float64), 0))
     assert alpha_bar[-1].sqrt() > 0.7
+
+
+def test_designer_still_shows_curves_alarm_and_estimates():
+    for options, alarmed in ((dict(kind="linear, not scaled", T=50), True), (dict(T=50), False)):
+        widget = designer(**options, columns=2)
+        page = still(widget)
+        assert (page == ImageColor.getrgb(ALARMED)).all(axis=2).any() == alarmed
+        assert (page[: MARGIN + 170] == ImageColor.getrgb(CURVES[0])).all(axis=2).sum() > 200
+        # the estimates at the nearest of 40 noise levels to t's and T's, enlarged to a third of the page
+        levels = np.frombuffer(widget.levels)
+        for sheet, t in zip(widget.sheets, (25, 50), strict=True):
+            asked = widget.schedule.alpha_bar[t].sqrt().item()
+            row, column = divmod(int(abs(np.arccos(levels) - math.acos(asked)).argmin()), widget.sheet_columns)
+            estimate = picture(sheet)[2 * row : 2 * row + 2, 4 * column : 4 * column + 4, None].repeat(69, axis=0).repeat(69, axis=1)
+            assert contains(page, estimate, atol=20)  # 13 grey levels here, and 16 there
 
 
 def test_designer_sends_the_noise_levels_of_its_estimates():
