@@ -76,13 +76,13 @@ def test_rejects_unknown_device(name):
 
 
 @pytest.mark.parametrize("name", [None, True, 1.5, b"cpu", ["cpu"]])
-def test_rejects_what_names_no_device(name):
+def test_rejects_values_that_name_no_device(name):
     with pytest.raises(TypeError, match=r"is of type \w+; expected 'auto', 'cpu', 'cuda', 'cuda:1', 'mps'"):
         choose_device(name)
 
 
 @pytest.mark.parametrize("name", ["cuda:99", torch.device("cuda", 99), "mps:9", "xpu:9", "cpu:1", "xla", "hpu", 99])
-def test_rejects_device_that_is_not_there(name, dataset):
+def test_rejects_missing_device(name, dataset):
     with pytest.raises(ValueError, match=r"is not available.*; expected 'auto', the fastest available device, or 'cpu': --device auto"):
         choose_device(name)
     if not isinstance(name, int):
@@ -91,7 +91,7 @@ def test_rejects_device_that_is_not_there(name, dataset):
             dl.train(tiny_denoiser(), dataset, config)
 
 
-def test_number_of_devices_decides_which_are_there(monkeypatch):
+def test_rejects_device_index_beyond_the_number_of_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert choose_device("cuda:1") == torch.device("cuda", 1)
     assert choose_device("cuda") == torch.device("cuda")

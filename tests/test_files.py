@@ -13,7 +13,7 @@ def test_variables_are_expanded(tmp_path, monkeypatch):
     assert as_path("$RUNS/a") == as_path(Path("${RUNS}/a")) == tmp_path / "a"
 
 
-def test_folder_that_is_called_like_a_variable_is_meant(tmp_path):
+def test_existing_folder_with_a_dollar_sign_is_not_expanded(tmp_path):
     (tmp_path / "$old").mkdir()
     assert as_path(tmp_path / "$old" / "a") == tmp_path / "$old" / "a"
 
@@ -30,7 +30,7 @@ def test_folder_that_is_called_like_a_variable_is_meant(tmp_path):
         ("file/model", NotADirectoryError, r"directory='file/model', but file is a file; expected a folder"),
     ],
 )
-def test_model_is_not_saved_where_no_folder_can_be(tmp_path, monkeypatch, place, kind, message):
+def test_rejects_saving_a_model_where_no_folder_can_exist(tmp_path, monkeypatch, place, kind, message):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
     with pytest.raises(kind, match=message):

@@ -35,7 +35,7 @@ def drawn(images, columns=8, scale=1):
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".apng", ".webp", ".GIF"])
 @pytest.mark.parametrize("what", ["xt", "x0_hat"])
-def test_saves_a_chain_as_a_moving_picture(tmp_path, suffix, what):
+def test_saves_a_chain_as_an_animation(tmp_path, suffix, what):
     path = save_gif(tmp_path / "new" / f"chain{suffix}", chain(), what=what, fps=20, scale=3, columns=2)
     pictures, durations, loops = frames_of(path)
     expected = [drawn(getattr(step, what), 2, 3) for step in chain()]
@@ -45,7 +45,7 @@ def test_saves_a_chain_as_a_moving_picture(tmp_path, suffix, what):
     assert loops
 
 
-def test_colours_are_exact_but_for_gif(tmp_path):
+def test_colours_are_exact_except_in_gif(tmp_path):
     frames = noise(3, 2, 3, 8, 6).clamp(-1, 1)
     for suffix, most in ((".png", 0), (".webp", 0), (".gif", 40)):
         pictures, _, _ = frames_of(save_gif(tmp_path / f"film{suffix}", frames))
@@ -59,7 +59,7 @@ def test_saves_frames_of_anything(tmp_path, form):
     assert all(np.array_equal(a, drawn(b)) for a, b in zip(pictures, FRAMES, strict=True))
 
 
-def test_shows_as_many_steps_as_are_asked_for(tmp_path):
+def test_film_has_the_requested_number_of_frames(tmp_path):
     for film in (chain(40), list(chain(40)), record(chain(40), 40)):
         pictures, _, _ = frames_of(save_gif(tmp_path / "film.png", film, frames=10))
         expected = record(chain(40), 10).xt
@@ -117,13 +117,13 @@ def test_saves_a_grid(tmp_path, suffix):
         (lambda d: save_frames(__file__, FRAMES), "is a file; expected a folder"),
     ],
 )
-def test_rejects_what_cannot_be_written_and_leaves_no_file(tmp_path, call, message):
+def test_rejects_unwritable_films_and_leaves_no_file(tmp_path, call, message):
     with pytest.raises(ValueError, match=message):
         call(tmp_path)
     assert list(tmp_path.rglob("*.*")) == []
 
 
 @pytest.mark.parametrize("save", [save_gif, save_frames, save_grid])
-def test_rejects_a_path_that_is_empty(save):
+def test_rejects_an_empty_path(save):
     with pytest.raises(ValueError, match=r"path='' is empty; expected a path"):
         save("", FRAMES if save is not save_grid else FRAMES[0])

@@ -22,7 +22,7 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
-def test_wrapped_network_is_known_as_what_it_wraps(wrap):
+def test_wrapped_network_has_the_kind_of_its_inner_network(wrap):
     network = WRAPPERS[wrap](tiny_unet())
     assert unwrapped(network).config == tiny_unet().config
     assert kind_of(network) == "UNet"
@@ -30,7 +30,7 @@ def test_wrapped_network_is_known_as_what_it_wraps(wrap):
     assert plain_state(unwrapped(network)).keys() == tiny_unet().state_dict().keys()
 
 
-def test_names_lose_every_wrapper_and_nothing_else():
+def test_plain_names_drop_only_the_wrappers_prefixes():
     network = tiny_unet()
     plain = list(network.state_dict())
     network.middle = compiled(network.middle)
@@ -55,7 +55,7 @@ def test_compiled_part_of_a_network_can_be_stored():
 
 
 @pytest.mark.parametrize("change", ["parametrised", "replaced", "pruned"])
-def test_rejects_storing_a_network_that_its_config_would_not_make(change):
+def test_rejects_storing_a_network_that_differs_from_its_config(change):
     network = tiny_unet()
     if change == "parametrised":
         nn.utils.parametrizations.weight_norm(network.stem)

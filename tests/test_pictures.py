@@ -40,7 +40,7 @@ PILLOW = Image.fromarray(dl.to_uint8(COLOUR[0]).permute(1, 2, 0).numpy())
         (PILLOW.convert("RGBA"), dl.to_float(dl.to_uint8(COLOUR[:1]))),
     ],
 )
-def test_takes_pictures_in_any_usual_form(images, expected):
+def test_accepts_pictures_in_any_usual_form(images, expected):
     batch = as_images(images)
     assert not batch.requires_grad
     assert batch.dtype == expected.dtype
@@ -79,7 +79,7 @@ def test_takes_pictures_in_any_usual_form(images, expected):
         (Image.new("I;16", (4, 4)), "images hold a picture of mode 'I;16'"),
     ],
 )
-def test_rejects_what_is_no_picture_and_says_the_remedy(images, message):
+def test_rejects_anything_but_pictures_and_names_the_remedy(images, message):
     with pytest.raises(ValueError, match=message):
         as_images(images)
 
@@ -96,7 +96,7 @@ def test_rejects_numbers_that_are_not_finite(value):
 
 
 @pytest.mark.parametrize("images", [noise(2, 1, 8, 8) * 5, GREY * 40, GREY.abs() * 300 + 300, (GREY + 1) / 2, torch.ones(1, 1, 2, 2) * 3])
-def test_noise_and_chains_that_explode_are_not_taken_for_pixels(images):
+def test_noise_and_diverging_chains_are_not_mistaken_for_pixels(images):
     assert torch.equal(as_images(images), images)
 
 
@@ -140,17 +140,17 @@ PAIR, LOADER, PAIRS = (
         ([GREY.long(), GREY.long()], "images have dtype torch.int64"),
     ],
 )
-def test_says_how_to_take_the_images_out_of_pairs_with_labels(images, message):
+def test_error_for_labelled_pairs_shows_how_to_extract_the_images(images, message):
     with pytest.raises(ValueError, match=message):
         as_images(images)
 
 
-def test_takes_a_loader_of_images_alone():
+def test_accepts_a_loader_of_unlabelled_images():
     assert torch.equal(as_images(DataLoader(GREY, batch_size=2)), GREY)
     assert torch.equal(as_images([dataset_item[0] for dataset_item in (DATA[0], DATA[1])]), DATA.images[:2])
 
 
-def test_pairs_are_no_frames():
+def test_rejects_labelled_pairs_as_frames():
     with pytest.raises(ValueError, match=r"^film is a pair of images and their labels; expected only the images: film\[0\]$"):
         as_frames(DATA[:3], "film")
 
@@ -164,12 +164,12 @@ def test_frames_are_taken_as_lists_of_lists():
 
 
 @pytest.mark.parametrize("columns", [0, -1, 2.0, True, "3", None])
-def test_rejects_numbers_of_columns(columns):
+def test_rejects_invalid_numbers_of_columns(columns):
     with pytest.raises(ValueError, match=r"columns=.*; expected an integer, 1 or more"):
         image_grid(GREY, columns)
 
 
-def test_takes_numpys_and_torchs_columns():
+def test_accepts_numpy_and_torch_integers_as_columns():
     assert torch.equal(image_grid(GREY, np.int64(2)), image_grid(GREY, 2))
     assert torch.equal(image_grid(GREY, torch.tensor(2)), image_grid(GREY, 2))
     picture = image_grid(GREY, 2)

@@ -85,7 +85,7 @@ IMAGES = noise(3, 1, 8, 8).clamp(-1, 1)
         (lambda: plot_schedules("linear", ["betas"]), "unknown quantity 'betas'.*Did you mean 'beta'"),
     ],
 )
-def test_figures_reject_what_cannot_be_drawn(draw, message):
+def test_figures_reject_input_that_cannot_be_drawn(draw, message):
     with pytest.raises(ValueError, match=message):
         draw()
 
@@ -101,7 +101,7 @@ def test_figures_reject_what_cannot_be_drawn(draw, message):
         (lambda: 0, r"ax is of type int; expected one matplotlib Axes"),
     ],
 )
-def test_figures_are_drawn_into_one_axes(make, message):
+def test_figures_reject_anything_but_one_axes(make, message):
     ax = make()
     for draw in (lambda: show(IMAGES, ax=ax), lambda: plot_loss([1.0], ax=ax), lambda: plot_time_to_quality({}, ax=ax)):
         with pytest.raises(ValueError, match=message):
@@ -109,13 +109,13 @@ def test_figures_are_drawn_into_one_axes(make, message):
     plt.close("all")
 
 
-def test_many_panels_are_announced(monkeypatch):
+def test_warns_about_many_panels(monkeypatch):
     monkeypatch.setattr(dl.plots, "MANY_PANELS", 2)
     with pytest.warns(UserWarning, match=r"show_rows draws 3 images as panels of their own, .*; show\(images\) is faster"):
         show_rows([IMAGES], ["a"])
 
 
-def test_plot_schedules_takes_names():
+def test_plot_schedules_accepts_names():
     axes = plot_schedules([dl.linear_schedule(50), "cosine"], "alpha_bar").axes
     assert [line.get_label() for line in axes[0].lines] == ["linear, T=50", "cosine, T=50"]
     assert plot_schedules("sigmoid", ["snr"]).axes[0].lines[0].get_label() == "sigmoid, T=1000"
@@ -169,7 +169,7 @@ def test_plot_loss_skips_losses_that_are_not_finite():
         (["high"], "losses cannot be read as numbers .*; expected the loss of each step, as step.loss.item"),
     ],
 )
-def test_plot_loss_rejects_what_are_no_losses(losses, message):
+def test_plot_loss_rejects_anything_but_losses(losses, message):
     with pytest.raises(ValueError, match=message):
         plot_loss(losses)
     with pytest.raises(ValueError, match=r"smooth=1.5; expected 0 \(no memory\) to 1"):

@@ -80,7 +80,7 @@ def test_full_disk_is_reported_and_keeps_the_old_model(saved, monkeypatch, file)
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
-def test_kill_between_the_two_files_mixes_no_models(saved, monkeypatch):
+def test_kill_between_the_two_files_does_not_mix_models(saved, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -157,7 +157,7 @@ def test_models_of_every_float_type_load_as_float32(tmp_path, kind):
 
 
 @pytest.mark.parametrize("default", ["float64", "float16", "bfloat16", "meta"])
-def test_a_session_with_other_defaults_loads_the_same_model(saved, tmp_path, dataset, default):
+def test_session_defaults_do_not_change_a_loaded_model(saved, tmp_path, dataset, default):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path / "run", steps=3)
     expected = [dl.Denoiser.from_pretrained(saved), dl.load_checkpoint(tmp_path / "run"), dl.load_pretrained("glyphs-10")]
     before = torch.get_default_dtype()
@@ -349,7 +349,7 @@ def test_rejects_unfinished_run_and_names_its_newest_checkpoint_and_the_call_tha
     torch.testing.assert_close(weights(loaded), weights(dl.load_checkpoint(tmp_path)), rtol=0, atol=0)
 
 
-def test_any_one_checkpoint_can_be_loaded_by_its_path(tmp_path, dataset):
+def test_a_single_checkpoint_loads_by_its_path(tmp_path, dataset):
     _, averages, _ = run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=7)
     for step in (3, 6):
         torch.testing.assert_close(weights(dl.load_checkpoint(tmp_path / f"step-0000000{step}.pt")), averages[step - 1], rtol=0, atol=0)
@@ -363,12 +363,12 @@ def test_any_one_checkpoint_can_be_loaded_by_its_path(tmp_path, dataset):
         dl.load_checkpoint(tmp_path / "notes.txt")
 
 
-def test_folder_of_a_finished_model_is_no_run_and_the_message_says_what_it_is(saved):
+def test_load_checkpoint_rejects_a_finished_model_and_names_from_pretrained(saved):
     with pytest.raises(FileNotFoundError, match=r"expected the folder of a training run: Denoiser\.from_pretrained loads the model"):
         dl.load_checkpoint(saved)
 
 
-def test_load_model_takes_whatever_names_a_denoiser(tmp_path, saved, dataset, monkeypatch):
+def test_load_model_accepts_names_folders_runs_and_hub_ids(tmp_path, saved, dataset, monkeypatch):
     run(tiny_denoiser(seed=3), dataset, CONFIG, tmp_path / "run" / "checkpoints", steps=3)
     expected = {saved: dl.Denoiser.from_pretrained(saved), tmp_path / "run": dl.load_checkpoint(tmp_path / "run")}
     for source, one in expected.items():
@@ -382,7 +382,7 @@ def test_load_model_takes_whatever_names_a_denoiser(tmp_path, saved, dataset, mo
     assert load_model("./glyphs-10").image_shape == (1, 8, 8)
 
 
-def test_models_are_saved_and_found_below_the_home_folder(tmp_path, monkeypatch):
+def test_models_save_and_load_with_a_tilde(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     tiny_denoiser().save_pretrained("~/model")
@@ -400,7 +400,7 @@ def test_models_are_saved_and_found_below_the_home_folder(tmp_path, monkeypatch)
         ("glyhps", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that ships"),
     ],
 )
-def test_message_for_a_missing_folder_names_the_nearest_thing_that_is_there(saved, tmp_path, monkeypatch, name, hint):
+def test_error_for_a_missing_folder_suggests_the_nearest_name(saved, tmp_path, monkeypatch, name, hint):
     monkeypatch.chdir(tmp_path)
     tiny_denoiser().save_pretrained("runs/mine")
     with pytest.raises(FileNotFoundError, match=f"^{name} is no folder.*{hint}"):
@@ -412,12 +412,12 @@ def test_message_for_a_missing_folder_names_the_nearest_thing_that_is_there(save
 
 
 @pytest.mark.parametrize("source", [None, 3, b"model", ["glyphs"]])
-def test_rejects_what_is_no_path(source):
+def test_rejects_values_that_are_not_paths(source):
     with pytest.raises(TypeError, match=r"is of type \w+; expected the path of a folder, or a hub id 'owner/name'"):
         dl.Denoiser.from_pretrained(source)
 
 
-def test_name_of_a_shipped_model_that_is_a_path_points_to_from_pretrained(tmp_path):
+def test_load_pretrained_of_a_path_suggests_from_pretrained(tmp_path):
     for name in ("runs/mine", tmp_path):
         with pytest.raises(ValueError, match=r"unknown pretrained denoiser .+  Denoiser\.from_pretrained loads its"):
             dl.load_pretrained(name)
@@ -471,7 +471,7 @@ def huge(tensor):
     ],
     ids=["nan", "complex", "larger than the file"],
 )
-def test_rejects_an_average_that_no_model_file_could_hold(tmp_path, dataset, spoil, message):
+def test_rejects_averaged_weights_that_a_model_file_cannot_store(tmp_path, dataset, spoil, message):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     path = tmp_path / "step-00000003.pt"
     content = torch.load(path, weights_only=True)
@@ -481,7 +481,7 @@ def test_rejects_an_average_that_no_model_file_could_hold(tmp_path, dataset, spo
         dl.load_checkpoint(tmp_path)
 
 
-def test_a_checkpoint_gives_a_denoiser_of_the_class_that_was_trained(tmp_path, dataset):
+def test_checkpoint_loads_as_the_denoiser_class_that_was_trained(tmp_path, dataset):
     class Other(dl.Denoiser):
         pass
 
@@ -577,7 +577,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("name", [*PATHS, Path("x/y")])
-def test_what_looks_like_a_path_is_never_sent_to_the_hub(tmp_path, monkeypatch, name):
+def test_paths_are_never_looked_up_on_the_hub(tmp_path, monkeypatch, name):
     import huggingface_hub
 
     def asked(*arguments, **options):

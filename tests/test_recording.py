@@ -64,7 +64,7 @@ def test_uneven_walks_are_thinned_within_bounds(ts):
 
 
 @pytest.mark.parametrize("steps", [40, 100, 500])
-def test_chain_that_is_left_early_still_has_its_frames(steps):
+def test_abandoned_chain_keeps_its_frames(steps):
     chosen, most = thinned(range(999, 999 - steps, -1), 26)
     assert len(chosen) >= 20
     assert most <= 40
@@ -84,7 +84,7 @@ class Counted(Curved):
         return prediction
 
 
-def test_record_lets_go_of_what_has_passed():
+def test_record_frees_dropped_steps():
     denoiser = Counted(dl.cosine_schedule(200))
     gc.collect()
     assert record(dl.ddpm_steps(denoiser, XT), 26).steps == 200
@@ -113,7 +113,7 @@ def test_list_of_steps_is_thinned_evenly_in_any_direction():
     assert [number - 1 for number in record(steps, 26).step] == evenly(200, 26)
 
 
-def test_takes_numpys_and_torchs_numbers():
+def test_accepts_numpy_and_torch_numbers():
     steps = [step._replace(t=torch.tensor(step.t)) for step in chain()]
     assert record(steps, torch.tensor(3)).t == record(chain(), 3).t
 
@@ -137,12 +137,12 @@ def test_takes_numpys_and_torchs_numbers():
         ([Step(1.5, XT, XT, XT)], r"t=1.5; expected an integer"),
     ],
 )
-def test_rejects_what_is_no_chain(steps, message):
+def test_rejects_anything_but_a_chain(steps, message):
     with pytest.raises(ValueError, match=message):
         record(steps)
 
 
-def test_chain_that_was_walked_before_has_no_steps_left():
+def test_rejects_an_exhausted_chain():
     walked = chain()
     record(walked)
     with pytest.raises(ValueError, match=r"no steps left.* make a new one"):
@@ -155,7 +155,7 @@ class TurnsNan(Curved):
         return prediction._replace(eps=prediction.eps * float("nan"), x0=prediction.x0 * float("nan")) if t <= 25 else prediction
 
 
-def test_says_where_a_chain_turns_nan():
+def test_error_names_the_timestep_at_which_a_chain_turns_nan():
     with pytest.raises(
         ValueError, match=r"x0?t?_?h?a?t? of the chain is not finite \(NaN or infinity\) at t = 16, step 4; expected finite numbers"
     ):
@@ -163,7 +163,7 @@ def test_says_where_a_chain_turns_nan():
 
 
 @pytest.mark.parametrize("frames", [0, -1, 2.5, None, "5", True])
-def test_rejects_numbers_of_frames(frames):
+def test_rejects_invalid_numbers_of_frames(frames):
     with pytest.raises(ValueError, match=r"frames=.*; expected an integer, 1 or more"):
         record(chain(), frames)
 

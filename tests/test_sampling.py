@@ -688,7 +688,7 @@ def test_encoding_forwards_the_class_and_returns_the_prediction():
 
 
 @pytest.mark.parametrize("T", [20, 100])
-def test_rounding_makes_no_sample_nan_where_all_noise_is_drawn_afresh(T):
+def test_rounding_at_eta_1_does_not_make_samples_nan(T):
     u = torch.arange(T + 1, dtype=torch.float64) / T
     ideal = dl.IdealDenoiser(tiny_dataset(), dl.Schedule(1 - u**2, u**2 + u / 10))  # a path that ends without any image
     assert dl.sample(ideal, 2, steps=20, eta=1.0).isfinite().all()
@@ -702,7 +702,7 @@ def test_rejects_an_encoding_in_one_step_to_pure_noise():
     assert end.xt.isfinite().all()
 
 
-def test_a_denoiser_may_answer_with_a_plain_pair():
+def test_denoiser_may_return_a_plain_pair():
     class Pair(Curved):
         def __call__(self, xt, t, y=None):
             return tuple(super().__call__(xt, t, y))[:2]

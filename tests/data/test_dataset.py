@@ -40,7 +40,7 @@ def test_rejects_pixels_of_the_wrong_type():
         dl.to_uint8(torch.zeros(3, dtype=torch.uint8))
 
 
-def test_to_float_and_to_uint8_take_arrays():
+def test_to_float_and_to_uint8_accept_arrays():
     pixels = np.arange(48, dtype=np.uint8).reshape(1, 3, 4, 4)
     images = dl.to_float(pixels)
     assert torch.equal(images, dl.to_float(torch.from_numpy(pixels)))
@@ -64,7 +64,7 @@ def test_conversions_leave_their_input_unchanged():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_to_uint8_warns_of_values_that_are_not_finite(value):
+def test_to_uint8_warns_about_non_finite_values(value):
     images = torch.zeros(3, 1, 2, 2)
     images[1, 0, 0, 0] = value
     for kind in (images, images.half(), images.numpy()):
@@ -113,7 +113,7 @@ def test_rejects_mismatched_images_and_labels(images, labels, message):
     ],
 )
 @pytest.mark.parametrize("kind", [np.float32, np.float64, "tensor", "list"])
-def test_dataset_takes_arrays_lists_and_names(labels, kind):
+def test_dataset_accepts_arrays_lists_and_names(labels, kind):
     images = torch.rand(2, 3, 4, 5)
     given = images if kind == "tensor" else images.tolist() if kind == "list" else images.numpy().astype(kind)
     dataset = dl.ImageDataset(given, labels, ["a", "b"])
@@ -127,7 +127,7 @@ def test_dataset_keeps_a_tensors_precision():
 
 
 @pytest.mark.parametrize("names", [None, (), []])
-def test_class_names_may_be_left_out(names):
+def test_class_names_may_be_omitted(names):
     dataset = dl.ImageDataset(torch.zeros(2, 1, 4, 4), [-1, -1], names)
     assert (dataset.class_names, dataset.num_classes) == ((), None)
 
@@ -152,7 +152,7 @@ def test_rejects_class_names_without_an_order(names):
         (np.zeros((), np.float32), [0, 1], r"images have shape \(\d*,?\).*; expected floats \(N, C, H, W\)"),
     ],
 )
-def test_rejects_arrays_that_are_no_images_or_labels(images, labels, message):
+def test_rejects_arrays_of_the_wrong_form(images, labels, message):
     with pytest.raises(ValueError, match=message):
         dl.ImageDataset(images, labels, ("a", "b"))
 
@@ -167,13 +167,13 @@ def test_rejects_arrays_that_are_no_images_or_labels(images, labels, message):
         ([], ("cat",), "0 images of 3x4x5 in 1 class: 0 cat"),
     ],
 )
-def test_describes_how_many_images_of_which_classes(labels, names, text):
+def test_describe_counts_images_per_class(labels, names, text):
     dataset = dl.ImageDataset(torch.zeros(len(labels), 3, 4, 5), torch.tensor(labels, dtype=torch.long), names)
     assert describe(dataset) == text
     assert repr(dataset) == f"ImageDataset: {text}"
 
 
-def test_describes_any_object_with_images_and_labels():
+def test_describe_accepts_any_object_with_images_and_labels():
     dataset = SimpleNamespace(images=torch.zeros(3, 1, 4, 4), labels=torch.tensor([0, 2, 2]))
     assert describe(dataset) == "3 images of 1x4x4 in 3 classes: 1 0, 0 1, 2 2"
 

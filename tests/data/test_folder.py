@@ -180,14 +180,14 @@ def test_skip_broken_replaces_broken_images_and_counts_them(tmp_path):
     assert torch.equal(first.labels, kept.labels[:4].repeat(2))
 
 
-def test_skip_broken_rejects_a_folder_without_a_whole_image(tmp_path):
+def test_skip_broken_rejects_a_folder_without_an_intact_image(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"^2 of 2 files are broken; expected intact images: repair, convert or remove them:\n.*a\.png"):
         dl.load_dataset(tmp_path, skip_broken=True)
 
 
-def test_too_little_memory_is_not_a_broken_image(tmp_path, monkeypatch):
+def test_running_out_of_memory_is_not_reported_as_a_broken_image(tmp_path, monkeypatch):
     def no_memory(*arguments):
         raise MemoryError
 
@@ -230,7 +230,7 @@ def test_size_is_height_and_width(tmp_path):
     assert images[0, 0, 1:-1].min() > 0.9
 
 
-def test_warns_of_files_that_are_left_out_with_reasons(tmp_path):
+def test_warning_lists_skipped_files_with_reasons(tmp_path):
     for name in ("a.png", "b.heic", "c.HEIC", "d.svg", "e.txt", "f"):
         (tmp_path / name).write_bytes(b"not a picture")
     save(tmp_path / "a.png")
@@ -247,7 +247,7 @@ def test_warns_of_files_that_are_left_out_with_reasons(tmp_path):
         dl.load_dataset(tmp_path)
 
 
-def test_warns_that_there_are_no_other_images_to_test_on(tmp_path):
+def test_warns_that_there_is_no_test_set(tmp_path):
     save(tmp_path / "a.png")
     with pytest.warns(UserWarning, match=r"a folder has only one set of images: train=False returns the same"):
         dl.load_dataset(tmp_path, train=False)

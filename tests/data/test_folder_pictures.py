@@ -35,13 +35,13 @@ def test_reads_every_suffix_of_a_format(tmp_path, kind, suffix):
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "GIF"])
 @pytest.mark.parametrize("name", ["photo", "photo.JPG_large", "photo.dat", "photo.jpeg", "photo.txt"])
-def test_reads_a_picture_whatever_it_is_called(tmp_path, kind, name):
+def test_reads_a_picture_with_any_file_name(tmp_path, kind, name):
     (tmp_path / name).write_bytes(content(kind))
     assert len(dl.load_dataset(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("name", ["photo.nef", "photo.dng", "slide.svs", "unknown.xyz"])
-def test_does_not_take_the_preview_of_another_format_for_the_picture(tmp_path, name):
+def test_does_not_mistake_an_embedded_preview_for_the_picture(tmp_path, name):
     (tmp_path / name).write_bytes(content("TIFF"))  # as cameras and microscopes write
     found = find_pictures(tmp_path)
     assert found.pictures == []
@@ -49,7 +49,7 @@ def test_does_not_take_the_preview_of_another_format_for_the_picture(tmp_path, n
 
 
 @pytest.mark.parametrize("kind", ["EPS", "PDF", "ICO"])
-def test_leaves_out_formats_outside_the_closed_list(tmp_path, kind):
+def test_skips_formats_outside_the_closed_list(tmp_path, kind):
     for name in (f"a.{kind.lower()}", "b", "c.xyz"):
         (tmp_path / name).write_bytes(content(kind))
     found = find_pictures(tmp_path)
@@ -58,19 +58,19 @@ def test_leaves_out_formats_outside_the_closed_list(tmp_path, kind):
 
 
 @pytest.mark.parametrize("text", [b"", b"P", b"P1 is the first of our notes", b"BMW", b"BM", b"GIF", b"\xff\xd8\xff", b"II*\0", b"\0" * 30])
-def test_texts_that_begin_like_pictures_are_left_out(tmp_path, text):
+def test_skips_text_files_that_begin_like_pictures(tmp_path, text):
     (tmp_path / "notes.txt").write_bytes(text)
     assert find_pictures(tmp_path).what_was_left_out() == "1 .txt (not pictures)"
 
 
-def test_reads_formats_that_a_plugin_adds(tmp_path, monkeypatch):
+def test_reads_formats_registered_by_a_plugin(tmp_path, monkeypatch):
     (tmp_path / "a.heic").write_bytes(content("PNG"))
     assert find_pictures(tmp_path).pictures == []
     monkeypatch.setitem(Image.OPEN, "HEIF", Image.OPEN["PNG"])
     assert len(dl.load_dataset(tmp_path)) == 1
 
 
-def test_warns_of_animations_of_which_one_frame_is_taken(tmp_path):
+def test_warns_that_only_one_frame_of_an_animation_is_used(tmp_path):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     for suffix in ("gif", "png", "webp", "tif"):
         frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
@@ -80,7 +80,7 @@ def test_warns_of_animations_of_which_one_frame_is_taken(tmp_path):
     assert dl.to_uint8(images).float().mean(dim=(2, 3)).sub(torch.tensor([255.0, 0, 0])).abs().max() < 3
 
 
-def test_second_picture_of_a_phone_is_no_animation(tmp_path):
+def test_second_picture_in_a_phones_file_is_not_an_animation(tmp_path):
     frames = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
     frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
     with warnings.catch_warnings():
@@ -116,7 +116,7 @@ def test_rejects_pictures_beyond_the_limit(tmp_path, low_limit, kind):
     assert Image.MAX_IMAGE_PIXELS == 10_000
 
 
-def test_rejects_pictures_that_unpack_to_many_times_their_size(tmp_path, low_limit, monkeypatch):
+def test_rejects_small_files_that_unpack_to_huge_pictures(tmp_path, low_limit, monkeypatch):
     monkeypatch.setattr("diffusion_lib.data.pictures.PIXELS_PER_BYTE", 100)
     Image.new("1", (190, 200)).save(tmp_path / "bomb.png")
     small = (tmp_path / "bomb.png").stat().st_size
@@ -125,7 +125,7 @@ def test_rejects_pictures_that_unpack_to_many_times_their_size(tmp_path, low_lim
         dl.load_dataset(tmp_path)
 
 
-def test_respects_a_limit_that_was_lifted(tmp_path, low_limit, monkeypatch):
+def test_respects_a_lifted_limit(tmp_path, low_limit, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     noise(200, 210).save(tmp_path / "map.png")
     assert len(dl.load_dataset(tmp_path)) == 1
@@ -165,7 +165,7 @@ def test_reads_every_mode(tmp_path, mode, channels):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
-def test_turns_pictures_as_their_exif_data_say(tmp_path, orientation, suffix):
+def test_applies_every_exif_orientation(tmp_path, orientation, suffix):
     ramp = Image.fromarray(np.add.outer(np.arange(48) * 4, np.arange(32)).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = orientation

@@ -44,7 +44,7 @@ def classes(folder):
     ],
 )
 @pytest.mark.filterwarnings("ignore:folder")
-def test_rejects_parts_of_a_dataset_with_the_folder_to_load(tmp_path, names, best):
+def test_rejects_train_and_test_folders_and_names_the_folder_to_load(tmp_path, names, best):
     make(tmp_path, *names)
     with pytest.raises(
         ValueError, match=rf"look like parts of a dataset, not like classes; .* load one part, as in 'folder:{tmp_path}/{best}', or rename"
@@ -60,13 +60,13 @@ def test_rejects_parts_of_a_dataset_with_the_folder_to_load(tmp_path, names, bes
         (["cat/1.png", "dog/1.png", "test/1.png", "train/1.png"], "'test', 'train'"),
     ],
 )
-def test_rejects_parts_of_a_dataset_among_classes(tmp_path, names, parts):
+def test_rejects_train_and_test_folders_among_classes(tmp_path, names, parts):
     make(tmp_path, *names)
     with pytest.raises(ValueError, match=rf"{parts} look like parts of a dataset, not like classes; .*: move {parts} elsewhere"):
         dl.load_dataset(tmp_path)
 
 
-def test_says_that_a_folder_named_like_a_part_is_a_class(tmp_path):
+def test_warns_that_a_folder_named_train_counts_as_a_class(tmp_path):
     make(tmp_path, "bus/1.png", "car/1.png", "train/1.png")
     assert classes(tmp_path) == (
         ("bus", "car", "train"),
@@ -74,7 +74,7 @@ def test_says_that_a_folder_named_like_a_part_is_a_class(tmp_path):
     )
 
 
-def test_words_that_contain_a_parts_name_are_classes(tmp_path):
+def test_names_that_contain_train_or_test_are_classes(tmp_path):
     make(tmp_path, "freight_train/1.png", "passenger_train/1.png", "trainer/1.png", "contest/1.png", "valley/1.png", "a/1.png", "b/1.png")
     names, said = classes(tmp_path)
     assert (len(names), said) == (7, "")
@@ -91,14 +91,14 @@ def test_words_that_contain_a_parts_name_are_classes(tmp_path):
         (["Train/1.png"], (), "Train"),
     ],
 )
-def test_a_single_folder_around_the_images_is_no_class(tmp_path, names, found, loaded):
+def test_a_single_wrapping_folder_is_opened(tmp_path, names, found, loaded):
     make(tmp_path, *names)
     names, said = classes(tmp_path)
     assert names == found
     assert f"which does not count as a class: it was loaded as 'folder:TOP/{loaded}'" in said
 
 
-def test_parts_inside_a_single_folder_are_rejected(tmp_path):
+def test_rejects_train_and_test_folders_inside_a_wrapping_folder(tmp_path):
     make(tmp_path, "images/train/cat/1.png", "images/val/cat/1.png")
     with pytest.raises(ValueError, match=rf"load one part, as in 'folder:{tmp_path}/images/train'"):
         dl.load_dataset(tmp_path)
@@ -117,7 +117,7 @@ def test_a_single_folder_of_images_is_a_class(tmp_path):
         (["amazon/cat/1.png", "dslr/dog/1.png"], ""),
     ],
 )
-def test_says_that_the_upper_folders_are_the_classes_where_lower_ones_recur(tmp_path, names, said):
+def test_warns_that_upper_folders_are_the_classes_if_lower_names_repeat(tmp_path, names, said):
     make(tmp_path, *names)
     found, heard = classes(tmp_path)
     assert found == ("amazon", "dslr")
@@ -125,7 +125,7 @@ def test_says_that_the_upper_folders_are_the_classes_where_lower_ones_recur(tmp_
     assert bool(said) == bool(heard)
 
 
-def test_says_which_folders_hold_no_images(tmp_path):
+def test_warning_names_folders_without_images(tmp_path):
     make(tmp_path, "cat/1.png", "dog/", "eel/1.heic", ".cache/", "__MACOSX/", "@eaDir/")
     names, said = classes(tmp_path)
     assert names == ("cat",)
@@ -133,7 +133,7 @@ def test_says_which_folders_hold_no_images(tmp_path):
     assert "1 .heic" in said
 
 
-def test_passes_over_what_systems_leave_behind(tmp_path):
+def test_ignores_files_of_operating_systems(tmp_path):
     make(
         tmp_path,
         "cat/1.png",

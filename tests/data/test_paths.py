@@ -27,7 +27,7 @@ def test_expands_home_folder_and_variables(pictures, text):
     assert existing_folder(text).samefile(pictures)
 
 
-def test_a_folder_may_be_called_like_a_variable(pictures):
+def test_a_folder_may_be_named_like_a_variable(pictures):
     (pictures / "$PICS").mkdir()
     os.chdir(pictures)
     assert existing_folder("$PICS").samefile(pictures / "$PICS")
@@ -55,19 +55,19 @@ def test_a_folder_may_be_called_like_a_variable(pictures):
         ("\0", r" is not a folder; expected one with images"),
     ],
 )
-def test_says_why_a_path_is_no_folder_and_which_may_be_meant(pictures, text, message):
+def test_error_says_why_a_path_is_not_a_folder_and_suggests_one(pictures, text, message):
     with pytest.raises((FileNotFoundError, ValueError), match=message):
         dl.load_dataset(f"folder:{text}")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there it is one")
 @pytest.mark.parametrize("text", ["C:\\Users\\me\\pictures", "d:/pictures", "\\\\server\\pictures"])
-def test_says_that_a_path_is_of_another_system(pictures, text):
+def test_error_recognises_paths_of_another_system(pictures, text):
     with pytest.raises(FileNotFoundError, match=rf"{re.escape(text)} is a Windows path, but this is another system; expected"):
         dl.load_dataset(f"folder:{text}")
 
 
-def test_says_where_a_broken_link_leads(pictures):
+def test_error_shows_the_target_of_a_broken_link(pictures):
     (pictures.parent / "link").symlink_to("gone")
     with pytest.raises(FileNotFoundError, match=r"link is a link to gone, which does not exist; expected a folder with images"):
         dl.load_dataset("folder:link")

@@ -29,18 +29,18 @@ def test_rejects_unknown_name_and_suggests_the_nearest():
     ("name", "meant"),
     [("MNIST", "mnist"), ("fashion-mnist", "fashion_mnist"), ("CIFAR-10", "cifar10"), ("Fashion MNIST", "fashion_mnist")],
 )
-def test_suggests_a_name_that_is_written_otherwise(name, meant):
+def test_suggests_a_differently_spelled_name(name, meant):
     with pytest.raises(ValueError, match=rf"unknown dataset '{name}'; expected one of .* Did you mean '{meant}'\?$"):
         dl.load_dataset(name)
 
 
 @pytest.mark.parametrize("name", ["./pics", "/data/pics", "C:\\pics", "~/pics"])
-def test_a_path_without_folder_is_rejected_with_the_way_to_write_it(name):
+def test_rejects_a_bare_path_and_shows_how_to_write_it(name):
     with pytest.raises(ValueError, match=rf"expected one of .* A folder of images is written 'folder:{re.escape(name)}'\.$"):
         dl.load_dataset(name)
 
 
-def test_a_folders_path_belongs_to_the_name(tmp_path):
+def test_path_of_a_folder_is_part_of_its_name(tmp_path):
     with pytest.raises(ValueError, match=r"unknown dataset 'folder'.* The path is part of the name: 'folder:pics'\.$"):
         dl.load_dataset("folder", root="pics")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
@@ -49,7 +49,7 @@ def test_a_folders_path_belongs_to_the_name(tmp_path):
 
 
 @pytest.mark.parametrize("name", [None, 3, b"glyphs", ["glyphs"]])
-def test_rejects_a_name_that_is_no_text(name):
+def test_rejects_a_name_that_is_not_a_string(name):
     with pytest.raises(ValueError, match=r"^name=.*; expected a dataset's name, glyphs, .*, or a Path$"):
         dl.load_dataset(name)
 
@@ -108,7 +108,7 @@ def test_rejects_options_that_a_dataset_does_not_use(name, options, message):
 
 
 @pytest.mark.parametrize("number", [np.int64, np.uint8, torch.tensor])
-def test_takes_whole_numbers_of_any_type(number):
+def test_accepts_integers_of_any_type(number):
     assert torch.equal(dl.load_dataset("glyphs", n=number(3), seed=number(1)).images, dl.load_dataset("glyphs", n=3, seed=1).images)
     assert dl.load_dataset("photo", size=number(8), channels=number(1)).image_shape == (1, 8, 8)
 
@@ -133,7 +133,7 @@ def test_size_from_text(text, size):
 
 
 @pytest.mark.parametrize("text", ["", "32x", "x", "32.0", "-3", "1x2x3", "0", "32x0", "big"])
-def test_rejects_texts_that_are_no_size(text):
+def test_rejects_strings_that_are_not_sizes(text):
     with pytest.raises(ValueError, match=r"^size.*; expected"):
         size_from_text(text)
 
@@ -151,7 +151,7 @@ def test_one_line_adds_a_dataset(monkeypatch):
         dl.load_dataset("stripe")
 
 
-def test_a_dataset_without_images_to_test_on_says_so(monkeypatch):
+def test_dataset_without_a_test_set_says_so(monkeypatch):
     monkeypatch.setitem(DATASETS, "dots", lambda *, n=None: dl.ImageDataset.without_classes(torch.zeros(2, 1, 8, 8)))
     assert len(dl.load_dataset("dots")) == 2
     with pytest.raises(ValueError, match="train=False with 'dots', which has no test set; expected train=True"):
@@ -165,7 +165,7 @@ def test_one_line_adds_a_dataset_with_a_path(monkeypatch):
     assert seen == ["C:/images.zip"]
 
 
-def test_loaders_take_no_other_options_than_load_dataset():
+def test_loaders_take_only_options_of_load_dataset():
     options = inspect.signature(dl.load_dataset).parameters
     for name, loader in DATASETS.items():
         parameters = list(inspect.signature(loader).parameters.values())[1 if name.endswith(":PATH") else 0 :]

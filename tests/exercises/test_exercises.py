@@ -130,7 +130,7 @@ def test_never_raises_whatever_the_answer_does(name, attempt):
 
 
 @pytest.mark.parametrize("name", [name for name, check in NUMBERS.items() if not isinstance(check, Suspect)])  # lines have no size
-def test_says_whether_a_wrong_number_is_too_large_or_too_small(name):
+def test_check_says_whether_a_wrong_number_is_too_large_or_too_small(name):
     answer = NUMBERS[name].answer
     assert NUMBERS[name](answer + 1234).message.endswith("is too large")
     assert NUMBERS[name](answer - 1234).message.endswith("is too small")

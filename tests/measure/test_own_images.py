@@ -78,7 +78,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_random_features_notice_faults_of_images_without_classes(network, fault):
+def test_random_features_detect_faults_in_images_without_classes(network, fault):
     real, other, third = (unlabelled(300, seed).images for seed in (1, 2, 3))
     good = frechet_distance(real, other, network=network, resamples=10)
     bad = frechet_distance(real, FAULTS[fault](third), network=network, resamples=10)
@@ -92,7 +92,7 @@ def test_a_worse_fault_is_a_larger_distance(network):
         assert values == sorted(values)
 
 
-def test_a_classifier_notices_missing_classes_better_than_random_features():
+def test_classifier_detects_missing_classes_better_than_random_features():
     real, other = dl.load_dataset("glyphs", n=360), dl.load_dataset("glyphs", train=False, n=720)
     few = other.images[other.labels < 10]
     more = {}
@@ -103,7 +103,7 @@ def test_a_classifier_notices_missing_classes_better_than_random_features():
     assert more["classifier"] > 2 * more["random"]
 
 
-def test_images_of_the_same_kind_are_as_near_as_those_that_the_network_has_seen(network):
+def test_unseen_images_of_the_same_kind_are_as_close_as_seen_ones(network):
     real, unseen, seen = unlabelled(200, 1), unlabelled(200, 2), unlabelled(200)
     distances = [frechet_distance(real, images, network=network, resamples=10) for images in (seen, unseen)]
     assert distances[0].low < distances[1].high
@@ -133,14 +133,14 @@ def test_dataset_with_classes_gives_a_trained_classifier():
     assert type(train_features(bars, steps=0)) is FeatureNetwork  # if asked for
 
 
-def test_images_without_a_class_among_others_are_not_trained_on():
+def test_unlabelled_images_are_excluded_from_classifier_training():
     bars = tiny_dataset()
     labels = bars.labels.clone()
     labels[3] = dl.NO_LABEL
     assert type(train_features(dl.ImageDataset(bars.images, labels, bars.class_names))) is FeatureNetwork
 
 
-def test_same_seed_gives_the_same_network_and_leaves_the_global_generator_alone():
+def test_feature_network_is_reproducible_and_leaves_the_global_generator_unchanged():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -160,7 +160,7 @@ def test_network_is_saved_and_used_again(tmp_path):
         feature_network(tiny_dataset(), tmp_path / "features")
 
 
-def test_saved_classifier_is_used_as_one(tmp_path):
+def test_saved_classifier_can_be_used_again(tmp_path):
     classifier = Classifier(1, 3, width=8).eval()
     classifier.save_pretrained(tmp_path)
     again, _ = feature_network(tiny_dataset(), tmp_path)
@@ -175,7 +175,7 @@ def test_cached_network_belongs_to_its_images(tmp_path, monkeypatch):
     assert all(place.is_relative_to(tmp_path) for place in places)
 
 
-def test_train_features_rejects_what_it_cannot_use():
+def test_train_features_rejects_unusable_datasets():
     with pytest.raises(ValueError, match=r"dataset is a Tensor; expected one with images and labels: see ImageDataset"):
         train_features(unlabelled(4).images)
     with pytest.raises(ValueError, match=r"1 images of 16x16; expected two or more"):
@@ -213,7 +213,7 @@ def test_images_may_be_a_tensor_a_dataset_or_batches():
     assert frechet_distance(data, other.images, network=means).value == pytest.approx(by_hand.value)
 
 
-def test_network_is_called_in_parts_in_eval_mode_and_left_as_it_was(network):
+def test_features_are_computed_in_batches_in_eval_mode_and_restore_the_mode(network):
     sizes = []
 
     class Watching(nn.Module):
@@ -265,7 +265,7 @@ def test_features_rejects_other_images(network, images, message):
         ("glyphs", r"network is a str; expected a function from images \(B, C, H, W\) to features \(B, F\)"),
     ],
 )
-def test_features_rejects_networks_of_another_form(other, message):
+def test_features_rejects_networks_with_the_wrong_output(other, message):
     with pytest.raises(ValueError, match=message):
         features(other, unlabelled(4))
 
@@ -351,7 +351,7 @@ def test_halves_share_no_image_and_hold_all_classes():
     assert len({image.numpy().tobytes() for half in (first, second) for image in half.images}) == 80
 
 
-def test_command_measures_a_model_that_ships_with_the_classifier_that_ships(capsys):
+def test_command_measures_a_shipped_model_with_the_shipped_classifier(capsys):
     main(["--model", "glyphs-1", "--samples", "70", "--sampling-steps", "1", "--device", "cpu", "--images", "50"])
     assert capsys.readouterr().out.startswith("features: 64 of a classifier that ships\n70 images in each set")
 
@@ -382,7 +382,7 @@ def test_command_takes_height_and_width(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("default", [torch.bfloat16, torch.float16, torch.float64, "meta"], ids=str)
-def test_features_and_distances_are_those_of_any_session(default):
+def test_session_defaults_do_not_change_features_and_distances(default):
     bars, unnamed = tiny_dataset(n=80), unlabelled(60)
 
     def measured():
@@ -407,13 +407,13 @@ def test_features_and_distances_are_those_of_any_session(default):
 
 @pytest.mark.parametrize("option", ["--out", "--features", "--root"])
 @pytest.mark.parametrize("place", ["", "$NOT_SET_ANYWHERE/x"])
-def test_command_refuses_paths_of_variables_that_are_not_set(capsys, option, place):
+def test_command_rejects_paths_with_unset_variables(capsys, option, place):
     with pytest.raises(SystemExit):
         main([option, place])
     assert "is a variable not set" in (said := capsys.readouterr().err) or "variable $NOT_SET_ANYWHERE is not set" in said
 
 
-def test_command_tells_of_too_little_memory(tmp_path, capsys, monkeypatch):
+def test_command_reports_running_out_of_memory(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("diffusion_lib.measure.train_classifier.train", lambda options, parser: torch.empty(2**50))
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--batch-size", "5000000"])
@@ -437,7 +437,7 @@ def test_command_tells_of_too_little_memory(tmp_path, capsys, monkeypatch):
         (["--model", "MODEL", "--sampling-steps", "0"], "steps=0; expected an integer, 1..20"),
     ],
 )
-def test_command_explains_what_is_wrong(folder, tmp_path, capsys, options, message):
+def test_command_reports_errors_with_their_cause(folder, tmp_path, capsys, options, message):
     models = {"MODEL": 3, "GREY": 1}
     options = [str(save_model(tmp_path / each, models[each])) if each in models else each for each in options]
     with pytest.raises(SystemExit) as stopped:

@@ -132,11 +132,11 @@ def test_installs_the_project_around_the_notebook(clone, repository):
     assert run(clone / "notebooks", repository) == installs(clone)
 
 
-def test_installs_what_the_widgets_need(clone):
+def test_installs_missing_widget_packages(clone):
     assert run(clone, missing="anywidget") == installs(clone)
 
 
-def test_installs_from_the_address_where_there_is_nothing_nearer(tmp_path):
+def test_installs_from_the_address_as_a_last_resort(tmp_path):
     assert run(tmp_path, ADDRESS) == installs(f"git+{ADDRESS}")
 
 
@@ -153,7 +153,7 @@ def test_failed_installation_shows_the_reason_and_the_remedy(clone):
 
 
 @pytest.mark.parametrize("reason", ["upgraded", "hidden"])
-def test_asks_for_a_restart_where_one_is_needed(clone, reason):
+def test_asks_for_a_restart_if_one_is_needed(clone, reason):
     result = run(clone, **{reason: True})
     assert result == dict(asked=[["-m", "pip", "install", "--quiet", str(clone)]], imported=False, error=result["error"])
     assert result["error"] == "RuntimeError: installed: now restart the kernel and run this cell again"

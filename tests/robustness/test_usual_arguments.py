@@ -34,7 +34,7 @@ WHOLE = [np.int64, np.int32, np.uint8, torch.tensor, lambda k: torch.tensor(k, d
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_takes_whole_numbers_of_every_kind(denoiser, kind):
+def test_accepts_integers_of_every_type(denoiser, kind):
     expected = dl.sample(denoiser, 2, steps=3, seed=5, first=1, batch_size=1, y=1)
     actual = dl.sample(denoiser, kind(2), steps=kind(3), seed=kind(5), first=kind(1), batch_size=kind(1), y=kind(1))
     assert torch.equal(actual, expected)
@@ -47,7 +47,7 @@ def test_takes_whole_numbers_of_every_kind(denoiser, kind):
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, torch.tensor, np.array])
-def test_takes_numbers_of_every_kind(denoiser, kind):
+def test_accepts_numbers_of_every_type(denoiser, kind):
     expected = dl.sample(denoiser, 2, steps=3, eta=0.5)
     assert torch.equal(dl.sample(denoiser, 2, steps=3, eta=kind(0.5)), expected)
     assert dl.Guided(denoiser, kind(1.5)).scale == 1.5
@@ -81,7 +81,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_takes_labels_in_every_usual_form(denoiser, use):
+def test_accepts_labels_in_every_usual_form(denoiser, use):
     for forms, long in ((LABELS, torch.tensor([1, 2])), (ONE_LABEL, torch.tensor([1, 1]))):
         expected = USES[use](denoiser, long)
         for form in forms:
@@ -110,7 +110,7 @@ def test_rejects_other_labels_by_name(denoiser, use, y, message):
         USES[use](denoiser, y)
 
 
-def test_rejects_a_name_where_classes_have_none():
+def test_rejects_a_class_name_for_a_model_without_class_names():
     nameless = dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", (1, 8, 8))
     with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser has no class names; expected integers"):
         dl.sample(nameless, 2, y="dog")
@@ -143,7 +143,7 @@ def test_rejects_class_names_that_do_not_fit(names, message):
         dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", class_names=names)
 
 
-def test_class_names_may_be_none():
+def test_class_names_are_optional():
     assert dl.Denoiser(dl.UNet(1, 8), SCHEDULE, class_names=None).class_names == ()
 
 
@@ -207,12 +207,12 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("call", "message"), WRONG)
-def test_names_the_wrong_argument(denoiser, call, message):
+def test_error_names_the_wrong_argument(denoiser, call, message):
     with pytest.raises(ValueError, match=message):
         call(denoiser)
 
 
-def test_options_of_other_samplers_are_answered_with_ours(denoiser):
+def test_error_for_other_libraries_options_names_ours(denoiser):
     for options, remedy in (
         (dict(generator=torch.Generator()), "seed="),
         (dict(num_inference_steps=5), "steps="),
@@ -226,12 +226,12 @@ def test_options_of_other_samplers_are_answered_with_ours(denoiser):
 # ---------------------------------------------------------------------------------------------------------------- seeds, NaN, bars
 
 
-def test_seed_none_gives_other_samples_at_each_call(denoiser):
+def test_seed_none_gives_new_samples_at_each_call(denoiser):
     first, second = (dl.sample(denoiser, 2, steps=2, y=1, seed=None) for _ in range(2))
     assert not torch.equal(first, second)
 
 
-def test_sample_that_is_not_finite_is_an_error(denoiser):
+def test_non_finite_sample_raises(denoiser):
     broken = copy.deepcopy(denoiser)
     next(broken.parameters()).data.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"samples hold values that are not finite \(NaN or infinity\) in 2 of 2.*weights may be"):
@@ -249,7 +249,7 @@ def test_progress_bar_counts_the_networks_calls(denoiser, capsys):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_models_of_every_float_type_give_the_same_samples(denoiser, dtype):
+def test_float_type_of_a_model_changes_samples_by_rounding_only(denoiser, dtype):
     other = copy.deepcopy(denoiser).to(dtype)
     tolerance = {torch.float16: 0.02, torch.bfloat16: 0.1, torch.float64: 1e-4}[dtype]
     for options in (dict(), dict(eta=0.5), dict(sampler="ddpm"), dict(sampler="ddpm", variance="large")):
@@ -266,7 +266,7 @@ def default_dtype():
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_sessions_default_dtype_changes_no_sample(denoiser, dtype, default_dtype):
+def test_session_default_dtype_does_not_change_samples(denoiser, dtype, default_dtype):
     options = dict(steps=3, y=1, eta=0.5)
     expected = dl.sample(denoiser, 2, **options)
     tables = [torch.stack([schedule.signal, schedule.noise]) for schedule in map(dl.make_schedule, ("linear", "cosine", "sigmoid"))]
@@ -277,7 +277,7 @@ def test_the_sessions_default_dtype_changes_no_sample(denoiser, dtype, default_d
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_the_sessions_defaults_change_no_dataset(dtype, default_dtype):
+def test_session_defaults_do_not_change_datasets(dtype, default_dtype):
     def load():
         glyphs._glyphs.cache_clear()
         glyphs._masters.cache_clear()
@@ -292,19 +292,19 @@ def test_the_sessions_defaults_change_no_dataset(dtype, default_dtype):
             assert torch.equal(ours.labels, theirs.labels)
 
 
-def test_ideal_denoiser_takes_no_images_that_are_not_finite():
+def test_ideal_denoiser_rejects_non_finite_images():
     with pytest.raises(ValueError, match=r"x0_dataset hold values that are not finite .* in 1 of 2, first in number 1"):
         dl.IdealDenoiser(torch.stack([X[0], X[1] / 0]), SCHEDULE)
 
 
-def test_ideal_denoiser_goes_through_a_large_set_in_parts(monkeypatch):
+def test_ideal_denoiser_processes_a_large_set_in_chunks(monkeypatch):
     whole = dl.IdealDenoiser(FOUR, SCHEDULE)
     expected = whole(X, 500, [1, 2]).x0
     monkeypatch.setattr(dl.IdealDenoiser, "PART", 3)
     torch.testing.assert_close(whole(X, 500, [1, 2]).x0, expected)
 
 
-def test_the_sessions_default_device_is_not_taken_for_the_models(denoiser):
+def test_sampling_uses_the_models_device_not_the_sessions(denoiser):
     expected = dl.sample(denoiser, 2, steps=3, y=[1, 2])
     with torch.device("meta"):  # stands for a GPU: whatever is made there has no values
         actual = dl.sample(denoiser, 2, steps=3, y=[1, 2])

@@ -30,12 +30,12 @@ PAIRS = TensorDataset(DATA.images, DATA.labels)
     ],
     ids=["tensor", "numpy", "list", "loader", "loader of pairs", "torch's", "name", "dict", "None", "class"],
 )
-def test_rejects_another_kind_of_dataset_and_says_how_to_make_one(data, message):
+def test_rejects_other_objects_as_dataset_and_shows_how_to_make_one(data, message):
     with pytest.raises(ValueError, match=f"^the dataset {message}"):
         dl.train(tiny_denoiser(), data, CONFIG)
 
 
-def test_images_and_labels_of_pairs_make_a_dataset_as_the_message_says():
+def test_remedy_in_the_error_for_pairs_makes_a_dataset():
     images, labels = zip(*PAIRS, strict=True)
     made = dl.ImageDataset(torch.stack(images), torch.tensor(labels), ("a", "b", "c"))
     assert torch.equal(made.images, DATA.images)
@@ -56,7 +56,7 @@ def test_images_and_labels_of_pairs_make_a_dataset_as_the_message_says():
         (dict(accelerator="gpu"), r"accelerator='gpu'; expected an accelerate\.Accelerator, or None: set the device in TrainConfig"),
     ],
 )
-def test_rejects_other_arguments_of_another_kind(arguments, message):
+def test_rejects_arguments_of_the_wrong_type(arguments, message):
     given = dict(denoiser=tiny_denoiser(), dataset=DATA, config=CONFIG) | arguments
     with pytest.raises(TypeError, match=f"^{message}"):
         dl.train(**given)
@@ -94,7 +94,7 @@ def test_rejects_pixels_of_0_to_255():
         dl.train(tiny_denoiser(), pixels, CONFIG)
 
 
-def test_names_the_images_that_hold_nan():
+def test_error_names_the_images_that_contain_nan():
     images = DATA.images.index_fill(0, torch.tensor([3, 20]), torch.nan)
     with pytest.raises(ValueError, match=r"2 of 24 contain NaN or infinity, the first is image 3: leave them out"):
         dl.train(tiny_denoiser(), dl.ImageDataset(images, DATA.labels, DATA.class_names), CONFIG)
@@ -113,7 +113,7 @@ def test_rejects_weights_that_cannot_be_trained():
         dl.train(empty, DATA, CONFIG)
 
 
-def test_trains_where_the_caller_has_switched_gradients_off():
+def test_trains_under_no_grad():
     expected = run(tiny_denoiser(), DATA, steps=2)[2]
     with torch.no_grad():
         assert run(tiny_denoiser(), DATA, steps=2)[2] == expected
@@ -121,14 +121,14 @@ def test_trains_where_the_caller_has_switched_gradients_off():
         dl.train(tiny_denoiser(), DATA, CONFIG)
 
 
-def test_images_that_require_gradients_are_left_alone(tmp_path):
+def test_gradients_of_the_datasets_images_are_untouched(tmp_path):
     images = DATA.images.clone().requires_grad_()
     run(tiny_denoiser(), dl.ImageDataset(images, DATA.labels, DATA.class_names), CONFIG, tmp_path, steps=2)
     assert images.grad is None
 
 
 @pytest.mark.parametrize("default", ["float64", "float16", "bfloat16", "meta"])
-def test_trains_to_the_same_weights_whatever_the_defaults_of_the_session(tmp_path, default):
+def test_session_defaults_do_not_change_trained_weights(tmp_path, default):
     denoisers, expected = [tiny_denoiser(), tiny_denoiser(seed=1)], run(tiny_denoiser(), DATA)
     try:
         torch.set_default_device("meta") if default == "meta" else torch.set_default_dtype(getattr(torch, default))
@@ -181,7 +181,7 @@ def test_wrapped_network_trains_like_the_plain_one_and_resumes_it(tmp_path, trac
 
 
 @pytest.mark.parametrize("wrap", WRAPPERS)
-def test_wrapped_network_is_saved_as_what_it_is(tmp_path, traces_nothing, wrap):
+def test_wrapped_network_is_saved_without_its_wrapper(tmp_path, traces_nothing, wrap):
     denoiser = within(wrap)
     step = next(dl.train(denoiser, DATA, CONFIG))
     for name, each in (("trained", step.denoiser), ("average", step.ema)):
@@ -194,7 +194,7 @@ def test_wrapped_network_is_saved_as_what_it_is(tmp_path, traces_nothing, wrap):
 
 
 @pytest.mark.parametrize("wrap", [compiled, torch.nn.DataParallel])
-def test_denoiser_within_a_wrapper_is_trained_and_the_wrapper_is_named(wrap):
+def test_wrapped_denoiser_trains_with_a_warning_that_names_the_wrapper(wrap):
     denoiser = tiny_denoiser()
     with pytest.warns(UserWarning, match=r"wrapped in a (OptimizedModule|DataParallel), which training ignores; wrap denoiser\.network"):
         steps = dl.train(wrap(denoiser), DATA, CONFIG)

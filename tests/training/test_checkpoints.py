@@ -66,7 +66,7 @@ def test_finished_run_takes_no_more_steps(dataset, tmp_path):
     assert list(dl.train(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)) == []
 
 
-def test_finished_run_goes_on_to_more_steps_and_can_be_interrupted(dataset, tmp_path):
+def test_finished_run_continues_to_more_steps_and_can_be_interrupted(dataset, tmp_path):
     for folder in ("whole", "interrupted"):
         run(tiny_denoiser(), dataset, CONFIG, tmp_path / folder)
     more = replace(CONFIG, steps=20)
@@ -82,7 +82,7 @@ def test_finished_run_goes_on_to_more_steps_and_can_be_interrupted(dataset, tmp_
     torch.testing.assert_close(again[0], whole[0][3:], rtol=0, atol=0)
 
 
-def test_rejects_more_steps_for_a_run_that_is_not_finished_and_says_what_to_do(dataset, tmp_path):
+def test_rejects_more_steps_for_an_unfinished_run_and_names_the_remedy(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=9)
     message = r"steps=12, this one has 20 \(the learning rate is planned for all of them; .+\).+ load_checkpoint with train"
     with pytest.raises(ValueError, match=message):

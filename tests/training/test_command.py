@@ -62,7 +62,7 @@ def test_command_saves_a_run_finished_on_another_processor(tmp_path):
     assert dl.Denoiser.from_pretrained(tmp_path).image_shape == (1, 28, 28)
 
 
-def test_finished_run_goes_on_to_more_steps(tmp_path, capsys):
+def test_finished_run_continues_to_more_steps(tmp_path, capsys):
     main(["--out", str(tmp_path), *TINY])
     first = weights(dl.Denoiser.from_pretrained(tmp_path))
     main(["--out", str(tmp_path), *TINY])
@@ -107,7 +107,7 @@ def test_run_starts_from_a_model_and_resumes(tmp_path, capsys):
         (["--sample-every", "-1"], r"--sample-every -1; expected a number of steps, or 0 for no pictures"),
     ],
 )
-def test_rejects_options_that_do_not_go_together(tmp_path, capsys, options, message):
+def test_rejects_contradictory_options(tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path), "--images", "8", *(option.format(out=tmp_path) for option in options)])
     assert ended.value.code == 1
@@ -116,7 +116,7 @@ def test_rejects_options_that_do_not_go_together(tmp_path, capsys, options, mess
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "mps:9", "xpu:9", "meta"])
-def test_device_that_is_not_there_is_reported_in_one_line(tmp_path, capsys, device):
+def test_missing_device_is_reported_in_one_line(tmp_path, capsys, device):
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path / "model"), "--device", device])
     assert ended.value.code == 1
@@ -138,7 +138,7 @@ def test_command_draws_pictures(tmp_path):
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["step-000003.png", "step-000004.png"]
 
 
-def test_command_tells_at_once_that_tensorboard_is_missing(begun, tmp_path, monkeypatch, capsys):
+def test_command_reports_missing_tensorboard_before_training(begun, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path), "--tensorboard"])
@@ -429,7 +429,7 @@ def test_interrupt_prints_where_the_same_command_resumes(begun, tmp_path, capsys
         ["--init-from", "glyphs", "--channels", "3"],
     ],
 )
-def test_wrong_options_are_told_before_images_are_loaded(begun, capsys, tmp_path, monkeypatch, options):
+def test_wrong_options_are_reported_before_images_load(begun, capsys, tmp_path, monkeypatch, options):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").touch()
     with pytest.raises(SystemExit) as ended:
@@ -447,7 +447,7 @@ def test_wrong_options_are_told_before_images_are_loaded(begun, capsys, tmp_path
         lambda *arguments: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.")),
     ],
 )
-def test_too_little_memory_is_told_in_one_line(begun, capsys, tmp_path, monkeypatch, fail):
+def test_running_out_of_memory_is_reported_in_one_line(begun, capsys, tmp_path, monkeypatch, fail):
     monkeypatch.setattr(training, "train", lambda *arguments: fail() or list(fail()))
     with pytest.raises(SystemExit) as ended:
         main(["--out", str(tmp_path), "--batch-size", "5000000"])
@@ -466,7 +466,7 @@ def test_other_runtime_errors_keep_their_traceback(begun, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("place", ["", " ", "$NOT_SET_ANYWHERE/x", "${NOT_SET_ANYWHERE}"])
-def test_out_is_no_path_of_a_variable_that_is_not_set(begun, capsys, place):
+def test_rejects_out_with_an_unset_variable(begun, capsys, place):
     with pytest.raises(SystemExit):
         main(["--out", place])
     assert re.search(r"argument --out: path=.*(is empty|NOT_SET_ANYWHERE\}? is not set); expected a path", capsys.readouterr().err)

@@ -39,23 +39,23 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_command_prints_how_many_images_of_which_classes(trained, pictures, capsys):
+def test_command_prints_the_number_of_images_per_class(trained, pictures, capsys):
     trained("--dataset", f"folder:{pictures}")
     assert f"folder:{pictures}: 3 images of 3x32x32 in 2 classes: 2 cat, 1 dog\n" in capsys.readouterr().out
 
 
-def test_command_passes_size_channels_and_flip_on(trained, pictures, capsys):
+def test_command_forwards_size_channels_and_flip(trained, pictures, capsys):
     dataset = trained("--dataset", f"folder:{pictures}", "--size", "16x32", "--channels", "1", "--flip", "--images", "2")
     assert dataset.images.shape == (4, 1, 16, 32)
     assert "4 images of 1x16x32 in 2 classes: 2 cat, 2 dog\n" in capsys.readouterr().out
 
 
-def test_images_are_like_those_of_the_model_to_start_from(trained, pictures):
+def test_images_take_size_and_channels_from_the_initial_model(trained, pictures):
     assert trained("--init-from", "glyphs-1", "--base-channels", "16", "--dataset", f"folder:{pictures}").images.shape == (3, 1, 28, 28)
 
 
 @pytest.mark.parametrize(("name", "said"), [("cat", "no classes"), (".", "2 classes")])
-def test_model_to_start_from_has_the_classes_of_the_dataset(pictures, tmp_path, capsys, name, said):
+def test_initial_model_must_have_the_datasets_number_of_classes(pictures, tmp_path, capsys, name, said):
     with pytest.raises(SystemExit):
         main(["--out", str(tmp_path / "model"), "--init-from", "glyphs", "--dataset", f"folder:{pictures / name}"])
     assert f" has {said}, the model of --init-from glyphs has 36; expected the same number" in capsys.readouterr().err

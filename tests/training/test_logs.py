@@ -97,7 +97,7 @@ def test_rows_before_an_error_are_written(tmp_path):
     assert rows[1]["grad_norm"] == math.inf
 
 
-def test_file_of_another_kind_is_left_alone(tmp_path):
+def test_log_file_with_other_contents_is_left_unchanged(tmp_path):
     (tmp_path / "log.csv").write_text("my notes\n")
     with pytest.raises(OSError, match=r"log\.csv begins with 'my notes'; expected 'step,loss,grad_norm,lr,seconds': move it away"):
         train(tmp_path)
@@ -196,7 +196,7 @@ def test_tensorboard_is_given_every_number_and_picture_once(tmp_path, monkeypatc
     assert given[-1] == "closed"
 
 
-def test_tensorboard_can_read_what_is_written(tmp_path):
+def test_tensorboard_reads_the_written_logs(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

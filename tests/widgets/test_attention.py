@@ -71,7 +71,7 @@ def parallel(denoiser):
         lambda: network().double(),
     ],
 )
-def test_shows_the_network_inside_what_is_wrapped_around_it(wrapped):
+def test_shows_the_network_inside_its_wrapper(wrapped):
     plain, widget = (attention(denoiser, X0, ts=[5, 10], y=1) for denoiser in (network(), wrapped()))
     assert widget.layers == plain.layers
     for name, sheet in plain.sheets.items():

@@ -58,7 +58,7 @@ def with_nan(frames, *place):
         (lambda: training({"a": with_nan(FRAMES, 2)}, [1, 5, 9], [0.1] * 9), "samples 'a' is not finite .* at step 9"),
     ],
 )
-def test_rejects_pictures_that_are_not_finite_and_says_which(make, message):
+def test_rejects_non_finite_pictures_and_names_them(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -69,14 +69,14 @@ class Diverges(Curved):
         return prediction if t > 25 else dl.Prediction(prediction.x0 * NAN, prediction.eps * NAN)
 
 
-def test_says_at_which_timestep_a_chain_or_an_estimate_is_not_finite():
+def test_error_names_the_timestep_of_a_non_finite_chain_or_estimate():
     with pytest.raises(ValueError, match=r"of chain 'DDIM' is not finite \(NaN or infinity\) at t = 10, step 4"):
         chains({"DDIM": dl.ddim_steps(Diverges(S), X0, steps=5, clip=False)})
     with pytest.raises(ValueError, match="the denoiser's estimates of x0 at t = 1 contain NaN or infinity"):
         design_schedule(Diverges(S), X0)
 
 
-def test_live_training_that_diverges_goes_on_with_a_warning():
+def test_diverging_live_training_continues_with_a_warning():
     view = live_training(9, ["samples"], (2, 1, 8, 6))
     with pytest.warns(UserWarning, match=r"samples 'samples' of step 5 are not finite \(NaN or infinity\): the model or its moving"):
         view.add(5, {"samples": with_nan(FRAMES[0], 1)})
@@ -131,7 +131,7 @@ def test_takes_schedules_by_name():
 
 
 @pytest.mark.parametrize("number", [np.int64, np.uint8, torch.tensor])
-def test_takes_numpys_and_torchs_numbers(number):
+def test_accepts_numpy_and_torch_numbers(number):
     widget = noising(X0, S, t=number(7), columns=number(2))
     assert (widget.t, type(widget.t)) == (7, int)
     widget.t = number(9)
@@ -186,7 +186,7 @@ def test_rejects_arguments_that_make_no_sense(make, message):
         make()
 
 
-def test_position_still_refuses_what_is_no_whole_number():
+def test_position_rejects_anything_but_integers():
     widget = noising(X0, S)
     for value in (2.5, "3", None):
         with pytest.raises(traitlets.TraitError, match="'t' trait of a NoisingWidget instance expected an int"):
@@ -217,7 +217,7 @@ def test_rejects_a_chain_that_was_used_up():
         ({"a": chain(xT=torch.zeros(1, 4, 8, 6))}, "chain 'a' has 4 channels"),
     ],
 )
-def test_rejects_what_is_no_chain_of_steps(given, message):
+def test_rejects_anything_but_a_chain_of_steps(given, message):
     with pytest.raises(ValueError, match=message):
         chains(given)
 
@@ -272,7 +272,7 @@ def test_refuses_pictures_that_browsers_do_not_draw(make, message):
         make()
 
 
-def test_large_widget_says_how_large_it_is(monkeypatch):
+def test_large_widget_warns_about_its_size(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scrub(FRAMES, range(3))
