@@ -63,6 +63,10 @@ _RATE = (
             lambda step, steps, warmup: step / warmup * _half_cosine(step / steps),
             "in the warm-up the line is multiplied by the cosine; use the line alone",
         ),
+        (
+            lambda step, steps, warmup: step / warmup * _half_cosine((step - warmup) / (steps - warmup)),
+            "the cosine already acts during the warm-up; there the rate is lr * step / warmup alone",
+        ),
         (lambda step, steps, warmup: 1 - _half_cosine(step / warmup), "in the warm-up the rate rises on a cosine; expected a line"),
         (lambda step, steps, warmup: (step / warmup) ** 2, "in the warm-up the rate rises on a parabola; expected a line"),
         (lambda step, steps, warmup: 1 - step / warmup, "in the warm-up the rate falls; it should rise from 0"),
@@ -91,19 +95,19 @@ _RATE = (
         ),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / 2),
-            "the cosine goes only half the way and ends at lr / 2: use cos(pi u), with u from 0 to 1",
+            "the cosine goes only half the way and ends at lr / 2: use cos(pi * done), with done from 0 to 1",
         ),
         (
             lambda step, steps, warmup: _half_cosine(2 * _u(step, steps, warmup)),
-            "the rate is 0 halfway and rises again: use cos(pi u), with u from 0 to 1",
+            "the rate is 0 halfway and rises again: use cos(pi * done), with done from 0 to 1",
         ),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) / math.pi),
-            "pi is missing in the cosine: cos(pi u)",
+            "pi is missing in the cosine: cos(pi * done)",
         ),
         (
             lambda step, steps, warmup: _half_cosine(_u(step, steps, warmup) * 180 / math.pi),
-            "math.cos takes radians, not degrees: cos(pi u)",
+            "math.cos takes radians, not degrees: cos(pi * done)",
         ),
         (
             lambda step, steps, warmup: 0.5 * (1 + math.sin(math.pi * _u(step, steps, warmup))),
@@ -219,11 +223,11 @@ _IN_ALL = (
     ),
     Mistake(
         _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + math.cos(math.pi * _u(step, steps, warmup))),
-        "brackets are missing: 0.5 * lr multiplies all of (1 + cos(pi u))",
+        "brackets are missing: 0.5 * lr multiplies all of (1 + cos(pi * done))",
     ),
     Mistake(
         _otherwise(fall=lambda step, steps, warmup, lr: 0.5 * lr + 1 + math.cos(math.pi * _u(step, steps, warmup))),
-        "lr / 2 is added; multiply 1 + cos(pi u) by it",
+        "lr / 2 is added; multiply 1 + cos(pi * done) by it",
     ),
 )
 

@@ -101,6 +101,10 @@ check_v = Exercise(
             lambda x0, eps, alpha_bar_t: (alpha_bar_t * eps - (1 - alpha_bar_t) * x0).sqrt(),
             "the root covers the whole difference, and is NaN where that is negative; take the roots of alpha_bar_t and of 1 - alpha_bar_t",
         ),
+        Mistake(
+            lambda x0, eps, alpha_bar_t: alpha_bar_t.sqrt() * eps - 1 - alpha_bar_t.sqrt() * x0,
+            "1 - alpha_bar_t needs brackets before the root",
+        ),
     ),
     diagnose=first_of(nearly(one_wrong(_mixed, *_V)), nearly(two_wrong(_mixed, *_V)), mixture(["x0", "eps"]), explained),
 )

@@ -108,7 +108,7 @@ def test_takes_the_image_in_any_usual_form(x0):
         ),
         (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one from a network"),
         (dict(denoiser=dl.Denoiser(torch.nn.Conv2d(1, 1, 1), dl.cosine_schedule(20))), "network is a Conv2d; expected a UNet"),
-        (dict(y=[1, 2]), r"y has 2 entries for 1 image; expected one for each"),
+        (dict(y=[1, 2]), r"y has 2 entries for 1 image; expected one per image"),
         (dict(y="A"), "y='A' is a name, but this denoiser has no class names; expected integers"),
         (dict(y=1.5), "y has dtype torch.float32; expected integers"),
         (dict(y=3), r"y=3 is out of range; expected classes 0\.\.2"),

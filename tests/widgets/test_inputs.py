@@ -72,7 +72,7 @@ class Diverges(Curved):
 def test_says_at_which_timestep_a_chain_or_an_estimate_is_not_finite():
     with pytest.raises(ValueError, match=r"of chain 'DDIM' is not finite \(NaN or infinity\) at t = 10, step 4"):
         chains({"DDIM": dl.ddim_steps(Diverges(S), X0, steps=5, clip=False)})
-    with pytest.raises(ValueError, match="the denoiser's estimates of x0 at t = 1 hold values that are not finite"):
+    with pytest.raises(ValueError, match="the denoiser's estimates of x0 at t = 1 contain NaN or infinity"):
         design_schedule(Diverges(S), X0)
 
 

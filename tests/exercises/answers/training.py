@@ -163,6 +163,7 @@ RIGHT_V = [
     _v_by_angle,
 ]
 WRONG_V = [
+    (lambda x0, eps, a: a.sqrt() * eps - 1 - a.sqrt() * x0, "needs brackets before the root"),
     (lambda x0, eps, a: (a * eps - (1 - a) * x0).sqrt(), "the root covers the whole difference"),
     # signs and order
     (lambda x0, eps, ab: ab.sqrt() * x0 - (1 - ab).sqrt() * eps, "image and noise are swapped"),
@@ -423,6 +424,10 @@ RIGHT_RATE = [
     _rate_by_clamping,
 ]
 WRONG_RATE = [
+    (
+        lambda step, steps, warmup, lr: lr * min(1, step / warmup) * _half((step - warmup) / (steps - warmup)),
+        "the cosine already acts during the warm-up",
+    ),
     # the warm-up
     (_rate(lambda *a: 1.0), "there is no warm-up"),
     (lambda step, steps, warmup, lr: lr * _half(_u(step, steps, warmup)), "there is no warm-up"),
