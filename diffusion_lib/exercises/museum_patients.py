@@ -214,7 +214,7 @@ DECIDES = {
     (6, 9): "Both leave noise. Its size decides: here it is about 0.1, not 1",
     (6, 8): "Both are rough. The largest value decides: here it is above 1",
     (6, 2): "Here the largest value is above 1, which no clipped estimate can be: noise was added after the last clip, or never removed",
-    (9, 6): "Both leave noise. Its size decides: here it is about 1, as strong as at t = T, and level 50 has 0.09",
+    (9, 6): "Both leave noise. Its size decides: here it is about 1, as strong as at t = T; level 50 has only 0.09",
     (9, 8): "Both are full of specks. The largest value decides: here it is about 5, so the last step did not return a clipped x0_hat",
     (9, 3): "Here letters can still be made out, so the network has learnt them",
     (7, 3): "Both are grey. Here bright letters stand on a smooth ground, so the network has learnt them",
@@ -236,7 +236,7 @@ class Suspect(Question):
     def __call__(self, attempt: Any) -> Verdict:
         verdict = super().__call__(attempt)
         unknown = verdict.passed is False and verdict.message.endswith(("is too large", "is too small"))
-        return Verdict(False, f"{float(attempt):g} is no suspect; expected 1 to {len(SABOTAGE)}") if unknown else verdict
+        return Verdict(False, f"{float(attempt):g} is not a suspect; expected 1 to {len(SABOTAGE)}") if unknown else verdict
 
 
 def _suspect(name: str) -> Suspect:

@@ -165,7 +165,10 @@ check_exhibit_8 = Open(
     mistakes=(
         Mistake(lambda T: torch.linspace(1e-4, 0.02, T), AS_IT_STANDS),
         Mistake(_line, "the line is right; from T = 20 down it reaches 1 and more, which no beta can: cap it below 1"),
-        Mistake(lambda T: _line(T).clamp(max=1), "a beta of 1 leaves nothing of the image, and alpha_bar = 0 cannot divide: cap below 1"),
+        Mistake(
+            lambda T: _line(T).clamp(max=1),
+            "a beta of 1 leaves nothing of the image, and samplers would divide by alpha_bar = 0: cap below 1",
+        ),
         Mistake(lambda T: _line(T).clamp(max=0.02), "the cap undoes the scaling: betas may exceed 0.02; cap them just below 1"),
         Mistake(
             lambda T: torch.linspace(0.1 / T, min(20 / T, MAX_BETA), T),

@@ -1306,14 +1306,14 @@ for letter, (guilty, others) in PATIENTS.items():
     RIGHT[f"check_patient_{letter}"] = [guilty, float(guilty), torch.tensor(guilty), np.int64(guilty), np.float32(guilty)]
     WRONG[f"check_patient_{letter}"] = [
         *others.items(),
-        (0, "0 is no suspect; expected 1 to 9"),
-        (10, "10 is no suspect"),
-        (-guilty, "is no suspect"),
-        (guilty + 0.5, "is no suspect"),
+        (0, "0 is not a suspect; expected 1 to 9"),
+        (10, "10 is not a suspect"),
+        (-guilty, "is not a suspect"),
+        (guilty + 0.5, "is not a suspect"),
         (str(guilty), "this is a str; expected a number"),
         ([guilty], "this is a list; expected a number"),
         (True, "this is a bool; expected a number"),
         (math.nan, "this is not a number"),
-        (math.inf, "inf is no suspect"),
+        (math.inf, "inf is not a suspect"),
         (lambda: 7, "this is a function; expected a number"),
     ]
