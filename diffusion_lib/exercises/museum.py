@@ -22,6 +22,7 @@ from diffusion_lib.exercises.museum_patients import (
     check_patient_d,
     check_patient_e,
     check_patient_f,
+    innocent,
     measured,
     patient,
     run_program,

@@ -154,6 +154,11 @@ def patient(name: str) -> Tensor:
     return sabotaged(PATIENTS[name]).clone()
 
 
+def innocent() -> tuple[int, ...]:
+    """The suspect lines that no patient has a mistake in."""
+    return tuple(line for line in SABOTAGE if line not in PATIENTS.values())
+
+
 class Measured(NamedTuple):
     """What can be measured of 64 images without knowing the program."""
 
