@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     if not 72 <= options.n <= 1500:
         parser.error(f"--n {options.n}; expected 72 (two of each class, for the intervals) to 1500 (what the held-out images last for)")
     if outside := [s for s in options.steps if not 1 <= s <= 1000]:
-        parser.error(f"--steps {outside[0]}; expected whole numbers, 1 to 1000")
+        parser.error(f"--steps {outside[0]}; expected integers, 1 to 1000")
     results = measure(options.n, options.steps, options.seed, options.batch_size, options.device)
     common.write(options.out, results)
     print(f"{results['seconds_in_all']} s in all; written to {options.out}")

@@ -1,4 +1,4 @@
-"""Pictures on disk: one grid of images, or the frames of a chain, one after the other or as a moving picture."""
+"""Pictures on disk: a grid of images, or the frames of a chain as separate files or as an animation."""
 
 import io
 import os
@@ -18,13 +18,13 @@ from diffusion_lib.pictures import as_frames, as_images, check_channels, check_f
 from diffusion_lib.recording import Recording, Thinning, checked_steps, length_of
 from diffusion_lib.sampling import Step
 
-FORMATS: dict[str, dict[str, Any]] = {  # suffix -> how Pillow saves it, without a loss but for GIF's 256 colours a frame
+FORMATS: dict[str, dict[str, Any]] = {  # suffix -> Pillow's options; lossless except for GIF's 256 colours a frame
     ".gif": dict(format="GIF", loop=0),
     ".png": dict(format="PNG", loop=0),
     ".apng": dict(format="PNG", loop=0),
     ".webp": dict(format="WEBP", loop=0, lossless=True),
 }
-STILLS: dict[str, dict[str, Any]] = {  # the same for one picture; JPEG is the one with a loss
+STILLS: dict[str, dict[str, Any]] = {  # the same for one picture; lossless except for JPEG and GIF
     ".png": dict(format="PNG"),
     ".webp": dict(format="WEBP", lossless=True),
     ".jpg": dict(format="JPEG", quality=95),
@@ -40,9 +40,9 @@ MAX_FPS = 50  # what GIF holds and browsers play: 0.02 s for each frame
 
 
 def save_grid(path: str | os.PathLike, images: Any, columns: int = 8, padding: int = 1, scale: int = 1) -> Path:
-    """Writes images (B, C, H, W) in [-1, 1] as one picture, as `image_grid` makes it; its suffix says of which kind: .png, .webp, .jpg, …
+    """Writes images (B, C, H, W) in [-1, 1] as one picture, made by `image_grid`. The path's suffix is the format: .png, .webp, .jpg, …
 
-    images: in any form that `as_images` takes. scale: every pixel becomes scale x scale. Returns the path.
+    images: in any form that `as_images` takes. scale: each pixel becomes scale x scale pixels. Returns the path.
     """
     path = _path(path, STILLS, "save_grid(path, images)")
     images, columns, padding = as_images(images), whole("columns", columns), whole("padding", padding, low=0)
@@ -60,18 +60,17 @@ def save_gif(
     scale: int = 1,
     columns: int = 8,
 ) -> Path:
-    """Writes a chain as a moving picture: GIF, or by the path's suffix PNG (animated; .png or .apng) or WebP.
+    """Writes a chain as an animation. The path's suffix is the format: .gif, .png or .apng (animated PNG), or .webp.
 
-    film: the steps of a sampler as they come, what `widgets.record` returns, or frames (F, B, C, H, W) in [-1, 1] of anything.
-    what: "xt" or "x0_hat", of a chain. frames: how many of it to show, evenly spaced and the last one always; None for all, which are
-    then held in memory as pictures of one byte for each colour. fps: frames in a second, at most 50. scale: every pixel becomes
-    scale x scale. columns: images in a row.
+    film: a sampler's steps, what `widgets.record` returns, or any frames (F, B, C, H, W) in [-1, 1]. what: "xt" or "x0_hat", for a
+    chain. frames: how many to write, evenly spaced and always with the last one; None for all, which are then held in memory with one
+    byte for each colour. fps: frames per second, at most 50. scale: each pixel becomes scale x scale pixels. columns: images in a row.
 
     Returns the path. Raises `ValueError` for a chain that has no steps left, and for frames that are not finite.
     """
     path, scale, columns = _path(path, FORMATS, "save_gif(path, film)"), whole("scale", scale), whole("columns", columns)
     if isinstance(fps, bool) or not isinstance(fps, int | float | np.number) or not 0 < fps <= MAX_FPS:
-        raise ValueError(f"fps={fps!r}; expected frames in a second, above 0 and at most {MAX_FPS}")
+        raise ValueError(f"fps={fps!r}; expected frames per second, above 0 and at most {MAX_FPS}")
     length, walk = _walk(film, what)
     thinning: Thinning[np.ndarray] = Thinning(sys.maxsize if frames is None else frames, length)
     for t, images in walk:
@@ -81,16 +80,16 @@ def save_gif(
 
 
 def save_frames(folder: str | os.PathLike, film: Any, *, what: str = "xt", scale: int = 1, columns: int = 8) -> list[Path]:
-    """Writes every frame of a chain, as it comes, into a folder: 0000.png, 0001.png and so on, and returns these paths.
+    """Writes every frame of a chain into a folder as it comes: 0000.png, 0001.png and so on. Returns these paths.
 
-    film, what, scale, columns: as in `save_gif`. The folder is made if it is not there; one that holds pictures already is refused.
+    film, what, scale, columns: as in `save_gif`. Creates the folder if needed. Raises `ValueError` if it already holds numbered pictures.
     """
     folder = _path(folder, (), "save_frames(folder, film)")
     scale, columns = whole("scale", scale), whole("columns", columns)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; expected a folder, for one picture after the other: save_gif writes one file")
+        raise ValueError(f"{folder} is a file; expected a folder for the separate pictures: save_gif writes one file")
     if any(folder.glob("[0-9][0-9][0-9][0-9]*.png")):
-        raise ValueError(f"{folder} holds numbered pictures already; expected a new or an empty folder: two films would be mixed up")
+        raise ValueError(f"{folder} already holds numbered pictures; expected a new or empty folder, so that two films are not mixed")
     paths: list[Path] = []
     for _, images in _walk(film, what)[1]:
         paths.append(_write(folder / f"{len(paths):04d}.png", [_enlarged(draw(images, columns).numpy(), scale)], dict(format="PNG")))
@@ -98,7 +97,7 @@ def save_frames(folder: str | os.PathLike, film: Any, *, what: str = "xt", scale
 
 
 def _walk(film: Any, what: str) -> tuple[int, Iterator[tuple[int, Tensor]]]:
-    """How many frames there are, 0 if that is not known, and they as they come: a timestep and images (B, C, H, W)."""
+    """The number of frames (0 if unknown), and for each frame, as it comes, its timestep and its images (B, C, H, W)."""
     if what not in WHATS:
         raise unknown_name("what", what, WHATS)
     if isinstance(film, Recording):
@@ -119,7 +118,7 @@ def _of_steps(steps: Iterable[Step], what: str) -> Iterator[tuple[int, Tensor]]:
 def _looked_at(frames: Any, name: str) -> Tensor:
     frames = as_frames(frames, name)
     if frames.ndim != 5:
-        remedy = f": {name}[:, None] shows one image after the other" if frames.ndim == 4 else ""
+        remedy = f": {name}[:, None] makes each image a frame" if frames.ndim == 4 else ""
         raise ValueError(f"{name} has shape {tuple(frames.shape)}; expected frames (F, B, C, H, W){remedy}")
     check_frames(frames, name, lambda i: f"frame {i}")
     return frames
@@ -127,10 +126,10 @@ def _looked_at(frames: Any, name: str) -> Tensor:
 
 def _path(path: Any, suffixes: Collection[str], call: str) -> Path:
     if not isinstance(path, str | os.PathLike):
-        raise ValueError(f"path is a {type(path).__name__}; expected where to write, as in {call}")
+        raise ValueError(f"path is a {type(path).__name__}; expected a path, as in {call}")
     path = as_path(path)
     if suffixes and path.suffix.lower() not in suffixes:
-        raise ValueError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(suffixes)}, which says what kind of file to write")
+        raise ValueError(f"{path} ends in {path.suffix!r}; expected one of {', '.join(suffixes)}, which determines the format")
     return path
 
 
@@ -147,7 +146,7 @@ def _write(path: Path, pictures: Sequence[np.ndarray], options: dict[str, Any]) 
     """Pictures uint8 (H, W, 3), the frames of one file."""
     grey = all((picture == picture[..., :1]).all() for picture in pictures)
     images = (Image.fromarray(picture[..., 0] if grey else picture) for picture in pictures)
-    if options["format"] == "GIF" and not grey:  # Pillow's own choice of colours takes a second for a frame of noise, and is hardly better
+    if options["format"] == "GIF" and not grey:  # Pillow's default takes a second for a frame of noise, and is hardly better
         images = (image.quantize(method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE) for image in images)
     first, *others = images
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Pictures as people hand them over, in the one form that is drawn; and several of them as one."""
+"""Pictures in any usual form, converted to the one form that is drawn, and tiled into one picture."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -14,27 +14,27 @@ from torch.utils.data import DataLoader, Dataset
 from diffusion_lib.checks import whole
 from diffusion_lib.data import to_float, to_uint8
 
-PIXELS = (20, 255)  # images that are nowhere below 0, and whose brightest value is in between, are pixels that nobody has scaled
+PIXELS = (20, 255)  # images without negative values and with a maximum in this range are taken for unscaled pixels
 
 
 def image_grid(images: Any, columns: int = 8, padding: int = 1) -> Tensor:
-    """A batch (B, C, H, W) in [-1, 1] as one picture uint8 (H', W', 3), row by row with grey lines between.
+    """A batch (B, C, H, W) in [-1, 1] as one picture uint8 (H', W', 3), row by row, separated by grey lines.
 
-    images: also a single one, a list, an array or an `ImageDataset`: see `as_images`. Raises `ValueError` as it does.
+    images: also a single image, a list, an array or an `ImageDataset`: see `as_images`. Raises `ValueError` as it does.
     """
     return draw(as_images(images), whole("columns", columns), whole("padding", padding, low=0))
 
 
 def draw(images: Tensor, columns: int, padding: int = 1) -> Tensor:
-    """`image_grid` of images that were looked at before."""
+    """`image_grid` of images that have been checked."""
     picture = tile(to_uint8(images.detach().cpu()), columns, padding, fill=96)
     return picture.expand(3, -1, -1).permute(1, 2, 0).contiguous()
 
 
 def tile(images: Tensor, columns: int, padding: int = 0, fill: float = 0) -> Tensor:
-    """A batch (B, C, H, W) as one picture (C, H', W'), row by row; lines of `padding` pixels and places without an image are `fill`.
+    """A batch (B, C, H, W) as one picture (C, H', W'), row by row; lines of `padding` pixels and empty cells have the value `fill`.
 
-    (torchvision's make_grid does the same, but importing torchvision takes longer than all the rest of a first figure.)
+    (torchvision's make_grid does the same, but importing torchvision takes longer than drawing a first figure.)
     """
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
@@ -48,9 +48,9 @@ def tile(images: Tensor, columns: int, padding: int = 0, fill: float = 0) -> Ten
 def as_images(images: Any, name: str = "images") -> Tensor:
     """Pictures in any usual form as floats (B, C, H, W) on the CPU, without gradients.
 
-    images: floats in about [-1, 1], (B, C, H, W), (C, H, W) or (H, W) with C = 1 or 3, as a tensor or a numpy array; Pillow's pictures;
-    a list of any of these; or a dataset, whose images are meant. `ValueError` for anything else, also pairs of images and labels, for
-    numbers that are not finite, and for pixels 0..255.
+    images: floats in about [-1, 1], (B, C, H, W), (C, H, W) or (H, W) with C = 1 or 3, as a tensor or a numpy array; Pillow pictures; a
+    list of any of these; or a dataset, whose images are used. Raises `ValueError` for anything else, including pairs of images and
+    labels, numbers that are not finite, and pixels 0..255.
     """
     batch = _batch(images, name)
     limits = value_range(batch)
@@ -63,9 +63,9 @@ def as_images(images: Any, name: str = "images") -> Tensor:
 
 
 def as_frames(frames: Any, name: str, dimensions: int = 5) -> Tensor:
-    """Recorded frames as floats (F, B, C, H, W), where they are, without gradients; with `dimensions` 6, a grid of them.
+    """Recorded frames as floats (F, B, C, H, W), on their device, without gradients; with `dimensions` 6, a grid of them.
 
-    frames: a tensor, an array, or a list of F tensors or arrays, for a grid also of lists. What they hold is `check_frames`'s to look at.
+    frames: a tensor, an array, or a list of F tensors or arrays, for a grid also of lists. `check_frames` checks their values.
     """
     if _is_pair(frames):
         raise _pair(name)
@@ -79,7 +79,7 @@ def as_frames(frames: Any, name: str, dimensions: int = 5) -> Tensor:
 
 
 def check_frames(frames: Tensor, name: str, place: Callable[[int], str]) -> None:
-    """Raises `ValueError` unless frames (F, …, C, H, W) can be drawn. place(i): where frame i stands, as in "frame 3"."""
+    """Raises `ValueError` unless frames (F, …, C, H, W) can be drawn. place(i): the name of frame i in errors, such as "frame 3"."""
     check_channels(frames.shape[-3], name)
     if not frames.numel():
         raise ValueError(f"{name} has shape {tuple(frames.shape)}; expected one frame or more of one image or more")
@@ -120,7 +120,7 @@ def _batch(images: Any, name: str) -> Tensor:
 
 
 def _is_pair(value: Any) -> bool:
-    """Whether these are an image, or a batch, and what a dataset gives with it: a label or several, as numbers, names or a tensor."""
+    """Whether this is an image or a batch with its labels, which may be numbers, names or a tensor, as a dataset yields them."""
     if not isinstance(value, list | tuple) or len(value) < 2:
         return False
     first, *others = value
@@ -133,43 +133,43 @@ def _is_label(value: Any) -> bool:
         return value.ndim < 2 or value.dtype in (torch.int32, torch.int64)
     if isinstance(value, np.ndarray | np.generic):
         return value.ndim < 2 or value.dtype.kind in "iOSU"
-    if isinstance(value, list | tuple):  # a batch's names
+    if isinstance(value, list | tuple):  # the class names of a batch
         return bool(value) and all(isinstance(each, str | int) for each in value)
     return isinstance(value, str | int | float | None)
 
 
 def _pair(name: str) -> ValueError:
-    return ValueError(f"{name} {_has(name, 'is')} a pair, of images and their labels; expected the images alone: {_code(name)}[0]")
+    return ValueError(f"{name} {_has(name, 'is')} a pair of images and their labels; expected only the images: {_code(name)}[0]")
 
 
 def _pairs(images: Any, name: str) -> ValueError:
-    """The error of a loader, a dataset or a list that gives an image and its label each time."""
+    """The error for a loader, a dataset or a list that yields images with their labels."""
     given, remedy = f"{name} {_has(name, 'is')} a {type(images).__name__}", "[image for image, label in …]"
     if isinstance(images, DataLoader):
         remedy = "next(iter(loader))[0]"
     elif isinstance(images, Dataset):
         remedy = "[dataset[i][0] for i in range(16)]"
-    return ValueError(f"{given}, of images and their labels; expected the images alone: {remedy}")
+    return ValueError(f"{given} of images and their labels; expected only the images: {remedy}")
 
 
 def _floats(images: Any, name: str) -> Tensor:
-    """A tensor of floats without gradients, float32 at least."""
+    """A tensor of floats without gradients, at least float32."""
     if isinstance(images, Image):
         return _pillow(images, name)
     remedy = "use diffusion_lib.to_float"
     if isinstance(images, np.ndarray) and images.dtype.kind in "biuf":
-        # torch wants what it can write to, in the machine's own order of bytes
+        # torch needs a writable array in the native byte order
         images = torch.from_numpy(np.require(images, images.dtype.newbyteorder("="), ["C", "W"]))
         remedy = "use diffusion_lib.to_float(torch.from_numpy(…))"
     if not isinstance(images, Tensor):
         raise ValueError(f"{name} {_has(name, 'is')} a {type(images).__name__}; expected a tensor of shape (B, C, H, W), floats in [-1, 1]")
     if images.layout != torch.strided or images.is_meta:
-        raise ValueError(f"{name} {_has(name)} no values of their own ({images.layout} on {images.device}); expected a dense tensor")
+        raise ValueError(f"{name} {_has(name)} no dense values ({images.layout} on {images.device}); expected a dense tensor")
     if not images.is_floating_point():
         if images.dtype == torch.bool:
             remedy = f"{_code(name)}.float() * 2 - 1 makes a mask black and white"
         elif images.dtype != torch.uint8:
-            remedy = "use .float(), and scale them"
+            remedy = "use .float() and scale them"
         raise ValueError(f"{name} {_has(name)} dtype {images.dtype}; expected floats in [-1, 1]: {remedy}")
     return images.detach().float() if images.dtype.itemsize < 4 else images.detach()
 
@@ -187,14 +187,14 @@ def _pillow(picture: Image, name: str) -> Tensor:
 def _four_dimensions(images: Tensor, name: str) -> Tensor:
     shape = tuple(images.shape)
     if len(shape) in (3, 4) and shape[-3] not in (1, 3) and shape[-1] in (1, 3):
-        raise ValueError(f"{name} {_has(name)} shape {shape}, with the channels last; expected (B, C, H, W): move them, movedim(-1, -3)")
+        raise ValueError(f"{name} {_has(name)} shape {shape}, with the channels last; expected (B, C, H, W): use movedim(-1, -3)")
     if len(shape) == 3 and shape[0] not in (1, 3):
         raise ValueError(
-            f"{name} {_has(name)} shape {shape}; expected (B, C, H, W), or (C, H, W) of one image of 1 or 3 channels: "
-            f"grey images without a channel are {_code(name)}[:, None]"
+            f"{name} {_has(name)} shape {shape}; expected (B, C, H, W), or (C, H, W) with 1 or 3 channels for one image: "
+            f"for grey images without a channel, use {_code(name)}[:, None]"
         )
     if len(shape) not in (2, 3, 4):
-        raise ValueError(f"{name} {_has(name)} shape {shape}; expected (B, C, H, W): images in a batch")
+        raise ValueError(f"{name} {_has(name)} shape {shape}; expected (B, C, H, W): a batch of images")
     images = images.reshape((1,) * (4 - len(shape)) + shape)
     check_channels(images.shape[1], name)
     return images
@@ -203,7 +203,7 @@ def _four_dimensions(images: Tensor, name: str) -> Tensor:
 def check_channels(channels: int, name: str) -> None:
     """Raises `ValueError` unless there are 1 or 3, which can be drawn."""
     if channels not in (1, 3):
-        remedy = f": {_code(name)}[:, :3] leaves the fourth, transparency, out" if channels == 4 else ""
+        remedy = f": {_code(name)}[:, :3] drops the fourth, transparency" if channels == 4 else ""
         raise ValueError(f"{name} {_has(name)} {channels} channels; expected 1 (grey) or 3 (colour){remedy}")
 
 

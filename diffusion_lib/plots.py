@@ -1,4 +1,4 @@
-"""Static figures. Pixels are shown as they are: -1 is black, 1 is white, nothing is stretched to fit."""
+"""Static figures. Pixel values are never rescaled: -1 is black, and 1 is white."""
 
 import math
 import sys
@@ -32,16 +32,16 @@ __all__ = [
     "tile",
 ]
 
-MAX_FIGURE = 2**16 - 1  # pixels a side, what matplotlib draws
+MAX_FIGURE = 2**16 - 1  # pixels a side, matplotlib's limit
 TABLES = ("alpha", "alpha_bar", "beta", "log_snr", "noise", "signal", "snr")  # of a `Schedule`
 MANY_PANELS, MAX_PANELS = 200, 1000  # of show_rows: matplotlib lays out some twenty a second
 
 
 def show(images: Any, columns: int = 8, title: str = "", scale: float = 0.55, ax: Axes | None = None) -> Axes:
-    """Shows a batch (B, C, H, W) in [-1, 1] as a grid. scale: inches for each 28 pixels.
+    """Shows a batch (B, C, H, W) in [-1, 1] as a grid. scale: inches per 28 pixels.
 
-    images: also a single one, a list, an array or an `ImageDataset`. Raises `ValueError` for images that are not finite, have values
-    0..255, or make a figure larger than matplotlib draws.
+    images: also a single image, a list, an array or an `ImageDataset`. Raises `ValueError` for images that are not finite or have
+    values 0..255, and for a figure larger than matplotlib draws.
     """
     picture = image_grid(images, columns)
     _check_ax(ax)
@@ -58,11 +58,10 @@ def show_rows(
 ) -> Figure:
     """Rows of images, each (B, C, H, W) in [-1, 1] with its label at the left, and a name above each column.
 
-    rows: each in any form that `show` takes. Raises `ValueError` as it does, and unless there is a label for each row and a name for
-    each column.
+    rows: each in any form that `show` takes. Raises `ValueError` as it does, and if a row has no label or a column no name.
     """
     if isinstance(labels, str) or not isinstance(labels, Iterable):
-        raise ValueError(f"labels={labels!r}; expected a list, a label for each row")
+        raise ValueError(f"labels={labels!r}; expected a list with a label for each row")
     rows, labels = [as_images(row, f"row {i}") for i, row in enumerate(rows)], list(labels)
     if not rows or len(labels) != len(rows):
         raise ValueError(f"labels has {len(labels)} entries for {len(rows)} rows; expected one or more rows, and a label for each")
@@ -91,7 +90,7 @@ def show_rows(
 
 
 def as_schedules(schedules: Schedule | str | Iterable[Schedule | str]) -> list[Schedule]:
-    """One or more schedules, or their names, as a list. A name stands for `make_schedule` of the T that the others have, else 1000."""
+    """One or more schedules, or their names, as a list. A name is made into a schedule with the T of the others, or T = 1000."""
     schedules = [schedules] if isinstance(schedules, Schedule | str) or not isinstance(schedules, Iterable) else list(schedules)
     T = next((schedule.T for schedule in schedules if hasattr(schedule, "T")), 1000)
     made = [make_schedule(schedule, T) if isinstance(schedule, str) else schedule for schedule in schedules]
@@ -105,7 +104,7 @@ def as_schedules(schedules: Schedule | str | Iterable[Schedule | str]) -> list[S
 def plot_schedules(
     schedules: Schedule | str | Iterable[Schedule | str], quantities: Sequence[str] = ("beta", "alpha_bar", "log_snr")
 ) -> Figure:
-    """One panel for each quantity (names of `Schedule`'s tables) with a curve for each schedule, or its name's, over t / T."""
+    """One panel for each quantity (a table of `Schedule`), with a curve over t / T for each schedule, given as such or by name."""
     schedules = as_schedules(schedules)
     quantities = [quantities] if isinstance(quantities, str) else list(quantities)
     if not schedules or not quantities:
@@ -120,7 +119,7 @@ def plot_schedules(
             ax.plot(u, getattr(schedule, quantity)[1:], label=f"{schedule.name}, T={schedule.T}")
         ax.set(xlabel="t / T", title=quantity)
         if quantity == "alpha_bar":
-            ax.set_ylim(0, 1.03)  # a schedule that does not end near 0 must not look as if it did
+            ax.set_ylim(0, 1.03)  # from 0, so that a schedule that ends above it is seen to
         if quantity in ("beta", "snr"):
             ax.set_yscale("log")
         ax.grid(alpha=0.3)
@@ -129,10 +128,10 @@ def plot_schedules(
 
 
 def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes | None = None, label: str = "") -> Axes:
-    """The loss of each step, faint, and its running mean, on a logarithmic axis. Losses that are not finite change no mean.
+    """The loss of each step, faint, and its running mean, on a logarithmic axis. The mean skips losses that are not finite.
 
-    losses: (steps,), numbers or tensors of one. smooth: 0..1, the fraction of the mean that a step leaves. A warning says how many
-    losses are not finite, and since which step.
+    losses: (steps,), numbers or one-element tensors. smooth: 0..1, the fraction of the mean that each step keeps. Warns how many losses
+    are not finite, and from which step on.
     """
     losses = as_losses(losses)
     if not losses:
@@ -141,21 +140,26 @@ def plot_loss(losses: Sequence[float] | Tensor, smooth: float = 0.98, ax: Axes |
         raise ValueError(f"smooth={smooth!r}; expected 0 (no memory) to 1 (the mean of all steps)")
     bad = [step for step, loss in enumerate(losses, start=1) if not math.isfinite(loss)]
     if bad:
-        warn(f"{len(bad)} of {len(losses)} losses are not finite (NaN or infinity), the first in step {bad[0]}: no curve is drawn there")
+        warn(f"{len(bad)} of {len(losses)} losses are not finite (NaN or infinity), the first in step {bad[0]}: the curve has gaps there")
     _check_ax(ax)
     ax = plt.subplots(figsize=(6, 2.6), layout="constrained")[1] if ax is None else ax
+    steps = range(1, len(losses) + 1)
+    (line,) = ax.plot(steps, running_mean(losses, smooth), label=label, linewidth=2)
+    ax.plot(steps, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
+    ax.set(xlabel="training step", ylabel="loss", yscale="log")
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def running_mean(losses: Sequence[float], smooth: float) -> list[float]:
+    """The mean so far, which keeps the fraction `smooth` of itself at each step; a loss that is not finite leaves it as it is."""
     average, seen, averages = math.nan, 0, []
     for loss in losses:
         if math.isfinite(loss):
             seen += 1
             average = loss if seen == 1 else average + (loss - average) * max(1 - smooth, 1 / seen)
         averages.append(average)
-    steps = range(1, len(losses) + 1)
-    (line,) = ax.plot(steps, averages, label=label, linewidth=2)
-    ax.plot(steps, losses, color=line.get_color(), alpha=0.2, linewidth=0.7)
-    ax.set(xlabel="training step", ylabel="loss", yscale="log")
-    ax.grid(alpha=0.3)
-    return ax
+    return averages
 
 
 def as_losses(losses: Sequence[float] | Tensor | np.ndarray) -> list[float]:
@@ -169,7 +173,7 @@ def as_losses(losses: Sequence[float] | Tensor | np.ndarray) -> list[float]:
 
 
 def warn(message: str) -> None:
-    """A warning that names the line outside this package which has led to it."""
+    """A warning attributed to the calling line outside this package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("diffusion_lib."):
         level, frame = level + 1, frame.f_back
@@ -177,7 +181,7 @@ def warn(message: str) -> None:
 
 
 def _size(width: float, height: float) -> tuple[float, float]:
-    """The size of a figure in inches, if matplotlib can draw it."""
+    """The size of a figure in inches; `ValueError` if matplotlib cannot draw it."""
     pixels = max(width, height) * plt.rcParams["figure.dpi"]
     if pixels > MAX_FIGURE:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Some steps of a chain, kept while it passes: memory grows with what is kept, not with the chain."""
+"""Recording of some steps of a chain as it runs: memory grows with the number of recorded steps, not with the chain."""
 
 from collections.abc import Callable, Iterable, Iterator
 from operator import length_hint
@@ -13,38 +13,39 @@ from diffusion_lib.pictures import value_range
 from diffusion_lib.sampling import Step
 
 Item = TypeVar("Item")
-SHOW_PROGRESS_AFTER = 30  # seconds, in a terminal: what a notebook stores must not depend on how fast the machine is
-SLOTS = 8  # frames that are made room for at a time
+SHOW_PROGRESS_AFTER = 30  # seconds, in a terminal only: stored outputs must not depend on the machine's speed
+SLOTS = 8  # frames to allocate at a time
 EXPECTED = "expected the steps of a sampler, such as ddim_steps(…)"
 
 
 class Recording(NamedTuple):
     """Some of the steps of a chain: F of them."""
 
-    t: list[int]  # where xt stands
+    t: list[int]  # the timestep of each xt
     xt: Tensor  # (F, B, C, H, W)
     x0_hat: Tensor  # (F, B, C, H, W)
-    step: list[int]  # which steps these are, counted from 1
-    steps: int  # how many the chain took
+    step: list[int]  # the number of each step in the chain, from 1
+    steps: int  # how many steps the chain took
 
 
 def record(steps: Iterable[Step], frames: int = 26) -> Recording:
-    """Walks a sampler's chain and keeps about `frames` of its steps, evenly spaced, with the last one always among them.
+    """Runs a sampler's chain and keeps about `frames` of its steps, evenly spaced and always with the last one.
 
-    Meanwhile it holds at most about twice as much as it keeps, of a chain of any length. Exactly `frames` are kept, if there are so
-    many, of a chain whose timesteps run evenly down to 0, as those of our samplers do, and of a list; of another chain at least half.
+    While it runs, it holds at most about twice as many steps as it keeps, however long the chain is. It keeps exactly `frames` steps
+    (or all, if there are fewer) of a list, and of a chain whose timesteps fall evenly to 0, as our samplers' do; of other chains at
+    least half as many.
 
-    Raises `ValueError` for a chain without steps (one that was walked before has none left), and if a step is not finite.
+    Raises `ValueError` for a chain without steps (a generator that has been used has none left), and if a step is not finite.
     """
     return record_named(steps, frames, "the chain")
 
 
 def record_named(steps: Iterable[Step], frames: int, name: str, look: Callable[[Step, int], None] | None = None) -> Recording:
-    """`record`. name: what errors call the chain. look(step, n): is called as soon as there will be n frames like this step's, or more."""
+    """`record`. name: for errors. look(step, n) is called as soon as it is known that at least n frames like this step will be kept."""
     thinning: Thinning[tuple[Tensor, Tensor]] = Thinning(frames, length_of(steps))
     promised, xts, x0_hats = 0, _Slots(), _Slots()
     for step in checked_steps(steps, name):
-        # copies: what a sampler yields may be part of something larger, or be changed by it in the next step
+        # copies, because a sampler may yield part of a larger tensor, or change it in the next step
         for xt, x0_hat in thinning.add(step.t, (xts.copy(step.xt), x0_hats.copy(step.x0_hat))):
             xts.free.append(xt)
             x0_hats.free.append(x0_hat)
@@ -54,27 +55,27 @@ def record_named(steps: Iterable[Step], frames: int, name: str, look: Callable[[
     count, kept = thinning.count, thinning.chosen()
     numbers, ts = [number + 1 for number, _, _ in kept], [t for _, t, _ in kept]
     kept_xt, kept_x0_hat = (list(column) for column in zip(*(item for _, _, item in kept), strict=True))
-    del thinning, kept, step, xts, x0_hats  # and with them what is held beside what is kept
+    del thinning, kept, step, xts, x0_hats  # frees the steps that are held but not kept
     return Recording(ts, _stack(kept_xt), _stack(kept_x0_hat), numbers, count)
 
 
 class _Slots:
-    """Memory for images of one shape, several at a time: piece by piece, between all that a sampler needs, it would be left with gaps."""
+    """Memory for images of one shape, allocated several at a time, so that the sampler's own allocations do not fragment it."""
 
     def __init__(self) -> None:
         self.free: list[Tensor] = []
 
     def copy(self, images: Tensor) -> Tensor:
-        """The images, without gradients, in a slot that is free."""
+        """A copy of the images, without gradients, in a free slot."""
         if not self.free:
             self.free += torch.empty((SLOTS, *images.shape), dtype=images.dtype, device=images.device).unbind()
         return self.free.pop().copy_(images.detach())
 
 
 def checked_steps(steps: Iterable[Step], name: str) -> Iterator[Step]:
-    """The steps of a chain as they come, each looked at: `ValueError` if there is none, or if one is no step or not finite.
+    """The steps of a chain, each checked as it comes: `ValueError` if there are none, or if one is not a step or not finite.
 
-    A chain that takes long shows its progress.
+    A long chain shows its progress.
     """
     from tqdm import tqdm
 
@@ -95,24 +96,26 @@ def checked_steps(steps: Iterable[Step], name: str) -> Iterator[Step]:
             images = getattr(step, field)
             if not isinstance(images, Tensor) or images.ndim != 4 or not images.numel() or tuple(images.shape) != (shape or images.shape):
                 given = tuple(images.shape) if isinstance(images, Tensor) else f"a {type(images).__name__}"
-                raise ValueError(f"{field} of {name} is {given} at t = {step.t}; expected {shape or '(B, C, H, W)'}, alike in every step")
+                raise ValueError(
+                    f"{field} of {name} is {given} at t = {step.t}; expected {shape or '(B, C, H, W)'}, the same in every step"
+                )
             shape = tuple(images.shape)
             if value_range(images) is None:
                 raise ValueError(
-                    f"{field} of {name} is not finite (NaN or infinity) at t = {step.t}, step {walked}; expected numbers: look at the "
-                    "denoiser's prediction there"
+                    f"{field} of {name} is not finite (NaN or infinity) at t = {step.t}, step {walked}; expected finite numbers: "
+                    "check the denoiser's prediction there"
                 )
         yield step
     if not walked:
-        raise ValueError(f"{name} has no steps left; {EXPECTED}: it is walked only once, so make it anew each time")
+        raise ValueError(f"{name} has no steps left; {EXPECTED}: a generator runs only once, so make a new one each time")
 
 
 class Thinning(Generic[Item]):
-    """About `frames` of the items of a walk, evenly spaced and the last among them, chosen while it goes on.
+    """Chooses about `frames` of the items of a walk, evenly spaced and with the last one, while the walk goes on.
 
-    The number of steps is `length`, where it is known (not 0), and is otherwise told by the timesteps, ever more exactly, as long as they
-    run evenly down to 0. Held is what an even choice could take by what is known so far. Beside it, for walks that end elsewhere, every
-    `stride`-th item is held while there is room: in all for 1.5 `frames`, or for 2 once the timesteps turn out not to be even.
+    The number of steps is `length`, if it is known (not 0). Otherwise it is inferred from the timesteps, more exactly with each step, as
+    long as they fall evenly to 0. The items held are those that an even choice could still take. In case the walk ends elsewhere, every
+    `stride`-th item is held as well while there is room: 1.5 `frames` in all, or 2 once the timesteps turn out to be uneven.
     """
 
     def __init__(self, frames: int, length: int = 0):
@@ -128,17 +131,17 @@ class Thinning(Generic[Item]):
 
     @property
     def at_least(self) -> int:
-        """How many will be chosen at least, as far as is known."""
+        """The least number of items that will be chosen, as far as is known."""
         return min(self.frames, max(self._low + 1 if self._even else 0, self.count))
 
     def add(self, t: int, item: Item) -> list[Item]:
-        """The next item of the walk, and the timestep where it stands. Returns the items that are no longer held."""
+        """Adds the next item of the walk, at timestep t. Returns the items that are no longer held."""
         k = self.count
         self._held[k] = (t, item)
         self.count += 1
         self._first_t = t if k == 0 else self._first_t
         self._narrow(k, t)
-        if self.count <= self.frames:  # which may be a number that there is no room for
+        if self.count <= self.frames:  # `frames` may be far larger than any array
             return []
         room = (3 if self._even else 4) * self.frames // 2
         numbers = np.array(list(self._held))
@@ -147,7 +150,7 @@ class Thinning(Generic[Item]):
         return [self._held.pop(number)[1] for number in numbers[~keep].tolist()]
 
     def _keep(self, numbers: np.ndarray) -> np.ndarray:
-        """Which of the held items may be needed: bool, for each of their numbers."""
+        """Which of the held items may still be needed: bool, for each of their numbers."""
         keep = (numbers % self._stride == 0) | (numbers == self.count - 1)
         if self._even:
             spread = np.arange(self.frames)[:, None]
@@ -156,7 +159,7 @@ class Thinning(Generic[Item]):
         return keep
 
     def chosen(self) -> list[tuple[int, int, Item]]:
-        """The number, from 0, the timestep and the item of each that is chosen."""
+        """The number (from 0), the timestep and the item of each chosen one."""
         last = self.count - 1
         if last < self.frames:
             return [(number, t, item) for number, (t, item) in self._held.items()]
@@ -165,7 +168,7 @@ class Thinning(Generic[Item]):
         return [(number, *self._held[number]) for number in sorted(numbers)]
 
     def _narrow(self, k: int, t: int) -> None:
-        """What step k at timestep t says of the number of the last one."""
+        """Narrows the range of the last step's number, given that step k is at timestep t."""
         if not self._even or k == 0:
             return
         if not self._length:
@@ -181,12 +184,12 @@ class Thinning(Generic[Item]):
 
 
 def length_of(steps: Iterable) -> int:
-    """How many steps there are, 0 if they do not say."""
+    """The number of steps, or 0 if it is unknown."""
     return length_hint(steps, 0)
 
 
 def _stack(tensors: list[Tensor]) -> Tensor:
-    """torch.stack that empties the list: the memory of each tensor is given back as soon as it is copied."""
+    """torch.stack that empties the list, so that each tensor's memory is freed as soon as it is copied."""
     stacked = tensors[0].new_empty((len(tensors), *tensors[0].shape))
     for i in reversed(range(len(stacked))):
         stacked[i] = tensors.pop()

@@ -83,7 +83,7 @@ def test_saves_each_frame_as_it_comes(tmp_path):
     assert [path.name for path in paths] == [f"{i:04d}.png" for i in range(6)]
     for path, step in zip(paths, chain(), strict=True):
         assert np.array_equal(np.array(Image.open(path).convert("RGB")), drawn(step.xt, scale=2))
-    with pytest.raises(ValueError, match="holds numbered pictures already; expected a new or an empty folder"):
+    with pytest.raises(ValueError, match="already holds numbered pictures; expected a new or empty folder"):
         save_frames(folder, chain())
 
 
@@ -98,8 +98,8 @@ def test_saves_a_grid(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda d: save_gif(FRAMES, d / "a.gif"), r"path is a Tensor; expected where to write, as in save_gif\(path, film\)"),
-        (lambda d: save_grid(XT, d / "a.png"), r"path is a Tensor; expected where to write, as in save_grid\(path, images\)"),
+        (lambda d: save_gif(FRAMES, d / "a.gif"), r"path is a Tensor; expected a path, as in save_gif\(path, film\)"),
+        (lambda d: save_grid(XT, d / "a.png"), r"path is a Tensor; expected a path, as in save_grid\(path, images\)"),
         (lambda d: save_gif(d / "a.mp4", FRAMES), r"ends in '.mp4'; expected one of .gif, .png, .apng, .webp"),
         (lambda d: save_gif(d / "a", FRAMES), "ends in ''; expected one of"),
         (lambda d: save_gif(d / "a.gif", iter(())), "the chain has no steps left"),
@@ -107,7 +107,7 @@ def test_saves_a_grid(tmp_path, suffix):
         (lambda d: save_gif(d / "a.gif", FRAMES * float("nan")), r"film is not finite \(NaN or infinity\) at frame 0"),
         (lambda d: save_gif(d / "a.gif", dl.to_uint8(FRAMES)), "film has dtype torch.uint8"),
         (lambda d: save_gif(d / "a.gif", chain(), what="x0"), "unknown what 'x0'; expected one of 'xt', 'x0_hat'"),
-        (lambda d: save_gif(d / "a.gif", chain(), fps=0), "fps=0; expected frames in a second, above 0 and at most 50"),
+        (lambda d: save_gif(d / "a.gif", chain(), fps=0), "fps=0; expected frames per second, above 0 and at most 50"),
         (lambda d: save_gif(d / "a.gif", chain(), scale=1.5), "scale=1.5; expected an integer, 1 or more"),
         (lambda d: save_gif(d / "a.gif", chain(), frames=0), "frames=0; expected an integer, 1 or more"),
         (lambda d: save_gif(d / "a.gif", chain(), scale=3000), "the picture would be 30000x66000 pixels; expected at most 16383 a side"),

@@ -52,12 +52,12 @@ def test_takes_pictures_in_any_usual_form(images, expected):
     [
         (
             torch.zeros(5, 8, 6),
-            r"images have shape \(5, 8, 6\); expected \(B, C, H, W\).* grey images without a channel are images\[:, None\]",
+            r"images have shape \(5, 8, 6\); expected \(B, C, H, W\).* for grey images without a channel, use images\[:, None\]",
         ),
-        (np.zeros((8, 6, 3), np.float32), r"images have shape \(8, 6, 3\), with the channels last; .* move them, movedim\(-1, -3\)"),
+        (np.zeros((8, 6, 3), np.float32), r"images have shape \(8, 6, 3\), with the channels last; .* use movedim\(-1, -3\)"),
         (torch.zeros(2, 8, 6, 3), "with the channels last"),
         (torch.zeros(2, 2, 8, 6), r"images have 2 channels; expected 1 \(grey\) or 3 \(colour\)$"),
-        (torch.zeros(2, 4, 8, 6), r"images have 4 channels; .*: images\[:, :3\] leaves the fourth, transparency, out"),
+        (torch.zeros(2, 4, 8, 6), r"images have 4 channels; .*: images\[:, :3\] drops the fourth, transparency"),
         (torch.zeros(5), r"images have shape \(5,\); expected \(B, C, H, W\)"),
         (torch.zeros(2, 2, 1, 8, 6), r"images have shape \(2, 2, 1, 8, 6\); expected"),
         (GREY[:0], "images hold no images"),
@@ -74,8 +74,8 @@ def test_takes_pictures_in_any_usual_form(images, expected):
         ("photo", "images are a str"),
         ({"a": GREY}, "images are a dict"),
         (np.array([None]), "images are a ndarray"),
-        (GREY.to("meta"), "images have no values of their own"),
-        (GREY[0, 0].to_sparse(), "images have no values of their own"),
+        (GREY.to("meta"), "images have no dense values"),
+        (GREY[0, 0].to_sparse(), "images have no dense values"),
         (Image.new("I;16", (4, 4)), "images hold a picture of mode 'I;16'"),
     ],
 )
@@ -112,9 +112,9 @@ class Pairs(torch.utils.data.Dataset):
 
 DATA = tiny_dataset(4)
 PAIR, LOADER, PAIRS = (
-    r"are a pair, of images and their labels; expected the images alone: images\[0\]$",
-    r"are a DataLoader, of images and their labels; expected the images alone: next\(iter\(loader\)\)\[0\]$",
-    r", of images and their labels; expected the images alone: \[image for image, label in …\]$",
+    r"are a pair of images and their labels; expected only the images: images\[0\]$",
+    r"are a DataLoader of images and their labels; expected only the images: next\(iter\(loader\)\)\[0\]$",
+    r" of images and their labels; expected only the images: \[image for image, label in …\]$",
 )
 
 
@@ -136,7 +136,7 @@ PAIR, LOADER, PAIRS = (
         (iter(DataLoader(DATA, batch_size=2)), PAIRS),
         ([DATA[0], DATA[1]], PAIRS),
         (zip(DATA.images, DATA.labels, strict=True), PAIRS),
-        (Pairs(), r"are a Pairs, of images and their labels; expected the images alone: \[dataset\[i\]\[0\] for i in range\(16\)\]$"),
+        (Pairs(), r"are a Pairs of images and their labels; expected only the images: \[dataset\[i\]\[0\] for i in range\(16\)\]$"),
         ([GREY.long(), GREY.long()], "images have dtype torch.int64"),
     ],
 )
@@ -151,7 +151,7 @@ def test_takes_a_loader_of_images_alone():
 
 
 def test_pairs_are_no_frames():
-    with pytest.raises(ValueError, match=r"^film is a pair, of images and their labels; expected the images alone: film\[0\]$"):
+    with pytest.raises(ValueError, match=r"^film is a pair of images and their labels; expected only the images: film\[0\]$"):
         as_frames(DATA[:3], "film")
 
 

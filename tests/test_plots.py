@@ -76,7 +76,7 @@ IMAGES = noise(3, 1, 8, 8).clamp(-1, 1)
         (lambda: show(IMAGES, scale=0), "scale=0; expected a number above 0"),
         (lambda: show(IMAGES.repeat(20_000, 1, 1, 1), columns=4), r"the figure would be 1x2652 inches, .* expected at most 65535 a side"),
         (lambda: show_rows([], []), "labels has 0 entries for 0 rows; expected one or more rows"),
-        (lambda: show_rows([IMAGES], "a"), "labels='a'; expected a list, a label for each row"),
+        (lambda: show_rows([IMAGES], "a"), "labels='a'; expected a list with a label for each row"),
         (lambda: show_rows([IMAGES], ["a"], ["x", "y"]), r"columns=\['x', 'y'\]; expected a name for each of the 3 columns"),
         (lambda: show_rows([IMAGES], ["a"], 3), "columns=3; expected a name for each of the 3 columns"),
         (lambda: show_rows([IMAGES, IMAGES * math.inf], ["a", "b"]), "row 1 has values that are not finite"),

@@ -121,7 +121,7 @@ def test_takes_numpys_and_torchs_numbers():
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (iter(()), r"the chain has no steps left; expected the steps of a sampler, such as ddim_steps\(…\): it is walked only once"),
+        (iter(()), r"the chain has no steps left; expected the steps of a sampler, such as ddim_steps\(…\): a generator runs only once"),
         ([], "the chain has no steps left"),
         (XT, r"the chain is a Tensor; expected the steps of a sampler, .*widgets.scrub shows recorded frames"),
         (XT.numpy(), "the chain is a ndarray"),
@@ -130,7 +130,10 @@ def test_takes_numpys_and_torchs_numbers():
         ({"DDIM": []}, "the chain is a dict"),
         ([XT], "the chain yields a Tensor; expected the steps of a sampler, .* each with t, xt and x0_hat"),
         (Recording([0], XT[None], XT[None], [1], 1), "the chain is a Recording already"),
-        ([Step(1, XT, XT, XT), Step(0, XT[:1], XT, XT)], r"xt of the chain is \(1, 1, 2, 2\) at t = 0; expected \(2, 1, 2, 2\), alike in"),
+        (
+            [Step(1, XT, XT, XT), Step(0, XT[:1], XT, XT)],
+            r"xt of the chain is \(1, 1, 2, 2\) at t = 0; expected \(2, 1, 2, 2\), the same in",
+        ),
         ([Step(1.5, XT, XT, XT)], r"t=1.5; expected an integer"),
     ],
 )
@@ -142,7 +145,7 @@ def test_rejects_what_is_no_chain(steps, message):
 def test_chain_that_was_walked_before_has_no_steps_left():
     walked = chain()
     record(walked)
-    with pytest.raises(ValueError, match=r"no steps left.* make it anew"):
+    with pytest.raises(ValueError, match=r"no steps left.* make a new one"):
         record(walked)
 
 
@@ -154,7 +157,7 @@ class TurnsNan(Curved):
 
 def test_says_where_a_chain_turns_nan():
     with pytest.raises(
-        ValueError, match=r"x0?t?_?h?a?t? of the chain is not finite \(NaN or infinity\) at t = 16, step 4; expected numbers"
+        ValueError, match=r"x0?t?_?h?a?t? of the chain is not finite \(NaN or infinity\) at t = 16, step 4; expected finite numbers"
     ):
         record(dl.ddim_steps(TurnsNan(dl.cosine_schedule(50)), XT, steps=6, clip=False))
 

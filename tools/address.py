@@ -19,12 +19,13 @@ GITHUB = r"https://github\.com/[\w.-]+/[\w.-]+?"
 SETTER = "python tools/notebooks.py set-repository"
 
 # the first code cell of every notebook, to the letter. It has no magics, so a notebook that was saved as a script can run it, too. pip
-# leaves Colab's and Kaggle's own torch as it is, since the package's range admits it
+# leaves Colab's and Kaggle's own torch as it is, since the package's range admits it. Its first line is its title in Colab
 SETUP = """\
+# @title Setup (run this cell first)
 try:
     import diffusion_lib as dl
 
-    dl.widgets  # noqa: B018 - if what the widgets need is missing, that shows here
+    dl.widgets  # noqa: B018 - fails if what the widgets need is missing
 except ModuleNotFoundError as missing:  # never after `make lab`; elsewhere, this installs it
     import subprocess
     import sys
@@ -34,32 +35,28 @@ except ModuleNotFoundError as missing:  # never after `make lab`; elsewhere, thi
     near, wheel = [Path.cwd(), *Path.cwd().parents], "diffusion_lib-*.whl"
     found = sorted([*near[0].glob(wheel), *Path("/kaggle/input").rglob(wheel)], reverse=True)
     found += [p for p in near if (p / "pyproject.toml").exists() and (p / "diffusion_lib").exists()]
+    hint = "On Kaggle, switch Internet on in the settings. docs/install.md has other ways"
     LAST_RESORT
     print(f"installing {found[0]}; this can take minutes")
-    loaded = [name for name in ("ipywidgets", "numpy", "torch") if name in sys.modules]
-    before = [metadata.version(name) for name in loaded]
+    before = {n: metadata.version(n) for n in ("ipywidgets", "numpy", "torch") if n in sys.modules}
     pip = [sys.executable, "-m", "pip", "install", "--quiet", str(found[0])]
-    done = subprocess.run(pip, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(
-            f"pip could not install {found[0]} (its last words are below). It may need a network: "
-            "on Kaggle, switch Internet on in the notebook's settings. Then run this cell again, "
-            f"or see docs/install.md for other ways.\\n{done.stderr[-2000:]}"
-        ) from None
+    ran = subprocess.run(pip, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        reason = ran.stderr[-2000:]
+        raise RuntimeError(f"pip could not install {found[0]}. {hint}\\n{reason}") from None
     invalidate_caches()
-    if [metadata.version(name) for name in loaded] != before or not util.find_spec("diffusion_lib"):
+    if before != {n: metadata.version(n) for n in before} or not util.find_spec("diffusion_lib"):
         raise RuntimeError("installed: now restart the kernel and run this cell again") from None
     import diffusion_lib as dl"""
 WITHOUT_ADDRESS = """\
 if not found:
-        raise ModuleNotFoundError(
-            f"{missing} in {sys.prefix}: put diffusion_lib's wheel beside this notebook (Kaggle: "
-            "upload it under Add Input and switch Internet on in the settings), then run this cell "
-            "again. docs/install.md says how to get a wheel"
-        ) from None"""
-SETUP_PATTERN = re.compile(
-    r"(?:(?<=\A)|(?<=\A ipython3\n))(?:import importlib|try:\n).*?\n *import diffusion_lib as dl(?=\n```|\Z)", re.DOTALL
-)
+        fix = "put diffusion_lib's wheel beside this notebook (Kaggle: upload it under Add Input)"
+        raise ModuleNotFoundError(f"{missing} in {sys.prefix}: {fix}. {hint}") from None"""
+SETUP_PATTERN = re.compile(r"\A(?:# @title[^\n]*\n)?(?:import importlib|try:\n).*?\n *import diffusion_lib as dl(?=\n```|\Z)", re.DOTALL)
+# the cell is folded: in JupyterLab, and in Colab, which then shows its title
+FOLDED = {"cellView": "form", "jupyter": {"source_hidden": True}}
+FOLDED_IN_TEXT = " ipython3\n---\ncellView: form\njupyter:\n  source_hidden: true\n---\n"
+CELL_HEAD = re.compile(r"\A ipython3\n(?:---\n.*?\n---\n|(?::[^\n]*\n)*)", re.DOTALL)
 # a plain link: a picture of a badge would be a request to another host whenever the notebook is opened
 BADGE = "[Open in Colab]({colab})"
 BADGE_PATTERN = re.compile(r"(\A|\n)(# [^\n]+\n\n)\[Open in Colab\]\([^)\n]*\)\n\n")
@@ -113,17 +110,20 @@ def with_setup_cell(text: str, address: str | None, name: str) -> str:
 
 
 def in_text_pair(text: str, address: str | None, name: str) -> str:
-    """A notebook's text: badge and setup cell."""
+    """A notebook's text: badge and setup cell, folded."""
     before, fence, cells = text.partition("```{code-cell}")
-    return in_notebook(before, address, name) + fence + with_setup_cell(cells, address, name)
+    head = CELL_HEAD.match(cells)
+    code = cells[head.end() :] if head else cells
+    return in_notebook(before, address, name) + fence + FOLDED_IN_TEXT + with_setup_cell(code, address, name)
 
 
 def in_stored_notebook(text: str, address: str | None, name: str) -> str:
-    """A notebook's JSON: badge and setup cell; outputs and all else stay as they are, to the letter."""
+    """A notebook's JSON: badge and setup cell, folded; outputs and all else stay as they are, to the letter."""
     notebook = json.loads(text)
     first = notebook["cells"][0]
     code = next(cell for cell in notebook["cells"] if cell["cell_type"] == "code")
     first["source"] = in_notebook("".join(first["source"]), address, name).splitlines(keepends=True)
+    code["metadata"] = {**code["metadata"], **FOLDED}
     code["source"] = with_setup_cell("".join(code["source"]), address, name).splitlines(keepends=True)
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 

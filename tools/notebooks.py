@@ -153,7 +153,7 @@ def check_one(name: str) -> list[str]:
         return [f"{name}: not built; run: make build-notebooks NAMES={name[:2]}"]
     stored = nbformat.read(target, as_version=4)
     problems = []
-    ours, theirs = ([(c.cell_type, c.source.rstrip(), c.metadata.get("tags", [])) for c in nb.cells] for nb in (text, stored))
+    ours, theirs = ([(c.cell_type, c.source.rstrip(), dict(c.metadata)) for c in nb.cells] for nb in (text, stored))
     for i, (a, b) in enumerate(zip(ours, theirs, strict=False)):
         if a != b:
             problems.append(f"{name}: cell {i} differs between text and notebook:\n  text:     {a}\n  notebook: {b}")

@@ -257,6 +257,6 @@ check_noised = Exercise(
             "your xt is divided by its standard deviation; (1.3) does not normalise",
         ),
     ),
-    praise="the variance of xt is 1 at every t, like that of these images",
+    praise="xt has variance 1 at every t, because x0 has variance 1 in this check",
     diagnose=_about_noised,
 )

@@ -80,6 +80,9 @@ VARIANCES_OF_XT: Formulas = {
     "alpha_bar_s / alpha_bar_t - 1: the quotient is upside down": lambda s, t: s / t - 1,
     "the right size with the wrong sign": lambda s, t: t / s - 1,
     "the variance of a backward step (1.8)": lambda s, t: (1 - s) / (1 - t) * (1 - t / s),
+    "1 - alpha_bar_t minus the factor times 1 - alpha_bar_s: a factor multiplies a variance by its square": lambda s, t: (
+        1 - t - (t / s).sqrt() * (1 - s)
+    ),
     "the root of alpha_bar_s - alpha_bar_t": lambda s, t: (s - t).sqrt(),
     "1 - (alpha_bar_s - alpha_bar_t)": lambda s, t: 1 - s + t,
     "1 minus the square of alpha_bar_t / alpha_bar_s; take 1 minus the quotient itself": lambda s, t: 1 - (t / s) ** 2,
@@ -196,7 +199,9 @@ def _xt_and_x0(random: torch.Generator) -> list[tuple]:
     for k, (s, t) in enumerate(torch.tensor((*PAIRS[:-1], (1.0, 0.01)))):
         x0 = 2 * torch.randn(shapes[k - 1], generator=random) if k else signs(random)
         eps = torch.randn(x0.shape, generator=random) if k else noise(random)
-        calls.append((x0, noised(x0, t, eps), s, t))
+        call = (x0, noised(x0, t, eps), s, t)
+        # (1.11) divides a small difference by the root of alpha_bar_t: next to nothing of it survives in float32
+        calls.append(tuple(each.double() for each in call) if t < 1e-4 else call)
     return calls
 
 
@@ -206,6 +211,12 @@ def _alpha(s: Tensor, t: Tensor) -> Tensor:
 
 def _stride(s: Tensor, t: Tensor) -> Tensor:
     return 1 - t / s
+
+
+def _by_variance(s: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights of the estimates of xs from x0 and from xt, if each is weighted by its variance."""
+    of_x0, of_xt = 1 - s, _stride(s, t) / _alpha(s, t)
+    return of_x0 / (of_x0 + of_xt), of_xt / (of_x0 + of_xt)
 
 
 WEIGHTS_OF_X0: Formulas = {
@@ -227,6 +238,9 @@ WEIGHTS_OF_X0: Formulas = {
     "with the root of alpha_bar_t / alpha_bar_s instead of alpha_bar_s": lambda s, t: _alpha(s, t).sqrt() * _stride(s, t) / (1 - t),
     "with 1 - alpha_bar_t not in brackets": lambda s, t: s.sqrt() * _stride(s, t) - t,
     "the factor of xt": lambda s, t: _alpha(s, t).sqrt() * (1 - s) / (1 - t),
+    "with both estimates weighted by their variances instead of their precisions, 1 / variance": lambda s, t: (
+        s.sqrt() * _by_variance(s, t)[0]
+    ),
     "so x0 is missing": lambda s, t: 0 * t,
     "so x0 counts in full": lambda s, t: t**0,
 }
@@ -251,6 +265,9 @@ WEIGHTS_OF_XT: Formulas = {
     "with the square of 1 - beta": lambda s, t: _alpha(s, t) ** 2 * (1 - s) / (1 - t),
     "the factor of x0": lambda s, t: s.sqrt() * _stride(s, t) / (1 - t),
     "which only undoes the shrinking of xt": lambda s, t: (s / t).sqrt(),
+    "with both estimates weighted by their variances instead of their precisions, 1 / variance": lambda s, t: (
+        _by_variance(s, t)[1] / _alpha(s, t).sqrt()
+    ),
     "so xt is missing": lambda s, t: 0 * t,
     "so xt counts in full": lambda s, t: t**0,
 }
@@ -303,7 +320,8 @@ def _about_mean(got: Any, mean: Tensor, x0: Tensor, xt: Tensor, s: Tensor, t: Te
     if torch.allclose(got.double(), mean.double(), rtol=1e-4):
         return "the mean is right"
     if not got.isfinite().all():
-        return "the mean contains numbers that are not finite"
+        division = ": at s = 0, 1 - alpha_bar_s is 0, and something is divided by it; use the simplified form (1.9)" if s == 1 else ""
+        return f"the mean contains numbers that are not finite{division}"
     s_, t_ = s.double(), t.double()
     a, b = (s_.sqrt() * _stride(s_, t_) / (1 - t_)).item(), (_alpha(s_, t_).sqrt() * (1 - s_) / (1 - t_)).item()
     found = weights(got, x0, xt)

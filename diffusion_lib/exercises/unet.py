@@ -47,7 +47,8 @@ _EMBEDDING = (
             "the frequencies rise to thousands of radians per timestep: the exponent should be negative",
         ),
         (lambda i, n: 10_000**-i / n, "-i / (d / 2) needs brackets: 10000 ** -i / (d / 2) divides the power"),
-        (lambda i, n: 10_000 ** (-i), "the exponent is -i; expected -i / (d / 2)"),
+        (lambda i, n: (-math.log(10_000) * i // n).exp(), "the exponent is rounded down by //; a single / keeps the fraction"),
+        (lambda i, n: 10_000 ** (-i), "the exponent is -i, or -i // (d / 2) in integers; expected -i / (d / 2), with one slash"),
         (lambda i, n: (-i / n).exp(), "the base is e; expected 10000"),
         (lambda i, n: 1000 ** (-i / n), "the base is 1000; expected 10000"),
         (lambda i, n: 100_000 ** (-i / n), "the base is 100000; expected 10000"),
@@ -163,7 +164,7 @@ class _ByHand(Exercise):
 
 
 def _put_together(order, channels_first=True):
-    """Puts the axes (B, C, i, j, u, v), or (B, i, j, C, u, v), in the given order and reshapes them to an image."""
+    """Puts the axes (B, C, i, j, m, n), or (B, i, j, C, m, n), in the given order and reshapes them to an image."""
 
     def unpatch(h, p):
         batch, channels, height, width = h.shape
@@ -180,32 +181,32 @@ def _taken_apart(x, p):
 
 
 def _in_their_places(h, p):
-    """(B, C, u, i, v, j)"""
+    """(B, C, m, i, n, j)"""
     return h.unflatten(1, (-1, p, p)).permute(0, 1, 4, 2, 5, 3)
 
 
 _RIGHT_ORDER = (0, 1, 4, 2, 5, 3)
-_AXES = "BCijuv"
+_AXES = "BCijmn"
 _ORDERS = {
     (0, 1, 2, 3, 4, 5): "the numbers stay in their order in memory: before the last reshape, move the two axes inside a "
-    "patch next to u and v (permute)",
+    "patch next to m and n (permute)",
     (0, 1, 3, 5, 2, 4): "this is the permute of patches itself; you need the one that undoes it",
     (0, 1, 4, 3, 5, 2): "i and j are swapped: every patch is transposed",
-    (0, 1, 5, 2, 4, 3): "u and v are swapped: the patches are right, but in the wrong places",
-    (0, 1, 2, 4, 3, 5): "i and j vary too slowly: row number p u + i means that u comes first, then i",
-    (0, 1, 5, 3, 4, 2): "rows and columns are swapped: u and i belong to the rows, v and j to the columns",
+    (0, 1, 5, 2, 4, 3): "m and n are swapped: the patches are right, but in the wrong places",
+    (0, 1, 2, 4, 3, 5): "i and j vary too slowly: row number p m + i means that m comes first, then i",
+    (0, 1, 5, 3, 4, 2): "rows and columns are swapped: m and i belong to the rows, n and j to the columns",
 }
 
 
 def _order_said(order):
-    stand = f"your axes are in the order ({', '.join(_AXES[axis] for axis in order)}) before the last reshape; expected (B, C, u, i, v, j)"
+    stand = f"your axes are in the order ({', '.join(_AXES[axis] for axis in order)}) before the last reshape; expected (B, C, m, i, n, j)"
     return _ORDERS.get(order, stand)
 
 
 _CHANNELS_LAST = "the channels are split as (p, p, C); split them as (C, p, p): the p^2 channels of one colour are neighbours"
 
 check_unpatch = _ByHand(
-    # x_{c, pu+i, pv+j} = h_{c p^2 + i p + j, u, v}
+    # x_{c, pm+i, pn+j} = h_{c p^2 + i p + j, m, n}
     reference=_put_together(_RIGHT_ORDER),
     inputs=lambda random: [
         (torch.randn(batch, c * p * p, height, width, generator=random), p)

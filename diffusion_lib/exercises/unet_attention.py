@@ -29,6 +29,11 @@ def _exp_below_the_maximum(scores, maximum):
     return e / e.sum(-1, keepdim=True)
 
 
+def _over_queries(scores):
+    e = (scores - scores.amax(-1, keepdim=True)).exp()
+    return e / e.sum(-2, keepdim=True)
+
+
 def _causal(scores):
     return scores.masked_fill(torch.ones_like(scores, dtype=torch.bool).triu(1), -math.inf).softmax(-1)
 
@@ -97,6 +102,7 @@ _ATTENTION = (
             "the division is missing: after subtracting the maximum, divide by each row's sum of exp",
         ),
         (lambda scores: scores.exp() / scores.exp().sum(), "exp is divided by the sum over all rows; divide each row by its own sum"),
+        (_over_queries, "the sum of exp runs over the queries; divide by each row's sum (dim=-1)"),
         (_causal, "each position attends only to itself and earlier ones; in an image it attends to all"),
     ],
     [

@@ -139,6 +139,10 @@ def _by_formula(formula):
 _BRACKETS = tuple(
     Mistake(_by_formula(formula), said)
     for formula, said in (
+        (
+            lambda g, mean, v: (g - g.mean()) / (v + _EPS).sqrt(),
+            "the mean is taken over all images and groups; take it over each group of each image",
+        ),
         (lambda g, mean, v: g - mean / (v + _EPS).sqrt(), "only the mean is divided by the root; add brackets: (h - E[h]) / …"),
         (
             lambda g, mean, v: g - mean / v.sqrt() + _EPS,

@@ -1,12 +1,12 @@
-"""Interactive views. They hold no model and compute nothing that matters: pictures go to the page once, and the page scrubs.
+"""Interactive views. They hold no model: pictures go to the page once, and the page moves through them.
 
-`noising` mixes x0 and eps in the page, so that every timestep costs two images; `explore_schedules` draws schedules and what they
-do to images, and with `design_schedule` the reader shapes one. `chains` shows samplers' chains side by side, `scrub` recorded frames
-of anything, and `scrub_grid` such frames under two sliders. `training` scrubs through a training run, `live_training` shows one while
-it runs. `attention` looks into a U-Net.
+`noising` mixes x0 and eps in the page, so that all timesteps together cost two images. `explore_schedules` draws schedules and their
+effect on images; `design_schedule` lets the reader shape one. `chains` shows samplers' chains side by side, `scrub` recorded frames
+of anything, and `scrub_grid` frames under two sliders. `training` moves through a training run, and `live_training` shows a run as it
+goes on. `attention` looks inside a U-Net.
 
-All but a live run answer without a kernel once they are shown. Each gives its position to the kernel (`t`, `frame`, `step`), so
-that it can be set, observed, and linked with ipywidgets' `jslink`.
+Once shown, all of them except a live run work without a kernel. Each sends its position (`t`, `frame`, `step`) to the kernel, where it
+can be set, observed, and linked with ipywidgets' `jslink`.
 """
 
 from diffusion_lib.widgets.attention import AttentionWidget, attention

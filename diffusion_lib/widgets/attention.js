@@ -1,6 +1,6 @@
 // Built from source/attention.js by tools/bundle_widgets.py. Change the source, and build again.
 const $controls = (() => {
-const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
+const KERNEL_DELAY = 150; // ms: the page redraws at once; the kernel is informed when the slider rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
@@ -177,6 +177,9 @@ bound.dispose();
 return { COLOURS, create, toBytes, toArray, addRoot, addCanvas, addPanels, addPanel, addSelect, bind, number, fixed, bindPlace, decode, addSlider };
 })();
 const { create, addRoot, addCanvas, addPanel, addSelect, bind, bindPlace, decode, addSlider } = $controls;
+function scale([height, width], top) {
+return `attention (grey: uniform, 1/${height * width}; white: ${top} times that or more; black: 1/${top} of it or less)`;
+}
 function render({ model, el }) {
 const root = addRoot(model, el, "attention and feature maps");
 const layers = model.get("layers"); // [{name, size: [h, w], heads, channels, top}, ...]
@@ -186,7 +189,7 @@ const ts = model.get("ts");
 const sheets = {};
 let frame = 0;
 const body = create("div", "dl-side-by-side", root);
-const image = addPanel(body, "xt: click where to look from", height, width);
+const image = addPanel(body, "xt: click the position that attends", height, width);
 image.classList.add("dl-pick");
 const maps = create("div", "dl-maps", body);
 const features = create("div", "dl-maps", body);
@@ -200,10 +203,10 @@ function build() {
 const { size, heads, channels, top } = layers[names.indexOf(model.get("layer"))];
 maps.replaceChildren();
 features.replaceChildren();
-create("div", "dl-label", maps, { textContent: heads ? `attention: where it looks (white: ${top} or more)` : "attention: none in this layer" });
+create("div", "dl-label", maps, { textContent: heads ? scale(size, top) : "attention: none in this layer" });
 const grid = create("div", "dl-grid", maps, {}, { style: `--dl-columns: ${Math.min(heads, 4)}` });
 views = Array.from({ length: heads }, (_, i) => addPanel(grid, `head ${i}`, ...size));
-create("div", "dl-label", features, { textContent: `${channels} of its feature maps (grey: 0)` });
+create("div", "dl-label", features, { textContent: `${channels} feature maps (grey: 0)` });
 const featureGrid = create("div", "dl-grid", features, {}, { style: "--dl-columns: 4" });
 views.push(...Array.from({ length: channels }, (_, i) => addCanvas(featureGrid, ...size, `feature map ${i}`)));
 draw();
@@ -221,7 +224,7 @@ const context = image.getContext("2d");
 context.drawImage(sheets.images, frame * width, 0, width, height, 0, 0, width, height);
 context.strokeStyle = "#ff5a36";
 context.strokeRect(cell[0] + 0.5, cell[1] + 0.5, cell[2] - 1, cell[3] - 1);
-image.setAttribute("aria-label", `xt at t = ${ts[frame]}; looking from row ${row}, column ${column}`);
+image.setAttribute("aria-label", `xt at t = ${ts[frame]}; the position at row ${row}, column ${column} attends`);
 }
 const [attention, feature] = [sheets[`attention ${index}`], sheets[`features ${index}`]];
 views.forEach((canvas, k) => {

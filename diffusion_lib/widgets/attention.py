@@ -1,4 +1,4 @@
-"""Inside the U-Net: what each position looks at, and what the feature maps hold, by layer and noise level."""
+"""Inside the U-Net: what each position attends to, and the feature maps, by layer and noise level."""
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import traitlets
+from PIL import Image
 from torch import Tensor
 
 from diffusion_lib.checks import labels_for, whole
@@ -21,7 +22,6 @@ from diffusion_lib.widgets.base import (
     SHOW_PROGRESS_AFTER,
     FrameWidget,
     Whole,
-    filmstrip,
     fingerprint,
     png,
     warn_if_large,
@@ -29,10 +29,13 @@ from diffusion_lib.widgets.base import (
 )
 from diffusion_lib.widgets.mix import with_noise
 from diffusion_lib.widgets.networks import WRAPPERS, placed, with_network
+from diffusion_lib.widgets.stills import GAP, MARK, WIDTH, beside, evenly, fit, still, text, to_width
 
-COARSEST = 4  # places each way, on which a map still shows something
-MAPS_IN_STILL = 3
-MOST_WEIGHTS = 2**24  # numbers, of the attention of a large layer, that are in memory at once
+LABEL, MAP = 130, 100  # pixels in the still picture: of the names of rows, and of a map at most
+COARSEST = 4  # cells each way, the fewest with which a map still shows something
+HEADS_IN_STILL, MAPS_IN_STILL = 3, 2
+TOPS = [2, 3, 4, 6, 8, 12, 16, 24, 32]  # what is white, in uniform weights: the first that is not below 98% of a layer's weights
+MOST_WEIGHTS = 2**24  # attention weights of a large layer that are in memory at once
 
 
 class AttentionWidget(FrameWidget):
@@ -73,14 +76,15 @@ def attention(
     channels: int = 16,
     title: str = "",
 ) -> AttentionWidget:
-    """Looks into the U-Net of a denoiser while it works on one image: pick a layer, a noise level and a position.
+    """Shows the inside of a denoiser's U-Net while it works on one image: pick a layer, a noise level and a position.
 
-    denoiser: a `Denoiser` with a UNet, also compiled, or under guidance, which is then left out. x0: (1, C, H, W) in [-1, 1]. y: its
-    class, a number or a name, or None. ts: the noise levels; eleven of 1..T if left out. eps: the noise, drawn with seed 0 if left out.
-    channels: how many feature maps of each layer to show.
+    denoiser: a `Denoiser` with a UNet, possibly compiled or guided; guidance is ignored. x0: (1, C, H, W) in [-1, 1]. y: its class, a
+    number or a name, or None. ts: the noise levels, by default eleven in 1..T. eps: the noise, drawn with seed 0 by default. channels:
+    how many feature maps of each layer to show.
 
-    A layer of more than some 16x16 positions is shown coarser, averaged over squares of them, and a warning says so: with a map for each
-    position, their number grows with the fourth power of the image's side. Raises `ValueError` for what does not fit even so.
+    Each position has an attention map, so the number of weights grows with the fourth power of the image's side. A layer of more than
+    about 16x16 positions is therefore averaged over squares of positions, with a warning. Raises `ValueError` if the result is still
+    too large.
     """
     from tqdm import tqdm
 
@@ -98,31 +102,32 @@ def attention(
     if not ts or max(len(ts) * width, height) > MAX_SHEET_SIDE:
         raise ValueError(
             f"{len(ts)} noise levels of an image of {height}x{width} pixels; expected one or more, side by side on at most "
-            f"{MAX_SHEET_SIDE} pixels: fewer of ts, or a smaller image"
+            f"{MAX_SHEET_SIDE} pixels: fewer ts, or a smaller image"
         )
     xts = [q_sample(denoiser.schedule, x0, t, eps) for t in ts]
     seen: list[dict[str, _Inside]] = []
-    for xt, t in zip(tqdm(xts, desc="looking into the network", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None), ts, strict=True):
+    for xt, t in zip(tqdm(xts, desc="evaluating the network", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None), ts, strict=True):
         seen.append(_look_inside(denoiser, xt, t, y, channels, len(ts)))
 
     layers: list[dict[str, Any]] = []
+    shades: dict[str, Tensor] = {}  # attention as it is drawn: -1 is black, 0 a uniform weight, 1 white
     sheets = {"images": png(np.concatenate([draw(xt, 1, padding=0).numpy() for xt in xts], axis=1))}
     for i, name in enumerate(seen[0]):
         features = torch.stack([each[name].features for each in seen])[:, :channels]  # (F, channels, h, w)
-        strongest = features.abs().movedim(1, 0).flatten(1).quantile(0.98, dim=1)  # of each channel, so that weak ones are seen too
+        strongest = features.abs().movedim(1, 0).flatten(1).quantile(0.98, dim=1)  # of each channel, so that weak ones are visible too
         sheets[f"features {i}"] = png(_grey(features / strongest[:, None, None].clamp(min=1e-12)), 32)
-        layer = dict(name=name, size=list(features.shape[2:]), channels=features.shape[1], heads=0, top=0.0)
+        layer = dict(name=name, size=list(features.shape[2:]), channels=features.shape[1], heads=0, top=0)
         attended = [weights for each in seen if (weights := each[name].weights) is not None]
         if attended:
             weights = torch.stack(attended)  # (F, heads, h w, h w)
-            most = weights.quantile(0.999).item()
-            top = round(most, 2) or float(f"{most:.2g}")
-            tiles = weights.unflatten(3, layer["size"])  # (F, heads, positions, h, w): frames and heads go down, positions across
-            sheets[f"attention {i}"] = png(_grey(tiles.flatten(0, 1) / max(top, 1e-6) * 2 - 1), 32)
+            factors = _factors(weights)
+            top = next((top for top in TOPS if top >= 2 ** factors.quantile(0.98).item()), TOPS[-1])
+            shades[name] = (factors / math.log2(top)).clamp(-1, 1).unflatten(3, layer["size"])  # (F, heads, positions, h, w)
+            sheets[f"attention {i}"] = png(_grey(shades[name].flatten(0, 1)), 32)  # noise levels and heads go down, positions across
             layer |= dict(heads=weights.shape[1], top=top)
         layers.append(layer)
     _say_what_is_coarse(seen[0])
-    warn_if_large("AttentionWidget", list(sheets.values()), "fewer of ts, fewer channels, or a smaller image")
+    warn_if_large("AttentionWidget", list(sheets.values()), "fewer ts, fewer channels, or a smaller image")
 
     first = next((layer["name"] for layer in layers if layer["heads"]), layers[0]["name"])
     middle = len(ts) // 2
@@ -138,7 +143,9 @@ def attention(
         title=title,
     )
     widget.summary = f"AttentionWidget({len(layers)} layers, t = {ts[0]}..{ts[-1]}; data {fingerprint(x0, eps, cells=4)})"
-    widget.still = _still(xts, ts, first, [each[first].features[:MAPS_IN_STILL] for each in seen])
+    features = torch.stack([each[first].features[:MAPS_IN_STILL] for each in seen])
+    layer = next(layer for layer in layers if layer["name"] == first)
+    widget.still = _still(xts, ts, layer, shades.get(first), features, title)
     return widget
 
 
@@ -146,20 +153,20 @@ def _say_what_is_coarse(layers: Mapping[str, "_Inside"]) -> None:
     sizes = {name: (inside.positions, tuple(inside.features.shape[1:])) for name, inside in layers.items()}
     coarse = [f"{name!r} ({h}x{w} as {m}x{n})" for name, ((h, w), (m, n)) in sizes.items() if (h, w) != (m, n)]
     if coarse:
-        warn(f"layers with more positions than can be shown one by one are averaged over squares of them: {', '.join(coarse)}")
+        warn(f"layers with too many positions to show each of them are averaged over squares of positions: {', '.join(coarse)}")
 
 
 class _Inside(NamedTuple):
-    """What one stage of the network computed for one image, on the h x w places where it is shown."""
+    """What one stage of the network computed for one image, on the h x w cells in which it is shown."""
 
     features: Tensor  # (channels, h, w) its output
     weights: Tensor | None  # (heads, h w, h w) of its attention, if it has any
-    positions: tuple[int, int]  # height and width of what it computed
+    positions: tuple[int, int]  # height and width before averaging
 
 
 @torch.no_grad()
 def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, channels: int, frames: int) -> dict[str, _Inside]:
-    """The stages by name, in the order in which they work. channels: of their features, this many. frames: for so many noise levels."""
+    """The stages by name, in the order of computation. channels: how many features to keep. frames: the number of noise levels."""
     outputs: dict[str, Tensor] = {}
     weights: dict[str, Tensor] = {}
     positions: dict[str, tuple[int, int]] = {}
@@ -169,7 +176,7 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, chann
         positions[path] = size = (out.shape[2], out.shape[3])
         heads = 0 if stage.attention is None else weights[path].shape[0]
         if not out.isfinite().all():
-            raise ValueError(f"the network's features are not finite (NaN or infinity) at t = {t} in {path}; expected a network that works")
+            raise ValueError(f"the network's features are not finite (NaN or infinity) at t = {t} in {path}; expected finite numbers")
         outputs[path] = _pooled(out[0, :most].float(), _places(size, heads, min(channels, out.shape[1]), frames)).cpu()
 
     def look_at_attention(block: AttentionBlock, h: Tensor, path: str) -> None:
@@ -185,9 +192,9 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, chann
             stage = path.rpartition(".")[0]
             hooks.append(module.register_forward_pre_hook(lambda block, args, path=stage: look_at_attention(block, args[0], path)))
     if not hooks:
-        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers can be told apart")
+        raise ValueError(f"the denoiser's network is a {type(denoiser.network).__name__}; expected a UNet, whose layers have names")
     try:
-        with torch.compiler.set_stance("force_eager"):  # compiled code would go past the hooks
+        with torch.compiler.set_stance("force_eager"):  # compiled code would skip the hooks
             denoiser(xt, t, y)
     finally:
         for hook in hooks:
@@ -196,30 +203,30 @@ def _look_inside(denoiser: Denoiser, xt: Tensor, t: int, y: Tensor | None, chann
 
 
 def _places(size: tuple[int, int], heads: int, channels: int, frames: int) -> tuple[int, int]:
-    """On how many places a layer of so many positions is shown: as many, or a half, a third … of them each way, until its sheets fit."""
+    """In how many cells to show a layer with `size` positions: all of them, or a half, a third … each way, so that its sheets fit."""
     height, width = size
     for every in range(1, max(size) + 1):
         h, w = math.ceil(height / every), math.ceil(width / every)
-        across = max(channels * w, h * w * w if heads else 0)  # feature maps, and a map of attention for each place
+        across = max(channels * w, h * w * w if heads else 0)  # feature maps, and an attention map for each cell
         if max(across, frames * max(heads, 1) * h) <= MAX_SHEET_SIDE:
             break
     if min(h, w) < min(COARSEST, height, width):
         raise ValueError(
             f"{frames} noise levels, {max(heads, 1)} heads and {channels} channels of a layer of {height}x{width} positions; expected as "
-            f"many as fit on sheets of {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE} pixels: fewer of ts, or fewer channels"
+            f"many as fit on sheets of {MAX_SHEET_SIDE}x{MAX_SHEET_SIDE} pixels: fewer ts, or fewer channels"
         )
     return h, w
 
 
 def _pooling(size: tuple[int, int], places: tuple[int, int]) -> Tensor:
-    """(h w of the positions, h w of the places): 1 where a position belongs to a place, divided by how many do."""
+    """(positions, cells): 1 / n where a position is one of the n in a cell, else 0."""
     rows, columns = (torch.arange(n, device="cpu") * m // n for n, m in zip(size, places, strict=True))
     belongs = torch.nn.functional.one_hot((rows[:, None] * places[1] + columns).flatten(), places[0] * places[1]).float()
     return belongs / belongs.sum(dim=0)
 
 
 def _pooled(features: Tensor, places: tuple[int, int]) -> Tensor:
-    """Features (C, h, w) averaged for each place."""
+    """Features (C, h, w) averaged over each cell."""
     size = features.shape[1], features.shape[2]
     if size == places:
         return features
@@ -227,18 +234,19 @@ def _pooled(features: Tensor, places: tuple[int, int]) -> Tensor:
 
 
 def _weights(block: AttentionBlock, h: Tensor, places: tuple[int, int]) -> Tensor:
-    """The block's weights for one image (heads, places, places): averaged over the positions that look from a place, added up over those
-    that are looked at."""
+    """The block's weights for one image (heads, cells, cells): averaged over the attending positions, summed over the attended ones."""
     size = h.shape[2], h.shape[3]
     if size == places:
         return block.weights(h)[0]
     pooling = _pooling(size, places).to(h.device)
     q, k, _ = block.queries_keys_values(h)
-    rows = max(1, MOST_WEIGHTS // (k.shape[1] * k.shape[2]))  # so many at once
+    rows = max(1, MOST_WEIGHTS // (k.shape[1] * k.shape[2]))  # at a time
     pooled = torch.zeros(k.shape[1], pooling.shape[1], pooling.shape[1], dtype=torch.float32, device=h.device)
     for some, belongs in zip(q.split(rows, dim=2), pooling.split(rows), strict=True):
         pooled += belongs.T @ (block.weights_of(some, k)[0].float() @ pooling)
-    return pooled * (len(pooling) / pooling.shape[1])  # as if all places had as many positions, so that none is bright for its size
+    return pooled * (
+        len(pooling) / pooling.shape[1]
+    )  # as if all cells had the same number of positions, so that larger ones are not brighter
 
 
 def _name(path: str, paths: Collection[str]) -> str:
@@ -255,10 +263,55 @@ def _grey(tiles: Tensor) -> np.ndarray:
     return ((values + 1) * 127.5).round().to(torch.uint8).numpy()
 
 
-def _still(xts: Sequence[Tensor], ts: Sequence[int], layer: str, features: Sequence[Tensor]) -> bytes:
-    """xt at some noise levels and, below, three feature maps (3, h, w) of a layer at each, enlarged to the image's size."""
-    height, width = xts[0].shape[2:]
-    enlarged = [torch.nn.functional.interpolate(f[:, None] / f.abs().max().clamp(min=1e-12), size=(height, width)) for f in features]
-    rows = {"xt": xts} | {f"feature map {k} of {layer}": [e[k : k + 1] for e in enlarged] for k in range(len(features[0]))}
-    pictures = {name: [draw(picture, 1, padding=0).numpy() for picture in row] for name, row in rows.items()}
-    return filmstrip(pictures, [f"t = {t}" for t in ts])
+def _factors(weights: Tensor) -> Tensor:
+    """log2 of each weight (…, positions) relative to a uniform weight, 1 / positions."""
+    return (weights * weights.shape[-1]).clamp(min=1e-9).log2()
+
+
+def _still(
+    xts: Sequence[Tensor], ts: Sequence[int], layer: Mapping[str, Any], shades: Tensor | None, features: Tensor, title: str
+) -> bytes:
+    """At some noise levels: xt, a layer's attention (F, heads, positions, h, w) from one position, and some of its feature maps.
+
+    It shows the position whose attention differs most from uniform.
+    """
+    h, w = layer["size"]
+    chosen = evenly(len(ts))
+    column = (WIDTH - LABEL - GAP * len(chosen)) // len(chosen)
+    shown = [fit(draw(xts[i], 1, padding=0).numpy(), min(column, MAP)).copy() for i in chosen]
+    size = shown[0].shape[1], shown[0].shape[0]
+
+    def row(name: str, pictures: Sequence[np.ndarray]) -> np.ndarray:
+        return beside(to_width(text(name, LABEL), LABEL), *(to_width(picture, column) for picture in pictures), centred=True)
+
+    def maps(values: Tensor) -> list[np.ndarray]:  # (F, h, w) in [-1, 1]
+        greys = [_grey(values[i][None, None]) for i in chosen]
+        return [np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.NEAREST).convert("RGB")) for grey in greys]
+
+    rows = [row("xt", shown)]
+    if shades is not None:
+        position = int(shades.abs().mean(dim=(0, 1, 3, 4)).argmax())
+        top, left = (round(i * n / m) for i, n, m in zip(divmod(position, w), size[::-1], (h, w), strict=True))
+        for picture in shown:
+            _mark(picture, top, left, round(size[1] / h), round(size[0] / w))
+        rows = [row("xt; the frame is the position that attends", shown)]
+        rows += [row(f"attention, head {k}", maps(shades[:, k, position])) for k in range(min(HEADS_IN_STILL, shades.shape[1]))]
+    for k in range(features.shape[1]):
+        strongest = features[:, k].abs().flatten().quantile(0.98).clamp(min=1e-12)
+        rows.append(row(f"feature map {k} (grey: 0)", maps((features[:, k] / strongest).clamp(-1, 1))))
+    heads = beside(np.full((1, LABEL, 3), 255, np.uint8), *(to_width(text(f"t = {ts[i]}"), column) for i in chosen))
+    scale = "attention: none in this layer" if shades is None else attention_scale(layer)
+    return still(title, text(f"layer: {layer['name']}; {scale}"), heads, *rows)
+
+
+def attention_scale(layer: Mapping[str, Any]) -> str:
+    """What the grey levels of a layer's attention mean, as in source/attention.js."""
+    positions = math.prod(layer["size"])
+    return f"attention (grey: uniform, 1/{positions}; white: {layer['top']} times that or more; black: 1/{layer['top']} of it or less)"
+
+
+def _mark(picture: np.ndarray, top: int, left: int, height: int, width: int) -> None:
+    """Draws a frame, two pixels wide, inside the edge of a cell."""
+    inside = picture[top : top + height, left : left + width]
+    inside[:2] = inside[-2:] = MARK
+    inside[:, :2] = inside[:, -2:] = MARK

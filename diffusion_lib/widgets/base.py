@@ -1,12 +1,11 @@
-"""What the widgets share: how they are stored in a notebook, positions among frames, and pictures as PNG."""
+"""What all widgets share: how a notebook stores them, their position among frames, and pictures as PNG."""
 
 import hashlib
 import io
 import math
 import operator
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ import anywidget
 import numpy as np
 import torch
 import traitlets
-from matplotlib.figure import Figure
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from diffusion_lib.plots import warn
@@ -23,13 +21,12 @@ from diffusion_lib.plots import warn
 FOLDER = Path(__file__).parent
 MAX_SHEET_SIDE = 4096  # what every browser draws
 GREY_LEVELS = 16  # of grey images on the page
-LARGE = 10_000_000  # bytes of a widget's pictures: a notebook with that is slow to open, and to look at on GitHub impossible
-SHOW_PROGRESS_AFTER = 30  # seconds of work, in a terminal: what a notebook stores must not depend on how fast the machine is
-WIDEST_STILL = 2600  # pixels
+LARGE = 10_000_000  # bytes of a widget's pictures: a larger notebook opens slowly, and GitHub does not show it
+SHOW_PROGRESS_AFTER = 30  # seconds of work, in a terminal only: stored outputs must not depend on the machine's speed
 
 
 class Whole(traitlets.Int):
-    """A whole number; numpy's and torch's are taken, too."""
+    """An integer of Python, numpy or torch."""
 
     def validate(self, obj, value):
         try:
@@ -39,13 +36,13 @@ class Whole(traitlets.Int):
 
 
 class Widget(anywidget.AnyWidget):
-    """A widget that also leaves a fixed text and a still picture in the notebook, for pages that run nothing.
+    """A widget that also stores a fixed text and a still picture in the notebook, for pages that run no code.
 
-    Subclasses set `summary` (the text), `still` (PNG bytes) and `_esm`, the file with their page code: tools/bundle_widgets.py builds it.
+    Subclasses set `summary` (the text), `still` (PNG bytes) and `_esm`, the file with their page code, built by tools/bundle_widgets.py.
     """
 
     _css = FOLDER / "widgets.css"
-    _ipython_display_ = None  # on ipywidgets 7 this would bypass _repr_mimebundle_
+    _ipython_display_: Any = None  # on ipywidgets 7 this would bypass _repr_mimebundle_
     title = traitlets.Unicode("").tag(sync=True)
 
     summary = "Widget()"
@@ -56,16 +53,16 @@ class Widget(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict, dict]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
-        data["text/plain"] = self.summary  # anywidget's own holds a memory address, which differs in every run
+        data["text/plain"] = self.summary  # anywidget's own contains a memory address, which differs in every run
         if self.still and "google.colab" not in sys.modules:  # Colab might prefer the still picture to the widget
             data["image/png"] = self.still
         return data, metadata
 
 
 def in_range(*names: str, count: Callable[[Any, str], int], hint: Callable[[str], str] = lambda name: "") -> traitlets.EventHandler:
-    """A validator, to be set in a widget's class: each of the named traits is one of 0..count(widget, name) - 1.
+    """A validator for a widget's class: each named trait must be in 0..count(widget, name) - 1.
 
-    Where the count is 0, nothing is known yet and anything goes. hint(name): what else to say to whoever sets another value.
+    A count of 0 means that the range is not known yet, and allows any value. hint(name): ends the error message.
     """
 
     @traitlets.validate(*names)
@@ -80,10 +77,10 @@ def in_range(*names: str, count: Callable[[Any, str], int], hint: Callable[[str]
 
 
 class FrameWidget(Widget):
-    """A widget over frames, each of which stands somewhere: at a timestep, after a training step.
+    """A widget over frames, each at a position such as a timestep or a training step.
 
-    Subclasses name the trait of that position and the trait with the positions of all frames. `frame` and the position follow
-    each other; a position between two frames is kept, since a widget that is linked with this one may stand there.
+    Subclasses name the trait of the current position and the trait with the positions of all frames. `frame` and the position
+    follow each other. A position between two frames is kept, because a linked widget may have a frame there.
     """
 
     frame = Whole(0).tag(sync=True)
@@ -112,7 +109,7 @@ class FrameWidget(Widget):
 
 
 class Sheets(traitlets.HasTraits):
-    """Recorded frames as the page gets them: each of `sheets` is one picture with all frames of a panel. `image_sheets` makes them."""
+    """Recorded frames as the page gets them: each of `sheets` is one picture with all frames of a panel, made by `Sheet`."""
 
     sheets = traitlets.List(traitlets.Bytes()).tag(sync=True)
     sheet_columns = traitlets.Int(1).tag(sync=True)
@@ -124,13 +121,13 @@ def nearest(places: Sequence[int], place: int) -> int:
 
 
 def within(name: str, value: Any, low: int, high: int) -> int:
-    """`value`, a whole number of any kind, as Python's; `ValueError` if it is none or is not in low..high."""
+    """`value`, an integer of any type, as Python's int; `ValueError` unless it is an integer in low..high."""
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={value!r}; expected a whole number, {low}..{high}") from None
+        raise ValueError(f"{name}={value!r}; expected an integer, {low}..{high}") from None
     if not low <= number <= high:
         raise ValueError(f"{name}={number}; expected {low}..{high}")
     return number
@@ -139,9 +136,9 @@ def within(name: str, value: Any, low: int, high: int) -> int:
 def fingerprint(*parts: Tensor, cells: int = 1) -> str:
     """Six letters that change with the data, for a widget's text, which nbval compares.
 
-    Of the mean brightness, in eighths, of the first, the middle and the last picture of each part (N, …, H, W): other processors
-    and releases round differently, and that must not show. cells: how many means down and across each picture; more than one
-    for data that hardly depends on rounding.
+    They are a hash of the mean brightness, rounded to eighths, of the first, the middle and the last picture of each part
+    (N, …, H, W), so that the rounding errors of other processors and releases do not change them. cells: how many means down and
+    across each picture; more than one suits data that hardly depends on rounding.
     """
     pictures = [part[i].detach().cpu().double().flatten(0, -3).mean(0, keepdim=True) for part in parts for i in (0, len(part) // 2, -1)]
     means = torch.cat([torch.nn.functional.adaptive_avg_pool2d(picture, cells).flatten() for picture in pictures])
@@ -149,7 +146,7 @@ def fingerprint(*parts: Tensor, cells: int = 1) -> str:
 
 
 def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
-    """uint8 (H, W) or (H, W, 3) as PNG. grey_levels: round to so many first; noise does not compress, fewer levels do."""
+    """uint8 (H, W) or (H, W, 3) as PNG. grey_levels: round to this many first, because noise compresses badly."""
     if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]  # grey: a third of the bytes
     if grey_levels is not None:
@@ -161,14 +158,14 @@ def png(pixels: np.ndarray, grey_levels: int | None = None) -> bytes:
 
 
 def image_png(picture: np.ndarray, grey: bool) -> bytes:
-    """A picture of images, uint8 (H, W, 3), as PNG for the page: grey images in a few levels of grey, colours as they are."""
+    """A picture of images, uint8 (H, W, 3), as PNG for the page: grey images in few grey levels, colour images unchanged."""
     return png(picture[..., 0], GREY_LEVELS) if grey else png(picture)
 
 
 class Sheet:
-    """Frames of one shape (H, W), row by row on one picture that is as square as can be, put there one by one.
+    """Frames of one shape (H, W), put one by one on a nearly square picture, row by row.
 
-    Raises `ValueError`, before anything is drawn, if so many make more than browsers draw.
+    Raises `ValueError` before drawing if the picture would exceed what browsers draw.
     """
 
     def __init__(self, count: int, height: int, width: int):
@@ -181,19 +178,24 @@ class Sheet:
         (height, width), (row, column) = self._size, divmod(i, self.columns)
         self._pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = picture
 
+    def get(self, i: int) -> np.ndarray:
+        """Frame number i, uint8 (H, W, 3)."""
+        (height, width), (row, column) = self._size, divmod(i, self.columns)
+        return self._pixels[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
     def png(self, grey: bool) -> bytes:
         """For the page."""
         return image_png(self._pixels, grey)
 
 
 def check_sheet(count: int, height: int, width: int) -> int:
-    """How many of `count` pictures of height x width go into a row of a sheet; `ValueError` if they make more than browsers draw."""
+    """How many of `count` pictures of height x width go into a row of a sheet; `ValueError` if the sheet exceeds what browsers draw."""
     columns = min(count, max(1, MAX_SHEET_SIDE // width), math.ceil(math.sqrt(count * height / width)))
     rows = math.ceil(count / columns)
     if max(rows * height, columns * width) > MAX_SHEET_SIDE:
         raise ValueError(
             f"{count} {'pictures' if count > 1 else 'picture'} of {height}x{width} pixels; expected as many as fit on "
-            f"{MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: show fewer frames, or fewer or smaller images, or lay them out in other columns"
+            f"{MAX_SHEET_SIDE}x{MAX_SHEET_SIDE}: show fewer frames, or fewer or smaller images, or use another number of columns"
         )
     return columns
 
@@ -206,79 +208,7 @@ def grid_size(shape: Sequence[int], columns: int, padding: int = 1) -> tuple[int
 
 
 def warn_if_large(kind: str, pictures: Sequence[bytes], remedy: str = "fewer frames, or fewer or smaller images") -> None:
-    """A warning if a widget's pictures are more than a notebook should hold."""
+    """Warns if a widget's pictures are larger than a notebook should hold."""
     size = sum(map(len, pictures))
     if size > LARGE:
         warn(f"the pictures of this {kind} are {size / 1e6:.0f} MB, in the notebook and on its page; expected less than 10 MB: {remedy}")
-
-
-def figure_png(figure: Figure) -> bytes:
-    """A matplotlib figure as PNG; it is closed, or the notebook would show it once more."""
-    import matplotlib.pyplot as plt
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
-    plt.close(figure)
-    return buffer.getvalue()
-
-
-def stack_vertically(*pictures: bytes) -> bytes:
-    """PNG pictures as one, as wide as the widest of them, on white, in 16 colours: enough for grey images and a curve."""
-    opened = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    whole = Image.new("RGB", (max(picture.width for picture in opened), sum(picture.height for picture in opened)), "white")
-    top = 0
-    for picture in opened:
-        whole.paste(picture, (0, top))
-        top += picture.height
-    buffer = io.BytesIO()
-    whole.quantize(16, dither=Image.Dither.NONE).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def enlarge(pixels: np.ndarray, width: int = 640) -> np.ndarray:
-    """Repeats pixels so that a still picture is about `width` wide where nothing else scales it."""
-    factor = max(1, round(width / pixels.shape[1]))
-    return pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def on_filmstrip(count: int, frames: int = 5) -> list[int]:
-    """The numbers of the pictures that `filmstrip` shows of `count`."""
-    return sorted({round(i * (count - 1) / (frames - 1)) for i in range(frames)})
-
-
-def filmstrip(rows: Mapping[str, Sequence[np.ndarray] | Mapping[int, np.ndarray]], captions: Sequence[str], frames: int = 5) -> bytes:
-    """A still picture as PNG: below each row's name, `frames` of its pictures uint8 (H, W, 3), evenly spaced.
-
-    rows: of each, all its pictures or, by number, those `on_filmstrip`. captions: what each picture of a row is; below the last row.
-    """
-    chosen = on_filmstrip(len(captions), frames)
-    parts = []
-    for name, row in rows.items():
-        strip = enlarge(_with_gaps(_small_enough([row[i] for i in chosen])))
-        parts += [_columns([name], strip.shape[1]), strip] if name else [strip]
-    return png(np.concatenate([*parts, _columns([captions[i] for i in chosen], strip.shape[1])]), GREY_LEVELS)
-
-
-def _small_enough(pictures: list[np.ndarray]) -> list[np.ndarray]:
-    """The pictures, or, if side by side they were wider than a still should be, every second or third … pixel of them."""
-    width = sum(picture.shape[1] for picture in pictures)
-    every = math.ceil(width / WIDEST_STILL * 2) if width > WIDEST_STILL else 1
-    return [picture[::every, ::every] for picture in pictures]
-
-
-def _with_gaps(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
-    white = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
-    return np.concatenate([x for picture in pictures for x in (picture, white)][:-1], axis=1)
-
-
-def _columns(texts: Sequence[str], width: int, line_height: int = 18) -> np.ndarray:
-    """Texts in as many columns, black on white, each wrapped at the end of its column: uint8 (height, width, 3)."""
-    from matplotlib import get_data_path
-
-    font = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", 13)
-    wrapped = [textwrap.wrap(text, max(1, width // len(texts) // 8)) for text in texts]  # a letter is some 8 pixels wide
-    page = Image.new("RGB", (width, line_height * max(map(len, wrapped))), "white")
-    for column, lines in enumerate(wrapped):
-        for row, line in enumerate(lines):
-            ImageDraw.Draw(page).text((width * column // len(texts) + 2, row * line_height + 1), line, "black", font)
-    return np.asarray(page)

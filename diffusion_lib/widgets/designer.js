@@ -1,6 +1,6 @@
 // Built from source/designer.js by tools/bundle_widgets.py. Change the source, and build again.
 const $controls = (() => {
-const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
+const KERNEL_DELAY = 150; // ms: the page redraws at once; the kernel is informed when the slider rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
@@ -312,7 +312,7 @@ const { addPlot } = $curves;
 const { makeSchedule, readMix, mixer } = $mix;
 const MAX_BETA = 0.999; // as in schedules.py
 const PER_MILLE = 1000; // the slider over t / T has this many steps
-const ALARM = 0.05; // of the image's amplitude left at T
+const ALARM = 0.05; // the image's factor at T above which the alarm is on
 const logistic = (a) => 1 / (1 + Math.exp(-a));
 const BETAS = {
 linear: ({ beta_start, beta_end }, T) => line(beta_start, beta_end, T).map((beta) => (1000 / T) * beta),
@@ -335,7 +335,7 @@ function render({ model, el }) {
 const root = addRoot(model, el, "schedule designer");
 const parameters = model.get("parameters"); // [name, kinds, values]
 const kinds = Object.keys(BETAS);
-const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) of the model's estimates, falling
+const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) at which the model was evaluated, falling
 const mix = readMix(model);
 let schedule = designed("linear", { beta_start: 0.5, beta_end: 0.5 }, 2); // until the first is designed, below
 let time = null; // the slider over t, built last
@@ -355,7 +355,7 @@ const timestep = (permille) => Math.max(1, Math.round((permille / PER_MILLE) * s
 const body = create("div", "dl-panels", root, {}, { style: "--dl-columns: 3" });
 const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
 const draw = mixer(mix, canvas);
-const estimates = ["the model's x0_hat of xt", "its x0_hat of pure noise at T"].map((name, i) => {
+const estimates = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"].map((name, i) => {
 const context = addPanel(body, name, mix.shape[0], mix.shape[1]).getContext("2d");
 const view = { context, sheet: null, frame: 0 };
 decode(model.get("sheets")[i], (bitmap) => {

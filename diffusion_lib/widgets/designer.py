@@ -1,5 +1,6 @@
-"""The schedule designer: a schedule from parameters under sliders, and what a trained model makes of its noise levels."""
+"""The schedule designer: a schedule with its parameters under sliders, and a trained model's estimates at its noise levels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from diffusion_lib.checks import check_finite, whole
 from diffusion_lib.denoiser import DenoiserProtocol
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.pictures import draw
-from diffusion_lib.plots import plot_schedules
 from diffusion_lib.process import q_sample
 from diffusion_lib.schedules import Schedule, cosine_schedule, linear_schedule, sigmoid_schedule
 from diffusion_lib.widgets.base import (
@@ -20,7 +20,6 @@ from diffusion_lib.widgets.base import (
     Sheets,
     Whole,
     Widget,
-    figure_png,
     fingerprint,
     grid_size,
     in_range,
@@ -28,9 +27,10 @@ from diffusion_lib.widgets.base import (
 )
 from diffusion_lib.widgets.mix import NoisedImages, pictures, with_noise
 from diffusion_lib.widgets.networks import placed, unwrapped
+from diffusion_lib.widgets.stills import ALARMED, GAP, WIDTH, below, beside, fit, fixed, schedule_curves, still, text, to_width
 
 LINEAR = ["linear", "linear, not scaled"]
-# name of the trait, which is an index into the values; the kinds of schedule that have it
+# name of the trait, which is an index into the values; the kinds of schedule with this parameter; the values
 PARAMETERS: list[tuple[str, list[str], list[Any]]] = [
     ("T", [*LINEAR, "cosine", "sigmoid"], [10, 20, 50, 100, 200, 500, 1000]),
     ("beta_start", LINEAR, [0.00001, 0.00003, 0.0001, 0.0003, 0.001]),
@@ -42,11 +42,13 @@ PARAMETERS: list[tuple[str, list[str], list[Any]]] = [
 ]
 PAPERS: dict[str, float] = dict(T=1000, beta_start=0.0001, beta_end=0.02, s=0.008, start=-3.0, end=3.0, tau=1.0)
 KINDS = [*LINEAR, "cosine", "sigmoid"]
-LEVELS = 40  # of noise at which the model was asked
+LEVELS = 40  # noise levels at which the model is evaluated
+ALARM = 0.05  # the image's factor at T above which the alarm is on
+ESTIMATES = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"]
 
 
 def _index(name: str) -> Whole:
-    """The trait of a parameter, at the papers' value."""
+    """The trait of a parameter, initially at the papers' value."""
     return Whole(_values(name).index(PAPERS[name])).tag(sync=True)
 
 
@@ -62,7 +64,7 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
     t_permille = Whole(500).tag(sync=True)  # the timestep in thousandths of T
     parameters = traitlets.List([list(parameter) for parameter in PARAMETERS]).tag(sync=True)
     T, beta_start, beta_end, s, start, end, tau = (_index(name) for name in PAPERS)
-    levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was asked
+    levels = traitlets.Bytes().tag(sync=True)  # float64: sqrt(alpha_bar) at which the model was evaluated
 
     _index_in_range = in_range(*PAPERS, count=lambda widget, name: len(_values(name)), hint=lambda name: f", an index into {_values(name)}")
 
@@ -83,11 +85,11 @@ class DesignerWidget(Widget, NoisedImages, Sheets):
 def design_schedule(
     denoiser: DenoiserProtocol, x0: Any, *, kind: str = "cosine", T: int = 1000, columns: int = 4, title: str = ""
 ) -> DesignerWidget:
-    """A schedule under sliders: its curves, an alarm if something of the image is left at T, images x0 (B, C, H, W) at t, and
-    what `denoiser` makes of them, which was trained with a schedule of its own: it is asked at its nearest noise level.
+    """A schedule under sliders: its curves, an alarm if part of the image is left at T, images x0 (B, C, H, W) at t, and the denoiser's
+    estimates of them. The denoiser was trained with a schedule of its own, so it is evaluated at its nearest noise level.
 
-    kind: "linear", "linear, not scaled" (betas that are the same for every T, a common mistake), "cosine" or "sigmoid". T: one of those in
-    PARAMETERS. It makes 80 network calls. Raises `ValueError` before them if the pictures make more than browsers draw.
+    kind: "linear", "linear, not scaled" (the same betas for every T, a common mistake), "cosine" or "sigmoid". T: one of the values in
+    PARAMETERS. This makes 80 network calls. Raises `ValueError` before the first one if the pictures exceed what browsers draw.
     """
     from tqdm import tqdm
 
@@ -104,8 +106,8 @@ def design_schedule(
     times = (places * (denoiser.schedule.T - 1)).round().long() + 1
     shape = grid_size(x0.shape, columns, padding=0)
     sheets = [Sheet(LEVELS, *shape) for _ in range(2)]  # of the estimates for xt, and for noise
-    looked_at: dict[int, list[Tensor]] = {0: [], 1: []}  # what the fingerprint looks at
-    for i, t in enumerate(tqdm(times.tolist(), desc="asking the denoiser", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None)):
+    looked_at: dict[int, list[Tensor]] = {0: [], 1: []}  # for the fingerprint
+    for i, t in enumerate(tqdm(times.tolist(), desc="evaluating the denoiser", delay=SHOW_PROGRESS_AFTER, leave=False, disable=None)):
         for k, xt in enumerate((q_sample(denoiser.schedule, x0, t, eps), eps)):
             with torch.no_grad():
                 x0_hat = denoiser(xt, t).x0
@@ -125,5 +127,38 @@ def design_schedule(
     warn_if_large("DesignerWidget", widget.sheets, "fewer or smaller images")
     data = fingerprint(*(torch.stack(each) for each in looked_at.values()))
     widget.summary = f"DesignerWidget({kind}, T = {T}; {len(x0)} images; data {data})"
-    widget.still = figure_png(plot_schedules([widget.schedule]))
+    widget.still = _still(widget, x0.cpu(), eps.cpu(), columns, denoiser.schedule.alpha_bar[times].sqrt(), sheets)
     return widget
+
+
+def _still(widget: DesignerWidget, x0: Tensor, eps: Tensor, columns: int, levels: Tensor, sheets: Sequence[Sheet]) -> bytes:
+    """The widget as it opens: curves, alarm, parameters, xt, and the estimates at the noise levels nearest to those of t and T."""
+    schedule = widget.schedule
+    t = max(1, round(widget.t_permille / 1000 * schedule.T))
+    chosen = [(name, values[getattr(widget, name)]) for name, kinds, values in PARAMETERS if widget.kind in kinds]
+
+    def nearest_level(at: int) -> int:  # as angles: cos(phi) = sqrt(alpha_bar)
+        return int((levels.acos() - schedule.alpha_bar[at].sqrt().acos()).abs().argmin())
+
+    panels = {
+        "xt": draw(q_sample(schedule, x0, t, eps), columns, padding=0).numpy(),
+        ESTIMATES[0]: sheets[0].get(nearest_level(t)),
+        ESTIMATES[1]: sheets[1].get(nearest_level(schedule.T)),
+    }
+    width = (WIDTH - 2 * GAP) // 3
+    left = schedule.signal[-1].item()
+    return still(
+        widget.title,
+        schedule_curves([schedule], [t], over_T=True),
+        text(_alarm(left), bold=left > ALARM, colour=ALARMED if left > ALARM else "black"),
+        text(f"schedule: {widget.kind}; " + ", ".join(f"{name} = {value:g}" for name, value in chosen)),
+        beside(*(below(to_width(text(name, width), width), fit(picture, width)) for name, picture in panels.items())),
+        text(f"t = {t} of {schedule.T}"),
+    )
+
+
+def _alarm(left: float) -> str:
+    """The alarm's text, as in source/designer.js. left: the image's factor at T."""
+    if left > ALARM:
+        return f"⚠ {fixed(100 * left, 0)}% of the image is left at T, but a sampler starts from pure noise"
+    return f"{fixed(100 * left, 3 if left < 0.001 else 1)}% of the image is left at T: as good as pure noise"

@@ -1,4 +1,4 @@
-"""The denoiser inside what compiles, spreads or guides it."""
+"""The denoiser inside torch.compile, DataParallel or guidance."""
 
 from typing import Any
 
@@ -9,30 +9,32 @@ from diffusion_lib import networks
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.sampling import parameters_of
 
-WRAPPERS = ("_orig_mod", "module")  # the names in a path that torch.compile and DataParallel add
+WRAPPERS = ("_orig_mod", "module")  # the names that torch.compile and DataParallel add to a path
 
 
 def unwrapped(denoiser: Any) -> Any:
-    """The denoiser without torch.compile's and DataParallel's wrapping; `ValueError` if it is none."""
+    """The denoiser without the wrappers of torch.compile and DataParallel; `ValueError` if it is not a denoiser."""
     denoiser = networks.unwrapped(denoiser)
     if not callable(denoiser) or getattr(denoiser, "schedule", None) is None:
-        remedy = ": Denoiser(network, schedule, prediction) makes one of a network" if isinstance(denoiser, nn.Module) else ""
+        remedy = ": Denoiser(network, schedule, prediction) makes one from a network" if isinstance(denoiser, nn.Module) else ""
         raise ValueError(f"denoiser is a {type(denoiser).__name__}; expected a denoiser, which has a schedule{remedy}")
     return denoiser
 
 
 def with_network(denoiser: Any) -> Denoiser:
-    """The `Denoiser` that guidance, torch.compile or DataParallel is wrapped around; `ValueError` if there is none."""
+    """The `Denoiser` inside guidance, torch.compile or DataParallel; `ValueError` if there is none."""
     denoiser = unwrapped(denoiser)
     inner = networks.unwrapped(getattr(denoiser, "denoiser", denoiser))
     if not isinstance(getattr(inner, "network", None), nn.Module):
         raise ValueError(f"the denoiser is a {type(inner).__name__}; expected a Denoiser, whose network is a UNet")
-    if isinstance(inner.network, DataParallel | DistributedDataParallel):  # copies of it would work in its place, one on each device
+    if isinstance(
+        inner.network, DataParallel | DistributedDataParallel
+    ):  # it would call copies of the module, one on each device, instead of the module
         inner = Denoiser(inner.network.module, inner.schedule, inner.prediction, inner.image_shape, inner.class_names)
     return inner
 
 
 def placed(images: Tensor, denoiser: Any) -> Tensor:
-    """The images on the device and in the type of the denoiser's weights; as they are, if it has none."""
+    """The images with the device and type of the denoiser's weights; unchanged if it has none."""
     weight = next(parameters_of(denoiser), None)
     return images if weight is None else images.to(weight.device, weight.dtype)

@@ -1,6 +1,6 @@
 // Built from source/noising.js by tools/bundle_widgets.py. Change the source, and build again.
 const $controls = (() => {
-const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
+const KERNEL_DELAY = 150; // ms: the page redraws at once; the kernel is informed when the slider rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black

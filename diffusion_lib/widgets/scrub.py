@@ -19,21 +19,23 @@ from diffusion_lib.widgets.base import (
     Whole,
     Widget,
     check_sheet,
-    filmstrip,
     fingerprint,
     grid_size,
     in_range,
     nearest,
-    on_filmstrip,
     warn_if_large,
     within,
 )
+from diffusion_lib.widgets.stills import columns_of, evenly, filmstrip, space_for_columns, still, table, text
 
 __all__ = ["ChainWidget", "GridWidget", "Recording", "ScrubWidget", "chains", "record", "scrub", "scrub_grid"]
 
+MOST_ROWS, MOST_COLUMNS = 6, 7  # of the table in the still picture of a grid
+MOST_PIXELS = 150_000  # of the images in it
+
 
 class Panels(Sheets):
-    """Panels of recorded frames as the page gets them, each on a sheet of its own."""
+    """Panels of recorded frames as the page gets them, each on its own sheet."""
 
     panel_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     captions = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -48,7 +50,7 @@ class ScrubWidget(FrameWidget, Panels):
 
 
 class ChainWidget(ScrubWidget):
-    """Made by `chains`. `widget.t` is the timestep that is shown; set it, and the nearest recorded one is."""
+    """Made by `chains`. `widget.t` is the timestep; when it is set, the widget shows the nearest recorded frame."""
 
     ts = traitlets.List(traitlets.Int()).tag(sync=True)
     t = Whole(0).tag(sync=True)
@@ -56,7 +58,7 @@ class ChainWidget(ScrubWidget):
 
 
 class GridWidget(Widget, Panels):
-    """Made by `scrub_grid`. `widget.first` and `widget.second` number the places on the two axes; they can be set, observed and linked."""
+    """Made by `scrub_grid`. `widget.first` and `widget.second` are indices on the two axes; they can be set, observed and linked."""
 
     _esm = FOLDER / "grid.js"
     axis_names = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -77,11 +79,12 @@ def chains(
 ) -> ChainWidget:
     """Samplers' chains side by side under one slider: for each, xt beside the x0_hat of that step.
 
-    chains: name -> what a sampler yields, or a `Recording` of it; or one of these alone. Chains of different numbers of steps are shown
-    at the timesteps of the first, each by its nearest. frames: how many steps to record. t: the timestep shown first; 0 if left out.
+    chains: name -> a sampler's steps, or a `Recording` of them; or one of these without a name. If chains have different numbers of
+    steps, each is shown at its timesteps nearest to those of the first. frames: how many steps to record. t: the timestep shown first, 0
+    by default.
 
-    Raises `ValueError` as `record` does, for one generator under two names, and, as soon as it is known, if the frames make more than
-    browsers draw.
+    Raises `ValueError` as `record` does; if one generator has two names; and, as early as possible, if the frames exceed what browsers
+    draw.
     """
     frames, columns = whole("frames", frames), whole("columns", columns)
     films = _films(chains, frames, columns)
@@ -106,11 +109,10 @@ def scrub(
 ) -> ScrubWidget:
     """A slider over frames with any number of panels side by side.
 
-    panels: name -> frames (F, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames. Arrays and lists of F batches are taken,
-    too. captions: what to say beside the slider, F of them. columns: images in a row of a panel. start: the frame shown first; the last
-    if left out.
+    panels: name -> frames (F, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames. Arrays and lists of F batches also work.
+    captions: F texts, shown beside the slider. columns: images in a row of a panel. start: the frame shown first, by default the last.
 
-    Raises `ValueError` for frames that are not finite, or that make more than browsers draw.
+    Raises `ValueError` for frames that are not finite, or that exceed what browsers draw.
     """
     return _make(ScrubWidget, panels, _texts("captions", captions), whole("columns", columns), start, title=title)
 
@@ -126,12 +128,12 @@ def scrub_grid(
     title: str = "",
     fingerprinted: bool = True,
 ) -> GridWidget:
-    """Two sliders over frames on a grid, with any number of panels side by side.
+    """Two sliders over a grid of frames, with any number of panels side by side.
 
-    panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames; also as lists. first, second: what
-    each slider is called, and the values at its F or G places. captions: F lists of G texts, shown below the pictures. start: the
-    numbers of the places shown first. fingerprinted: whether the widget's text, which nbval compares, changes with the pictures; not
-    for those of a network that the notebook itself has trained, which differ a little with every processor.
+    panels: name -> frames (F, G, B, C, H, W) in [-1, 1], all of one shape; or one panel's frames; lists also work. first, second: the
+    name of each slider and its F or G values. captions: F lists of G texts, shown below the pictures. start: the indices shown first.
+    fingerprinted: whether the widget's text, which nbval compares, changes with the pictures. Turn it off for the images of a network
+    trained in the notebook itself, which differ slightly between processors.
     """
     (first_name, first_values), (second_name, second_values) = _axis("first", first), _axis("second", second)
     grid = len(first_values), len(second_values)
@@ -143,15 +145,14 @@ def scrub_grid(
     if not alike or (len(captions), lengths) != (grid[0], {grid[1]}):
         raise ValueError(
             f"panels have shapes {shapes} with {len(captions)} rows of {sorted(lengths)} captions; expected {grid} + (B, C, H, W), "
-            f"for the {grid[0]} values of {first_name!r} and the {grid[1]} of {second_name!r}, and a caption for each"
+            f"for the {grid[0]} values of {first_name!r} and the {grid[1]} of {second_name!r}, and one caption for each pair"
         )
     if not isinstance(start, Sequence) or len(start) != 2:
-        raise ValueError(f"start={start!r}; expected two numbers of places, one on each axis, as (0, 0)")
+        raise ValueError(f"start={start!r}; expected two indices, one on each axis, as (0, 0)")
     start = within("start[0]", start[0], 0, grid[0] - 1), within("start[1]", start[1], 0, grid[1] - 1)
-    shown = [i * grid[1] + start[1] for i in on_filmstrip(grid[0])]
     places = [f"{first_name} {a}, {second_name} {b}" for a in first_values for b in second_values]
     flat = {name: each.flatten(0, 1) for name, each in frames.items()}
-    traits, pictures = _drawn("GridWidget", flat, whole("columns", columns), shown, places)
+    traits, _ = _drawn("GridWidget", flat, whole("columns", columns), [], places)
     widget = GridWidget(
         **traits,
         captions=[caption for row in captions for caption in row],
@@ -162,10 +163,44 @@ def scrub_grid(
     widget.first, widget.second = start
     data = f"; data {fingerprint(*frames.values())}" if fingerprinted else ""
     widget.summary = f"GridWidget({grid[0]} x {grid[1]} frames; panels: {', '.join(frames)}{data})"
-    end = f", {second_name} {second_values[start[1]]}"
-    films = {f"{name}{end}".lstrip(", "): {i // grid[1]: row[i] for i in shown} for name, row in pictures.items()}
-    widget.still = filmstrip(films, [f"{first_name if i == 0 else ''} {value}".lstrip() for i, value in enumerate(first_values)])
+    widget.still = _grid_still(widget, frames, captions)
     return widget
+
+
+def _grid_still(widget: GridWidget, panels: Mapping[str, Tensor], captions: Sequence[Sequence[str]]) -> bytes:
+    """A table of frames (F, G, B, C, H, W): the first axis goes down, the second across; the frame shown first is among them.
+
+    Each cell holds the first images of a frame. A panel whose rows are all equal has one row.
+    """
+    (first_name, second_name), (first_values, second_values) = widget.axis_names, widget.axis_values
+    size = next(iter(panels.values())).shape
+    rows = _with(widget.first, evenly(size[0], MOST_ROWS))
+    columns = _with(widget.second, evenly(size[1], MOST_COLUMNS))
+    row_names = [f"{first_name} {first_values[i]}" for i in rows]
+    width = space_for_columns(row_names, len(columns))
+    alike = {name for name, frames in panels.items() if len(panels) > 1 and bool((frames == frames[:1]).all())}
+    drawn = {name: rows[:1] if name in alike else rows for name in panels}
+    cells = len(columns) * sum(map(len, drawn.values()))
+    some = max(1, min(size[2], width // (size[5] + 1), MOST_PIXELS // (cells * size[4] * size[5])))
+    pictures = {name: [[draw(panels[name][i, j, :some], some).numpy() for j in columns] for i in places] for name, places in drawn.items()}
+    said = [[captions[i][j] for j in columns] for i in rows]
+    below_each = said if len(panels) == 1 and any(map(any, said)) else None
+    parts = [
+        table(
+            pictures,
+            row_names,
+            [f"{second_name} {second_values[j]}" for j in columns],
+            below_each,
+        )
+    ]
+    if (caption := captions[widget.first][widget.second]) and not below_each:
+        parts.append(text(f"{first_name} {first_values[widget.first]}, {second_name} {second_values[widget.second]}: {caption}"))
+    return still(widget.title, *parts)
+
+
+def _with(place: int, places: Sequence[int]) -> list[int]:
+    """The places, with the nearest one replaced by `place`."""
+    return sorted({*places} - {places[nearest(places, place)]} | {place})
 
 
 def _films(chains: Any, frames: int, columns: int) -> dict[str, Recording]:
@@ -183,7 +218,7 @@ def _films(chains: Any, frames: int, columns: int) -> dict[str, Recording]:
         if isinstance(chain, Iterator) and seen.setdefault(id(chain), str(name)) != str(name):
             raise ValueError(
                 f"chains {seen[id(chain)]!r} and {str(name)!r} are the same generator; expected one for each: it is walked only once, "
-                "so make it anew"
+                "so make a new one"
             )
     films: dict[str, Recording] = {}
 
@@ -210,16 +245,17 @@ def _make(kind: type[ScrubWidget], panels: Any, captions: list[str], columns: in
     if len(first) != 5 or not first[0] or set(shapes.values()) != {first} or len(captions) != first[0]:
         raise ValueError(f"panels have shapes {shapes} with {len(captions)} captions; expected (F, B, C, H, W), all alike, and F captions")
     start = within("start", first[0] - 1 if start is None else start, 0, first[0] - 1)
-    drawn, pictures = _drawn(kind.__name__, frames, columns, on_filmstrip(len(captions)), captions)
+    chosen = columns_of(len(captions), grid_size(first[1:], columns)[1]) if first[1] else []
+    drawn, pictures = _drawn(kind.__name__, frames, columns, chosen, captions)
     widget = kind(captions=captions, frame=start, **drawn, **traits)
     data = fingerprint(*frames.values())
     widget.summary = f"{kind.__name__}({len(captions)} frames; panels: {', '.join(frames)}; data {data})"
-    widget.still = filmstrip(pictures, captions)
+    widget.still = still(widget.title, filmstrip(pictures, captions, chosen))
     return widget
 
 
 def _as_panels(panels: Any, dimensions: int) -> dict[str, Tensor]:
-    """Each panel's frames by name; a panel without a name is called nothing."""
+    """Each panel's frames by name; a single panel has the empty name."""
     panels = panels if isinstance(panels, Mapping) else {"": panels}
     return {str(name): as_frames(frames, f"panel {str(name)!r}" if name else "frames", dimensions) for name, frames in panels.items()}
 
@@ -227,9 +263,9 @@ def _as_panels(panels: Any, dimensions: int) -> dict[str, Tensor]:
 def _drawn(
     kind: str, panels: Mapping[str, Tensor], columns: int, shown: Sequence[int], places: Sequence[str]
 ) -> tuple[dict, dict[str, dict[int, np.ndarray]]]:
-    """The traits of `Panels` for frames (F, B, C, H, W), and of each panel the pictures whose numbers are in `shown`.
+    """The traits of `Panels` for frames (F, B, C, H, W), and the pictures of each panel whose indices are in `shown`.
 
-    places: where each frame stands, for errors. One frame at a time is drawn: the sheets are all that grows with their number.
+    places: the position of each frame, for errors. Frames are drawn one at a time, so that only the sheets grow with their number.
     """
     count, *shape = next(iter(panels.values())).shape
     for name, frames in panels.items():
@@ -259,7 +295,7 @@ def _sheet(frames: Tensor, columns: int, frame_shape: tuple[int, int], shown: Se
 
 def _axis(name: str, axis: Any) -> tuple[str, list]:
     if isinstance(axis, str) or not isinstance(axis, Sequence) or len(axis) != 2 or not isinstance(axis[1], Iterable):
-        raise ValueError(f'{name}={axis!r}; expected what the slider is called and its values, as ("steps", [10, 20, 50])')
+        raise ValueError(f'{name}={axis!r}; expected the name of the slider and its values, as ("steps", [10, 20, 50])')
     values = axis[1].tolist() if isinstance(axis[1], Tensor | np.ndarray) else list(axis[1])
     if not values:
         raise ValueError(f"{name}={axis!r}; expected one value or more")

@@ -1,6 +1,6 @@
 // Built from source/training.js by tools/bundle_widgets.py. Change the source, and build again.
 const $controls = (() => {
-const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
+const KERNEL_DELAY = 150; // ms: the page redraws at once; the kernel is informed when the slider rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
@@ -278,7 +278,7 @@ canvas.setAttribute("aria-label", `${names[i]} after ${steps()[current]} steps`)
 function drawLosses() {
 const losses = toArray(model.get("losses"), Float32Array);
 if (losses.length === 0) return;
-const positive = losses.filter((v) => v > 0 && Number.isFinite(v)); // steps that were skipped have losses that are not
+const positive = losses.filter((v) => v > 0 && Number.isFinite(v)); // skipped steps have losses that are not finite
 if (positive.length === 0) return;
 let [average, seen] = [0, 0];
 const smooth = Array.from(losses, (loss) => {
@@ -321,7 +321,7 @@ const status = model.get("live") ? addStatus() : null;
 function addStatus() {
 const row = create("div", "dl-controls", root);
 const stop = create("button", "dl-button dl-stop", row, { type: "button", textContent: "Stop after this step" });
-stop.title = "Where this button cannot reach the kernel while it works, interrupt the kernel: it stops after the step, too";
+stop.title = "If the button has no effect while the kernel works, interrupt the kernel: the run then also stops after the current step";
 const text = create("span", "dl-value", row, {}, { role: "status" });
 stop.addEventListener("click", () => {
 model.send({ stop: true }); // not a change of state, which would wait for the answer to the last one

@@ -1,6 +1,7 @@
 """The first code cell of every notebook, in a kernel or a script: if the package is missing, it installs a wheel or the project, or
 explains what to do."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import venv
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -105,7 +107,7 @@ def test_missing_package_without_address_prints_instructions(tmp_path, missing):
     assert result["asked"] == []
     assert result["error"].startswith(
         f"ModuleNotFoundError: No module named '{missing}' in {sys.prefix}: put diffusion_lib's wheel beside this notebook (Kaggle: "
-        "upload it under Add Input and switch Internet on in the settings)"
+        "upload it under Add Input). On Kaggle, switch Internet on in the settings. docs/install.md has other ways"
     )
     assert (Path(address.ROOT) / "docs" / "install.md").is_file()
     assert "docs/install.md" in result["error"]
@@ -146,7 +148,7 @@ def test_failed_installation_shows_the_reason_and_the_remedy(clone):
     result = run(clone, pip_error="ERROR: No matching distribution found for anywidget>=0.9.13\n")
     assert not result["imported"]
     assert result["error"].startswith(f"RuntimeError: pip could not install {clone}")
-    assert "on Kaggle, switch Internet on in the notebook's settings" in result["error"]
+    assert "On Kaggle, switch Internet on in the settings. docs/install.md has other ways" in result["error"]
     assert "No matching distribution found for anywidget" in result["error"]
 
 
@@ -155,6 +157,69 @@ def test_asks_for_a_restart_where_one_is_needed(clone, reason):
     result = run(clone, **{reason: True})
     assert result == dict(asked=[["-m", "pip", "install", "--quiet", str(clone)]], imported=False, error=result["error"])
     assert result["error"] == "RuntimeError: installed: now restart the kernel and run this cell again"
+
+
+# ------------------------------------------------------------------------------------------------------------------------ its looks
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/notebooks.py, which imports tools/address.py as its neighbour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(address.ROOT / "tools"))
+        spec = importlib.util.spec_from_file_location("notebooks_tool", address.ROOT / "tools" / "notebooks.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+
+
+def test_setup_cell_is_short_and_has_a_title():
+    for repository in (None, ADDRESS):
+        first, *code = address.setup_cell(repository).splitlines()
+        assert first == "# @title Setup (run this cell first)"  # Colab shows it instead of the code
+        assert len(code) < 30
+        assert max(map(len, code)) <= 100
+
+
+@pytest.mark.parametrize("path", sorted((address.ROOT / "notebooks" / "text").glob("*.md")), ids=lambda path: path.stem)
+def test_setup_cell_is_the_same_and_folded_in_every_text(tool, path):
+    first = next(cell for cell in tool.read_text(path).cells if cell.cell_type == "code")
+    assert first.source == address.setup_cell(address.repository())
+    assert first.metadata == address.FOLDED
+
+
+def test_tools_keep_the_setup_cell_folded(tool, tmp_path, monkeypatch):
+    """From the text to the notebook, with its prose alone, and back."""
+    notebooks, texts = tmp_path / "notebooks", tmp_path / "notebooks" / "text"
+    texts.mkdir(parents=True)
+    for name, value in dict(ROOT=tmp_path, NOTEBOOKS=notebooks, TEXTS=texts).items():
+        monkeypatch.setattr(tool, name, value)
+    setup = f"# Title\n\nGoals.\n\n```{{code-cell}}{address.FOLDED_IN_TEXT}{address.setup_cell(None)}\n```\n\n"
+    text = tool.as_text([]) + "\n" + setup + '```{code-cell} ipython3\n:tags: [nbval-ignore-output]\n\nprint("shown")\n```\n'
+    (texts / "00_a.md").write_text(text)
+    tool.build([])
+    stored = nbformat.read(notebooks / "00_a.ipynb", as_version=4)
+    assert [cell.metadata for cell in stored.cells] == [{}, address.FOLDED, {"tags": ["nbval-ignore-output"]}]
+    assert stored.cells[2].outputs[0].text == "shown\n"
+    assert tool.check_one("00_a") == []
+    (texts / "00_a.md").write_text(text.replace("Goals.", "Other goals."))
+    tool.take_prose([])
+    stored = nbformat.read(notebooks / "00_a.ipynb", as_version=4)
+    assert (stored.cells[0].source, stored.cells[1].metadata) == ("# Title\n\nOther goals.", address.FOLDED)
+    assert stored.cells[2].outputs[0].text == "shown\n"
+    tool.to_text([])
+    assert (texts / "00_a.md").read_text() == text.replace("Goals.", "Other goals.")
+    # and a notebook whose cell is not folded does not agree with its text
+    stored.cells[1].metadata = {}
+    nbformat.write(stored, notebooks / "00_a.ipynb")
+    assert tool.check_one("00_a")[0].startswith("00_a: cell 1 differs between text and notebook")
+
+
+@pytest.mark.parametrize("head", [" ipython3\n", " ipython3\n:tags: [a]\n", " ipython3\n---\ncellView: form\n---\n"])
+def test_setup_cell_is_folded_whatever_stands_there(head):
+    before = f"# Title\n\n```{{code-cell}}{head}try:\n    old\nexcept Error:\n    import diffusion_lib as dl\n```\n\nmore\n"
+    after = f"# Title\n\n```{{code-cell}}{address.FOLDED_IN_TEXT}{address.setup_cell(None)}\n```\n\nmore\n"
+    assert address.in_text_pair(before, None, "00_a") == address.in_text_pair(after, None, "00_a") == after
 
 
 # ----------------------------------------------------------------------------------------- a real environment, a real pip and kernel

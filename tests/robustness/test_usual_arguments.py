@@ -94,9 +94,9 @@ def test_takes_labels_in_every_usual_form(denoiser, use):
     [
         ([1, 2, 0], r"^y has 3 entries for 2 images; expected one for each, or one class for all of them$"),
         ([], r"^y has 0 entries for 2 images; expected one for each"),
-        (1.5, r"^y has dtype torch.float32; expected whole numbers"),
-        (torch.eye(3)[:2], r"^y has dtype torch.float32; expected whole numbers"),
-        (True, r"^y has dtype torch.bool; expected whole numbers"),
+        (1.5, r"^y has dtype torch.float32; expected integers"),
+        (torch.eye(3)[:2], r"^y has dtype torch.float32; expected integers"),
+        (True, r"^y has dtype torch.bool; expected integers"),
         ([[1], [2]], r"^y has shape \(2, 1\) for 2 images; expected one class for all, or one for each: \(2,\)$"),
         ([1, None], r"^y=\[1, None\]; expected one class for all 2 images, or a list of 2 of them"),
         ({1, 2}, r"^y=\{1, 2\}; expected one class for all 2 images"),
@@ -112,7 +112,7 @@ def test_rejects_other_labels_by_name(denoiser, use, y, message):
 
 def test_rejects_a_name_where_classes_have_none():
     nameless = dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", (1, 8, 8))
-    with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser has no class names; expected whole numbers"):
+    with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser has no class names; expected integers"):
         dl.sample(nameless, 2, y="dog")
 
 

@@ -304,7 +304,11 @@ def other(images=None, labels=None):
             r"images range from nan to nan; expected \[-1, 1\]",
         ),
         (other(labels=torch.full((24,), 3)), CONFIG, r"the dataset has label 3; expected 0\.\.2, or -1 for no class"),
-        (other(torch.zeros(24, 1, 12, 12)), CONFIG, r"images have shape \(1, 12, 12\); expected \(1, 8, 8\), the image shape of this denoiser"),
+        (
+            other(torch.zeros(24, 1, 12, 12)),
+            CONFIG,
+            r"images have shape \(1, 12, 12\); expected \(1, 8, 8\), the image shape of this denoiser",
+        ),
         (tiny_dataset(), replace(CONFIG, warmup_steps=12), r"warmup_steps=12 with steps=12; expected fewer warm-up steps than steps"),
         (
             tiny_dataset(),

@@ -106,17 +106,17 @@ def test_takes_the_image_in_any_usual_form(x0):
             dict(denoiser=dl.IdealDenoiser(X0, dl.cosine_schedule(20))),
             "the denoiser is a IdealDenoiser; expected a Denoiser, whose network",
         ),
-        (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one of a network"),
+        (dict(denoiser=network().network), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one from a network"),
         (dict(denoiser=dl.Denoiser(torch.nn.Conv2d(1, 1, 1), dl.cosine_schedule(20))), "network is a Conv2d; expected a UNet"),
         (dict(y=[1, 2]), r"y has 2 entries for 1 image; expected one for each"),
-        (dict(y="A"), "y='A' is a name, and this denoiser's classes have none; expected whole numbers"),
-        (dict(y=1.5), "y has dtype torch.float32; expected whole numbers"),
+        (dict(y="A"), "y='A' is a name, but this denoiser has no class names; expected integers"),
+        (dict(y=1.5), "y has dtype torch.float32; expected integers"),
         (dict(y=3), r"y=3 is out of range; expected classes 0\.\.2"),
         (dict(ts=[0]), r"ts\[0\]=0; expected 1\.\.20"),
-        (dict(ts=[2.5]), r"ts\[0\]=2.5; expected a whole number, 1\.\.20"),
+        (dict(ts=[2.5]), r"ts\[0\]=2.5; expected an integer, 1\.\.20"),
         (dict(ts=[]), "0 noise levels of an image of 8x8 pixels; expected one or more"),
         (dict(ts=[1] * 600), "600 noise levels of an image of 8x8 pixels; expected one or more, side by side on at most 4096"),
-        (dict(channels=0), "channels=0; expected a whole number, 1 or more"),
+        (dict(channels=0), "channels=0; expected an integer, 1 or more"),
         (dict(x0=X0 * float("nan")), "x0 has values that are not finite"),
         (dict(x0=(X0 + 1) * 127.5), "x0 ranges from .* as pixels 0..255 do"),
         (dict(eps=X0 * float("inf")), "eps has values that are not finite"),
@@ -163,7 +163,7 @@ def test_sheets_stay_within_what_browsers_draw(size, config, positions):
             assert sizes[f"attention {i}"] == (h * w * w, 3 * layer["heads"] * h)
             assert layer["top"] > 0
     assert [w.filename for w in said] == ([] if size == 64 and not config else [__file__])
-    assert all("averaged over squares of them: 'down, level" in str(w.message) for w in said)
+    assert all("averaged over squares of positions: 'down, level" in str(w.message) for w in said)
 
 
 @pytest.mark.parametrize(("size", "places"), [((18, 18), (9, 9)), ((17, 10), (9, 5)), ((8, 8), (8, 8))])
@@ -197,6 +197,6 @@ def test_refuses_what_would_be_too_coarse_to_see():
     assert _places((16, 16), heads=2, channels=16, frames=11) == (16, 16)
     assert _places((4, 8), heads=0, channels=16, frames=11) == (4, 8)
     with pytest.raises(
-        ValueError, match=r"1000 noise levels, 8 heads and 16 channels of a layer of 32x32 positions; .* fewer of ts, or fewer"
+        ValueError, match=r"1000 noise levels, 8 heads and 16 channels of a layer of 32x32 positions; .* fewer ts, or fewer"
     ):
         _places((32, 32), heads=8, channels=16, frames=1000)

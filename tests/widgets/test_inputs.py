@@ -78,7 +78,7 @@ def test_says_at_which_timestep_a_chain_or_an_estimate_is_not_finite():
 
 def test_live_training_that_diverges_goes_on_with_a_warning():
     view = live_training(9, ["samples"], (2, 1, 8, 6))
-    with pytest.warns(UserWarning, match=r"samples 'samples' of step 5 are not finite \(NaN or infinity\): the model, or its average, has"):
+    with pytest.warns(UserWarning, match=r"samples 'samples' of step 5 are not finite \(NaN or infinity\): the model or its moving"):
         view.add(5, {"samples": with_nan(FRAMES[0], 1)})
     assert view.steps == [5]
     losses = (dl.TrainStep(n, torch.tensor(NAN), torch.tensor(1.0), 0.1, None, None, torch.tensor(0)) for n in range(6, 10))
@@ -150,9 +150,9 @@ def test_takes_numpys_and_torchs_numbers(number):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: noising(X0, S, columns=0), "columns=0; expected a whole number, 1 or more"),
-        (lambda: noising(X0, S, t=2.0), r"t=2.0; expected a whole number, 0\.\.50"),
-        (lambda: noising(X0, S, t=True), "t=True; expected a whole number"),
+        (lambda: noising(X0, S, columns=0), "columns=0; expected an integer, 1 or more"),
+        (lambda: noising(X0, S, t=2.0), r"t=2.0; expected an integer, 0\.\.50"),
+        (lambda: noising(X0, S, t=True), "t=True; expected an integer"),
         (lambda: explore_schedules(S, eps=X0), "eps was given without x0"),
         (lambda: scrub(FRAMES, "xyz"), "captions='xyz'; expected a list of texts, one for each frame"),
         (lambda: scrub(FRAMES, None), "captions=None; expected a list of texts"),
@@ -160,16 +160,16 @@ def test_takes_numpys_and_torchs_numbers(number):
         (lambda: scrub({"a": dl.to_uint8(FRAMES)}, range(3)), "panel 'a' has dtype torch.uint8; expected floats"),
         (lambda: scrub({"a": torch.zeros(3, 2, 4, 8, 8)}, range(3)), "panel 'a' has 4 channels"),
         (lambda: scrub({"a": (FRAMES.clamp(-1, 1) + 1) * 127.5}, range(3)), r"panel 'a' ranges from .* as pixels 0..255 do"),
-        (lambda: scrub_grid(GRID, "steps", AXES[1]), "first='steps'; expected what the slider is called and its values"),
-        (lambda: scrub_grid(GRID, *AXES, start=1), r"start=1; expected two numbers of places"),
+        (lambda: scrub_grid(GRID, "steps", AXES[1]), "first='steps'; expected the name of the slider and its values"),
+        (lambda: scrub_grid(GRID, *AXES, start=1), r"start=1; expected two indices"),
         (lambda: scrub_grid(GRID, *AXES, start=(0, 3)), r"start\[1\]=3; expected 0..2"),
         (lambda: design_schedule(Curved(S), X0, kind="cos"), "unknown kind 'cos'.*Did you mean 'cosine'"),
         (lambda: design_schedule(dl.UNet(), X0), r"denoiser is a UNet; .*: Denoiser\(network, schedule, prediction\) makes one"),
         (lambda: design_schedule(X0, Curved(S)), "denoiser is a Tensor; expected a denoiser, which has a schedule"),
         (lambda: training(FRAMES, [1, 2, 3], [0.1]), 'samples is a Tensor; expected frames by name, as {"samples": frames}'),
-        (lambda: training({"a": FRAMES}, [1.0, 2.0, 3.0], [0.1]), r"steps\[0\]=1.0; expected a whole number"),
+        (lambda: training({"a": FRAMES}, [1.0, 2.0, 3.0], [0.1]), r"steps\[0\]=1.0; expected an integer"),
         (lambda: training({"a": FRAMES}, [1, 2, 3], torch.ones(3, 2)), "losses cannot be read as numbers"),
-        (lambda: live_training(0, ["a"], (2, 1, 8, 6)), "total=0; expected a whole number, 1 or more"),
+        (lambda: live_training(0, ["a"], (2, 1, 8, 6)), "total=0; expected an integer, 1 or more"),
         (lambda: live_training(9, ["a"], (1, 8, 6)), r"shape=\(1, 8, 6\); expected \(B, C, H, W\)"),
         (lambda: live_training(9, [], (2, 1, 8, 6)), "panels is empty"),
         (
@@ -177,7 +177,7 @@ def test_takes_numpys_and_torchs_numbers(number):
             'samples is a Tensor; expected images by name, as {"samples": im',
         ),
         (lambda: live_training(9, ["a"], (2, 1, 8, 6)).add(1, {}), "samples is empty; expected images by name"),
-        (lambda: chains(chain(), frames=0), "frames=0; expected a whole number, 1 or more"),
+        (lambda: chains(chain(), frames=0), "frames=0; expected an integer, 1 or more"),
         (lambda: chains(chain(), t=-1), r"t=-1; expected 0\.\.40"),
     ],
 )
@@ -199,7 +199,7 @@ def test_position_still_refuses_what_is_no_whole_number():
 def test_rejects_a_chain_that_was_used_up():
     walked = chain()
     chains({"DDIM": walked})
-    with pytest.raises(ValueError, match=r"chain 'DDIM' has no steps left; .* make it anew"):
+    with pytest.raises(ValueError, match=r"chain 'DDIM' has no steps left; .* make a new one each time"):
         chains({"DDIM": walked})
 
 
@@ -259,10 +259,10 @@ def test_refuses_before_the_work_what_does_not_fit_on_a_sheet():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: noising(torch.zeros(1100, 1, 4, 4), S, columns=1), r"1100 images that make a picture of 4400x4 .* or more columns"),
+        (lambda: noising(torch.zeros(1100, 1, 4, 4), S, columns=1), r"1100 images, which make a picture of 4400x4 .* or more columns"),
         (
             lambda: explore_schedules(S, torch.zeros(1100, 1, 4, 4)),
-            "1100 images that make a picture of 4x4400 pixels; expected at most 4096",
+            "1100 images, which make a picture of 4x4400 pixels; expected at most 4096",
         ),
         (lambda: live_training(9, list("abcdefgh"), (4, 1, 128, 128)), "1 picture of 130x4136 pixels; expected as many as fit"),
     ],

@@ -1,6 +1,7 @@
 """The widgets' Python side: what they send to the page, and what they store in the notebook for viewers that run no code."""
 
 import io
+import math
 import re
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import pytest
 import torch
 import traitlets
 from helpers import Curved, noise, tiny_dataset
-from PIL import Image
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from PIL import Image, ImageColor
 
 import diffusion_lib as dl
 from diffusion_lib.plots import image_grid
@@ -28,6 +31,7 @@ from diffusion_lib.widgets import (
     training,
 )
 from diffusion_lib.widgets.base import FOLDER, fingerprint, png
+from diffusion_lib.widgets.stills import ALARMED, CURVES, GAP, MARGIN, MARK, WIDTH, space_for_columns
 
 X0, EPS = noise(5, 1, 8, 6, seed=1, dtype=torch.float32).clamp(-1, 1), noise(5, 1, 8, 6, seed=2, dtype=torch.float32)
 
@@ -36,6 +40,11 @@ def picture(data):
     with Image.open(io.BytesIO(data)) as image:
         assert image.format == "PNG"
         return np.array(image)
+
+
+def still(widget):
+    """A widget's still picture, uint8 (H, W, 3)."""
+    return np.array(Image.open(io.BytesIO(widget.still)).convert("RGB"))
 
 
 def received(widget, t, schedule=0):
@@ -95,7 +104,7 @@ def test_noising_rejects_invalid_input():
         noising(X0.to(torch.uint8), dl.linear_schedule(20))
     with pytest.raises(ValueError, match=r"x0 has 2 channels; expected 1 \(grey\) or 3 \(colour\)"):
         noising(X0.repeat(1, 2, 1, 1), dl.linear_schedule(20))
-    with pytest.raises(ValueError, match=r"schedules are called \['linear', 'linear'\]; expected a name of its own for each"):
+    with pytest.raises(ValueError, match=r"schedules are called \['linear', 'linear'\]; expected a different name for each"):
         noising(X0, [dl.linear_schedule(20), dl.linear_schedule(20)])
     with pytest.raises(ValueError, match=r"t=21; expected 0\.\.20"):
         noising(X0, dl.linear_schedule(20), t=21)
@@ -113,20 +122,38 @@ def test_timestep_and_schedule_can_be_set_and_observed():
     assert (widget.t, widget.schedule) == (20, "cosine")
 
 
-def test_noising_still_shows_six_captioned_timesteps():
+def coloured(pixels):
+    """Where a picture is neither grey nor white: curves, and marks."""
+    pixels = pixels.astype(int)
+    return pixels.max(axis=2) - pixels.min(axis=2) > 50
+
+
+def test_noising_still_shows_six_captioned_timesteps_with_histograms():
     schedule = dl.linear_schedule(20)
-    still = picture(noising(X0, schedule, eps=EPS, columns=2).still)
-    film = [image_grid(dl.q_sample(schedule, X0[:2], t, EPS[:2]), 2).numpy()[..., 0] for t in (0, 4, 8, 12, 16, 20)]
-    height, width = film[0].shape
-    factor = (still.shape[0] - 2 * LINE) // height
-    assert still.shape == (height * factor + 2 * LINE, (6 * width + 5 * 4) * factor)
+    page = still(noising(X0, schedule, eps=EPS, columns=2, title="title"))
+    assert page.shape[1] == WIDTH + 2 * MARGIN
+    top = MARGIN + 21 + GAP + 2 * (LINE + GAP)  # below the title, the captions, and the name of the row
+    film = [image_grid(dl.q_sample(schedule, X0, t, EPS), 5).numpy() for t in (0, 4, 8, 12, 16, 20)]
+    height, width = (3 * side for side in film[0].shape[:2])
+    column = (WIDTH - 5 * GAP) // 6
+    counted = []
     for k, each in enumerate(film):
-        left = k * (width + 4) * factor
-        shown = still[LINE:-LINE, left : left + width * factor].astype(int)
-        assert abs(shown - each.repeat(factor, axis=0).repeat(factor, axis=1)).max() <= 9  # 16 grey levels, 17 apart
-    for line in (still[:LINE], *np.array_split(still[-LINE:], 6, axis=1)):
-        assert line.max() == 255
-        assert line.min() == 0
+        left = MARGIN + k * (column + GAP)
+        shown = page[top : top + height, left : left + width].astype(int)
+        assert abs(shown - each.repeat(3, axis=0).repeat(3, axis=1)).max() <= 11  # 13 grey levels, 21 apart
+        caption = page[MARGIN + 21 + GAP :][:LINE, left : left + column]
+        assert (caption.min(), caption.max()) == (0, 255)
+        histogram = page[top + height + GAP :][:74, left : left + column]
+        assert coloured(histogram).sum() > 200  # the line
+        counted.append((abs(histogram.astype(int) - 191).max(axis=2) < 12).sum())  # grey: where there are pixels
+    assert min(counted) > 200
+    assert [page[MARGIN:][:21].min(), page[-MARGIN - LINE : -MARGIN].min()] == [0, 0]  # the title, and what the line is
+
+
+def test_noising_still_has_a_row_for_each_schedule():
+    one, two = (still(noising(X0, schedules)) for schedules in (dl.linear_schedule(20), [dl.linear_schedule(20), dl.cosine_schedule(20)]))
+    row = LINE + GAP + 3 * image_grid(X0, 5).shape[0] + GAP + 74 + GAP
+    assert len(two) == len(one) + row
 
 
 def test_explore_schedules_sends_tables_and_images():
@@ -147,7 +174,30 @@ def test_explore_schedules_works_without_images():
     assert picture(widget.still).shape[1] > 300
 
 
-LINE = 18  # pixels, of a text above or below a still picture
+def test_explore_schedules_still_shows_curves_and_images():
+    schedules = [dl.linear_schedule(20), dl.cosine_schedule(20), dl.sigmoid_schedule(20)]
+    page = still(explore_schedules(schedules, X0, eps=EPS, t=13))
+    curves = page[MARGIN : MARGIN + 170, MARGIN:-MARGIN]
+    for colour in CURVES[:3]:
+        is_it = (curves == ImageColor.getrgb(colour)).all(axis=2)
+        for plot in np.array_split(is_it, 3, axis=1):
+            assert plot.any(axis=0).sum() > 40, "the curve, from left to right"
+    row = image_grid(dl.q_sample(schedules[2], X0, 13, EPS), 5).numpy()  # enlarged 4 times, for a height of at most 140
+    assert contains(page, row.repeat(14, axis=0).repeat(14, axis=1))
+
+
+def contains(page, expected, atol=11):
+    """Whether a page holds a picture, to its grey levels."""
+    page, expected = page[..., 0].astype(np.int16), expected[..., 0].astype(np.int16)
+    (height, width), free = expected.shape, np.subtract(page.shape, expected.shape) + 1
+    near = np.ones(free, bool)
+    for y in np.linspace(0, height - 1, 5).astype(int):  # a few of its pixels tell where it may stand
+        for x in np.linspace(0, width - 1, 5).astype(int):
+            near &= abs(page[y : y + free[0], x : x + free[1]] - expected[y, x]) <= atol
+    return any(abs(page[i : i + height, j : j + width] - expected).max() <= atol for i, j in np.argwhere(near))
+
+
+LINE = 19  # pixels, of a line of text in a still picture
 FRAMES = noise(7, 5, 1, 8, 6, seed=3, dtype=torch.float32)
 
 
@@ -311,30 +361,104 @@ def test_training_sends_samples_and_losses():
     for samples, steps in (({}, []), ({"raw": FRAMES}, [1, 2]), ({"raw": FRAMES[0]}, [1] * 5)):
         with pytest.raises(ValueError, match=r"samples have shapes .* for \d steps; expected \(F, B, C, H, W\), all alike, and F steps"):
             training(samples, steps, LOSSES)
-    with pytest.raises(ValueError, match=r"samples are called \['ema'\]; expected \['raw', 'average'\], as before"):
+    with pytest.raises(ValueError, match=r"samples have the names \['ema'\]; expected \['raw', 'average'\], as before"):
         widget.add(31, {"ema": FRAMES[0]})
 
 
 def test_training_still_shows_loss_curve_above_samples():
-    film, both = (Image.open(io.BytesIO(training({"raw": FRAMES[:3]}, [1, 10, 30], losses).still)) for losses in ([], LOSSES))
-    film, both = (np.array(each.convert("RGB")).astype(int) for each in (film, both))
-    curve = both[: -len(film)]
-    assert curve.shape[0] == 208  # 2.6 inches
-    assert abs(both[-len(film) :, : film.shape[1]] - film).max() <= 17  # one of 16 grey levels
-    assert ((curve.max(axis=2) - curve.min(axis=2)) > 50).sum() > 300  # a coloured line
+    film, both = (still(training({"raw": FRAMES[:3]}, [1, 10, 30], losses)).astype(int) for losses in ([], LOSSES))
+    curve, rest = both[: MARGIN + 170], both[-len(film) + MARGIN :]
+    assert len(both) == len(film) + 170 + GAP
+    assert np.array_equal(rest[:, : film.shape[1]], film[MARGIN:])
+    assert coloured(curve).sum() > 300
     view, samples = live()
-    empty = view.still
+    empty = still(view)
     watched(view, fake_run(30), samples, {10, 30})
-    assert [Image.open(io.BytesIO(still)).mode for still in (empty, view.still)] == ["L", "P"]  # the latter's line is coloured
+    assert [coloured(each).sum() > 300 for each in (empty, still(view))] == [False, True]
+
+
+def test_grid_still_is_a_table_with_captions():
+    captions = [[f"caption {i} {j}" for j in range(2)] for i in range(6)]
+    plain, captioned = (scrub_grid({"": GRID}, *AXES, said, columns=3, title="table") for said in (None, captions))
+    for widget in (plain, captioned):
+        page = still(widget)
+        for i, j in ((0, 0), (3, 1), (5, 1)):
+            expected = image_grid(GRID[i, j], 3).numpy()
+            factor = space_for_columns([f"step {value}" for value in AXES[0][1]], 2) // expected.shape[1]
+            assert contains(page, expected.repeat(factor, axis=0).repeat(factor, axis=1))
+    assert len(still(captioned)) == len(still(plain)) + 6 * (16 + 2)
+    # a panel that is the same in all rows is there once
+    alike = GRID[:1].expand(6, -1, -1, -1, -1, -1)
+    assert len(still(scrub_grid({"a": alike, "b": GRID}, *AXES))) < len(still(scrub_grid({"a": -GRID, "b": GRID}, *AXES))) - 500
+    # and the place that is shown first is always there
+    many = noise(20, 1, 1, 1, 8, 6, dtype=torch.float32).clamp(-1, 1)
+    first = image_grid(many[7, 0], 1).numpy()
+    factor = space_for_columns([f"a {i}" for i in range(20)], 1) // first.shape[1]
+    page = still(scrub_grid({"": many}, ("a", range(20)), ("b", [0]), start=(7, 0)))
+    assert contains(page, first.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+LIVE_CELLS = [
+    """
+import torch, diffusion_lib as dl
+run = (dl.TrainStep(n, torch.tensor(1 / n), torch.tensor(1.0), 0.1, None, None, torch.tensor(0)) for n in range(1, 31))
+samples = lambda step: {"samples": torch.full((5, 1, 8, 6), step.step / 30)}
+view = dl.widgets.live_training(30, ["samples"], (5, 1, 8, 6))
+""",
+    """
+display(view)
+for step in view.watch(run, samples, at=[1, 10]):
+    if step.step == 12:
+        break
+""",
+    "import base64; print(base64.b64encode(view.still).decode())",
+    "for step in view.watch(run, samples, at=[20, 30]): pass",
+    "print(base64.b64encode(view.still).decode())",
+]
+
+
+def test_stored_output_of_a_live_view_shows_its_last_state():
+    notebook = new_notebook(cells=[new_code_cell(source) for source in LIVE_CELLS])
+    client = NotebookClient(notebook, timeout=300)
+    with client.setup_kernel():
+        for i in range(3):
+            client.execute_cell(notebook.cells[i], i)
+        _, shown, stopped, *others = notebook.cells
+        first = shown.outputs[0].data["image/png"].strip()
+        assert first == stopped.outputs[0].text.strip()
+        for i in (3, 4):
+            client.execute_cell(notebook.cells[i], i)
+    # and a run that goes on in another cell changes what was shown before
+    assert shown.outputs[0].data["image/png"].strip() == others[1].outputs[0].text.strip() != first
+    assert [len(cell.outputs) for cell in notebook.cells] == [0, 1, 1, 0, 1]
+    assert shown.outputs[0].data["text/plain"] == "TrainingWidget(live, 30 steps; samples)"
+    assert "application/vnd.jupyter.widget-view+json" in shown.outputs[0].data
+
+
+def test_live_view_updates_no_display_in_colab_or_where_none_was_made(monkeypatch):
+    shown, updated = [], []
+    monkeypatch.setattr("IPython.display.display", lambda data, **options: shown.append(options["display_id"]))
+    monkeypatch.setattr("IPython.display.update_display", lambda data, **options: updated.append(options["display_id"]))
+    view, samples = live()
+    watched(view, fake_run(30), samples, [30])
+    assert (shown, updated) == ([], [])  # as in a script
+    for colab, expected in ((False, 1), (True, 0)):
+        if colab:
+            monkeypatch.setitem(sys.modules, "google.colab", sys)
+        view, samples = live()
+        view._ipython_display_()
+        shown.clear()
+        updated.clear()
+        view._ipython_display_()
+        watched(view, fake_run(30), samples, [30])
+        assert updated == shown[:expected]
 
 
 def test_live_view_rejects_samples_of_other_names_or_sizes():
     view, _ = live()
-    with pytest.raises(ValueError, match=r"samples are called \['ema'\]; expected \['samples'\], as before"):
+    with pytest.raises(ValueError, match=r"samples have the names \['ema'\]; expected \['samples'\], as before"):
         view.add(1, {"ema": FRAMES[0]})
-    with pytest.raises(
-        ValueError, match=r"samples make a picture of \[\d+, \d+\] pixels; expected \[\d+, \d+\], which the view was made for"
-    ):
+    with pytest.raises(ValueError, match=r"samples make a picture of \[\d+, \d+\] pixels; expected \[\d+, \d+\], the size of the view"):
         view.add(1, {"samples": FRAMES[0, :2]})
     assert view.steps == view.pictures == []
 
@@ -457,7 +581,8 @@ def test_attention_sends_the_networks_weights_and_features():
     assert sheet.shape == (2 * 2, 2 * 1)
     for f in range(2):
         for i in range(2):
-            expected = (seen[2 * f][0, i] / top).clamp(max=1).view(2, 1)
+            # grey is a weight of 1/2, as if all were equal; white is `top` times that, black 1/top of it
+            expected = ((seen[2 * f][0, i] * 2).log2() / math.log2(top)).clamp(-1, 1).view(2, 1) / 2 + 0.5
             assert np.abs(sheet[2 * f : 2 * f + 2, i : i + 1] - expected.numpy()).max() < 1.1 / 31
     features = picture(widget.sheets["features 1"])
     assert features.shape == (2 * 2, 4 * 1)
@@ -466,6 +591,14 @@ def test_attention_sends_the_networks_weights_and_features():
     clear = outputs.abs() > 0.2 * outputs.abs().max()
     assert torch.equal((torch.from_numpy(features) > 127)[clear], (outputs > 0)[clear])
     assert picture(widget.sheets["images"]).shape == (8, 2 * 4)
+
+
+def test_attention_still_marks_the_position_at_each_noise_level():
+    x0 = X0[:1, :, :8, :4].contiguous()
+    for ts, shown in (([3, 11], 2), (range(1, 12), 5)):
+        page = still(attention(network(), x0, eps=EPS[:1, :, :8, :4].contiguous(), ts=ts))
+        marked = (page == MARK).all(axis=2).any(axis=0).astype(int)
+        assert (np.diff(marked) == 1).sum() == shown  # one frame in each picture of xt
 
 
 def test_attention_removes_its_hooks_and_names_blocks():
@@ -526,6 +659,21 @@ def test_designer_offers_unscaled_linear_betas():
     alpha_bar = designer(kind="linear, not scaled", T=50).schedule.alpha_bar
     torch.testing.assert_close(alpha_bar[1:], torch.cumprod(1 - torch.linspace(1e-4, 0.02, 50, dtype=torch.float64), 0))
     assert alpha_bar[-1].sqrt() > 0.7
+
+
+def test_designer_still_shows_curves_alarm_and_estimates():
+    for options, alarmed in ((dict(kind="linear, not scaled", T=50), True), (dict(T=50), False)):
+        widget = designer(**options, columns=2)
+        page = still(widget)
+        assert (page == ImageColor.getrgb(ALARMED)).all(axis=2).any() == alarmed
+        assert (page[: MARGIN + 170] == ImageColor.getrgb(CURVES[0])).all(axis=2).sum() > 200
+        # the estimates at the nearest of 40 noise levels to t's and T's, enlarged to a third of the page
+        levels = np.frombuffer(widget.levels)
+        for sheet, t in zip(widget.sheets, (25, 50), strict=True):
+            asked = widget.schedule.alpha_bar[t].sqrt().item()
+            row, column = divmod(int(abs(np.arccos(levels) - math.acos(asked)).argmin()), widget.sheet_columns)
+            estimate = picture(sheet)[2 * row : 2 * row + 2, 4 * column : 4 * column + 4, None].repeat(69, axis=0).repeat(69, axis=1)
+            assert contains(page, estimate, atol=20)  # 13 grey levels here, and 16 there
 
 
 def test_designer_sends_the_noise_levels_of_its_estimates():

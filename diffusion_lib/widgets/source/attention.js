@@ -1,6 +1,11 @@
-// Inside the U-Net: what a position looks at, and the feature maps, for a layer, a timestep and a position that the reader picks.
+// Inside the U-Net: what a position attends to, and the feature maps, for a layer, a timestep and a position that the reader picks.
 
 import { create, addRoot, addCanvas, addPanel, addSelect, bind, bindPlace, decode, addSlider } from "./controls.js";
+
+// what the greys of a layer's attention mean, as in attention.py
+function scale([height, width], top) {
+  return `attention (grey: uniform, 1/${height * width}; white: ${top} times that or more; black: 1/${top} of it or less)`;
+}
 
 function render({ model, el }) {
   const root = addRoot(model, el, "attention and feature maps");
@@ -12,7 +17,7 @@ function render({ model, el }) {
   let frame = 0;
 
   const body = create("div", "dl-side-by-side", root);
-  const image = addPanel(body, "xt: click where to look from", height, width);
+  const image = addPanel(body, "xt: click the position that attends", height, width);
   image.classList.add("dl-pick");
   const maps = create("div", "dl-maps", body);
   const features = create("div", "dl-maps", body);
@@ -28,10 +33,10 @@ function render({ model, el }) {
     const { size, heads, channels, top } = layers[names.indexOf(model.get("layer"))];
     maps.replaceChildren();
     features.replaceChildren();
-    create("div", "dl-label", maps, { textContent: heads ? `attention: where it looks (white: ${top} or more)` : "attention: none in this layer" });
+    create("div", "dl-label", maps, { textContent: heads ? scale(size, top) : "attention: none in this layer" });
     const grid = create("div", "dl-grid", maps, {}, { style: `--dl-columns: ${Math.min(heads, 4)}` });
     views = Array.from({ length: heads }, (_, i) => addPanel(grid, `head ${i}`, ...size));
-    create("div", "dl-label", features, { textContent: `${channels} of its feature maps (grey: 0)` });
+    create("div", "dl-label", features, { textContent: `${channels} feature maps (grey: 0)` });
     const featureGrid = create("div", "dl-grid", features, {}, { style: "--dl-columns: 4" });
     views.push(...Array.from({ length: channels }, (_, i) => addCanvas(featureGrid, ...size, `feature map ${i}`)));
     draw();
@@ -50,7 +55,7 @@ function render({ model, el }) {
       context.drawImage(sheets.images, frame * width, 0, width, height, 0, 0, width, height);
       context.strokeStyle = "#ff5a36";
       context.strokeRect(cell[0] + 0.5, cell[1] + 0.5, cell[2] - 1, cell[3] - 1);
-      image.setAttribute("aria-label", `xt at t = ${ts[frame]}; looking from row ${row}, column ${column}`);
+      image.setAttribute("aria-label", `xt at t = ${ts[frame]}; the position at row ${row}, column ${column} attends`);
     }
     // attention: positions lie side by side, heads and timesteps below one another; feature maps: channels, and timesteps
     const [attention, feature] = [sheets[`attention ${index}`], sheets[`features ${index}`]];

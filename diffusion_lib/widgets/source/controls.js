@@ -1,6 +1,6 @@
 // What all widgets share: a frame with a title, a slider with its value in words, play, loop and speed, and bytes from the kernel.
 
-const KERNEL_DELAY = 150; // ms: the page redraws at once, the kernel hears of it when the hand rests
+const KERNEL_DELAY = 150; // ms: the page redraws at once; the kernel is informed when the slider rests
 const KEYS = ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 export const COLOURS = ["#2f7fc1", "#d9730d", "#2e9e5b", "#c0497b", "#8a63d2", "#8c7a3d"]; // each 3:1 or better on white and on near-black
@@ -78,7 +78,7 @@ export function bind(model, name, apply) {
   };
 }
 
-// Three digits; 0 and the infinities as they are: at its ends a schedule may have no signal left, or no noise yet
+// Three digits, but 0 and infinity unchanged: at its ends a schedule may have no signal or no noise
 export function number(v) {
   if (v === 0 || !Number.isFinite(v)) return fixed(v, 0);
   return v >= 0.001 && v < 10000 ? v.toPrecision(3) : v.toExponential(1);

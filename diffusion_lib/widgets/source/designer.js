@@ -1,4 +1,4 @@
-// The schedule designer: a schedule from parameters, computed here, and what a model makes of images at its noise levels.
+// The schedule designer: a schedule from parameters, computed here, and a model's estimates at its noise levels.
 
 import { COLOURS, create, toArray, addRoot, addPanel, addSelect, bind, decode, addSlider } from "./controls.js";
 import { addPlot } from "./curves.js";
@@ -6,7 +6,7 @@ import { makeSchedule, readMix, mixer } from "./mix.js";
 
 const MAX_BETA = 0.999; // as in schedules.py
 const PER_MILLE = 1000; // the slider over t / T has this many steps
-const ALARM = 0.05; // of the image's amplitude left at T
+const ALARM = 0.05; // the image's factor at T above which the alarm is on
 
 const logistic = (a) => 1 / (1 + Math.exp(-a));
 
@@ -36,7 +36,7 @@ function render({ model, el }) {
   const root = addRoot(model, el, "schedule designer");
   const parameters = model.get("parameters"); // [name, kinds, values]
   const kinds = Object.keys(BETAS);
-  const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) of the model's estimates, falling
+  const levels = toArray(model.get("levels"), Float64Array); // sqrt(alpha_bar) at which the model was evaluated, falling
   const mix = readMix(model);
   let schedule = designed("linear", { beta_start: 0.5, beta_end: 0.5 }, 2); // until the first is designed, below
   let time = null; // the slider over t, built last
@@ -59,7 +59,7 @@ function render({ model, el }) {
   const body = create("div", "dl-panels", root, {}, { style: "--dl-columns: 3" });
   const canvas = addPanel(body, "xt", mix.shape[0], mix.shape[1]);
   const draw = mixer(mix, canvas);
-  const estimates = ["the model's x0_hat of xt", "its x0_hat of pure noise at T"].map((name, i) => {
+  const estimates = ["estimate x0_hat from xt", "estimate x0_hat from pure noise at T"].map((name, i) => {
     const context = addPanel(body, name, mix.shape[0], mix.shape[1]).getContext("2d");
     const view = { context, sheet: null, frame: 0 };
     decode(model.get("sheets")[i], (bitmap) => {
@@ -75,7 +75,7 @@ function render({ model, el }) {
     if (sheet) context.drawImage(sheet, (frame % columns) * width, Math.floor(frame / columns) * height, width, height, 0, 0, width, height);
   }
 
-  // the model's noise level that is the nearest to this one, as angles: cos(phi) = sqrt(alpha_bar)
+  // the index of the model's nearest noise level, compared as angles: cos(phi) = sqrt(alpha_bar)
   function nearestLevel(a) {
     const distances = Array.from(levels, (level) => Math.abs(Math.acos(level) - Math.acos(Math.sqrt(a))));
     return distances.indexOf(Math.min(...distances));

@@ -31,7 +31,7 @@ function render({ model, el }) {
   function drawLosses() {
     const losses = toArray(model.get("losses"), Float32Array);
     if (losses.length === 0) return;
-    const positive = losses.filter((v) => v > 0 && Number.isFinite(v)); // steps that were skipped have losses that are not
+    const positive = losses.filter((v) => v > 0 && Number.isFinite(v)); // skipped steps have losses that are not finite
     if (positive.length === 0) return;
     let [average, seen] = [0, 0];
     const smooth = Array.from(losses, (loss) => {
@@ -77,7 +77,7 @@ function render({ model, el }) {
   function addStatus() {
     const row = create("div", "dl-controls", root);
     const stop = create("button", "dl-button dl-stop", row, { type: "button", textContent: "Stop after this step" });
-    stop.title = "Where this button cannot reach the kernel while it works, interrupt the kernel: it stops after the step, too";
+    stop.title = "If the button has no effect while the kernel works, interrupt the kernel: the run then also stops after the current step";
     const text = create("span", "dl-value", row, {}, { role: "status" });
     stop.addEventListener("click", () => {
       model.send({ stop: true }); // not a change of state, which would wait for the answer to the last one

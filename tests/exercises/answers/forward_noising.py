@@ -363,6 +363,7 @@ TRANSITION_RIGHT = [
 ]
 
 TRANSITION_WRONG = [
+    (lambda s, t: ((t / s).sqrt(), 1 - t - (t / s).sqrt() * (1 - s)), "a factor multiplies a variance by its square"),
     (lambda s, t: ((t - s).sqrt(), 1 - (t - s)), "is negative, and its root is nan"),
     (lambda s, t: (c(s, t), (1 - t / s).clamp(min=1e-3)), "the factor is right; the variance is 0.001; expected 0.000102"),
     (lambda s, t: (c(s, t).clamp(max=0.99), V(s, t)), "the factor is 0.99; expected 0.9999"),
@@ -647,6 +648,19 @@ def posterior_undefined_at_0(x0, xt, s, t):  # the forms before simplification
     return B / A, 1 / A
 
 
+def posterior_by_variance(x0, xt, s, t):  # each estimate weighted by its variance, instead of its precision
+    alpha = t / s
+    of_x0, of_xt = 1 - s, (1 - alpha) / alpha
+    total = of_x0 + of_xt
+    return of_x0 / total * s.sqrt() * x0 + of_xt / total * xt / alpha.sqrt(), posterior(x0, xt, s, t)[1]
+
+
+def posterior_by_noise_as_written(x0, xt, s, t):  # (1.11) for a stride
+    eps = (xt - t.sqrt() * x0) / (1 - t).sqrt()
+    alpha = t / s
+    return (xt - (1 - alpha) / (1 - t).sqrt() * eps) / alpha.sqrt(), posterior(x0, xt, s, t)[1]
+
+
 def posterior_in_place(x0, xt, s, t):
     mean, variance = posterior(x0, xt, s, t)
     xt.copy_(mean)
@@ -689,6 +703,7 @@ def posterior_by_noise(x0, xt, s, t):  # (1.11)
 
 
 POSTERIOR_RIGHT = [
+    posterior_by_noise_as_written,
     posterior_by_noise,
     posterior,
     step(variance=lambda s, t, b: b * (1 - b * s / (1 - t))),
@@ -718,6 +733,7 @@ POSTERIOR_RIGHT = [
 ]
 
 POSTERIOR_WRONG = [
+    (posterior_by_variance, "with both estimates weighted by their variances instead of their precisions"),
     # the variance
     (step(variance=lambda s, t, b: b), "the mean is right; the variance is beta, the variance of a forward step"),
     (of_variance(torch.sqrt), "the mean is right; the second value is the standard deviation"),
@@ -829,7 +845,7 @@ POSTERIOR_WRONG = [
     (step(of_x0=lambda s, t, b: s * b / (1 - t), variance=lambda s, t, b: b), "with alpha_bar_s instead of its root"),
     (step(of_x0=lambda s, t, b: s * b / (1 - t), of_xt=lambda s, t, b: (1 - b) * (1 - s) / (1 - t)), "its root, and the factor of xt is"),
     (lambda x0, xt, s, t: (posterior(x0, xt, s, t)[0] * 2, 1 - s), "the factor of x0 is 1.63; expected 0.8149"),
-    (posterior_undefined_at_0, "the mean contains numbers that are not finite"),
+    (posterior_undefined_at_0, "the mean contains numbers that are not finite: at s = 0"),
     (lambda x0, xt, s, t: posterior(x0, xt, s + 1e-8, t + 1e-8), "expected"),
     (lambda x0, xt, s, t: posterior(x0, xt, s, t) if s < 1 else (x0, torch.tensor(1e-4)), "the mean is right; the variance is 0.0001"),
     # one of two, order, more

@@ -296,7 +296,10 @@ RIGHT["check_exhibit_5"] = [
 WRONG["check_exhibit_5"] = [
     (lambda conditional, unconditional, scale: conditional + scale * (unconditional - conditional), "as it stands"),
     (torch.lerp, "as it stands"),
-    (lambda conditional, unconditional, scale: conditional + scale * (conditional - unconditional), "this starts from the conditional prediction"),
+    (
+        lambda conditional, unconditional, scale: conditional + scale * (conditional - unconditional),
+        "this starts from the conditional prediction",
+    ),
     (lambda conditional, unconditional, scale: unconditional - scale * (conditional - unconditional), ""),
     (lambda conditional, unconditional, scale: unconditional + scale * conditional, "the difference that the class makes"),
     (lambda conditional, unconditional, scale: scale * (conditional - unconditional), "the unconditional prediction is missing"),
@@ -307,7 +310,10 @@ WRONG["check_exhibit_5"] = [
     (lambda conditional, unconditional, scale: unconditional + 3 * (conditional - unconditional), ""),
     (lambda conditional, unconditional, scale: (unconditional + scale * conditional) / (1 + scale), ""),
     (lambda conditional, unconditional, scale: (unconditional + scale * (conditional - unconditional)).clamp(-1, 1), ""),
-    (lambda conditional, unconditional, scale: (1 + scale) * conditional - scale * unconditional, "this starts from the conditional prediction"),
+    (
+        lambda conditional, unconditional, scale: (1 + scale) * conditional - scale * unconditional,
+        "this starts from the conditional prediction",
+    ),
 ]
 
 # ------------------------------------------------------------------------------------------------------------ 6: noised

@@ -66,6 +66,7 @@ RIGHT_EMBEDDINGS = [
     dl.unet.sinusoidal_embedding,
 ]
 WRONG_EMBEDDINGS = [
+    (_embedding(lambda i, n: torch.exp(-math.log(10_000) * i // n)), "rounded down by //"),
     (_embedding(lambda i, n: math.pi / 180 * _omega(i, n)), "degrees"),
     (_embedding(lambda i, n: torch.linspace(1, 1e-4, n)), "fall linearly"),
     # the order
@@ -99,7 +100,7 @@ WRONG_EMBEDDINGS = [
     (_embedding(lambda i, n: 10_000 ** (i / n)), "the exponent should be negative"),
     (_embedding(lambda i, n: torch.exp(math.log(10_000) * i / n)), "the exponent should be negative"),
     (_embedding(lambda i, n: 10_000.0**-i / n), "brackets"),
-    (_embedding(lambda i, n: 10_000.0**-i), "the exponent is -i; expected"),
+    (_embedding(lambda i, n: 10_000.0**-i), "the exponent is -i, or -i // (d / 2) in integers"),
     (_embedding(lambda i, n: torch.exp(-i / n)), "the base is e;"),
     (_embedding(lambda i, n: 1000 ** (-i / n)), "the base is 1000;"),
     (_embedding(lambda i, n: 100_000 ** (-i / n)), "the base is 100000;"),
@@ -180,7 +181,7 @@ def _unpatched_by_einsum(h, p):
 
 def _unpatched_in_two_moves(h, p):
     B, _C, H, W = h.shape
-    h = h.reshape(B, -1, p, p, H, W).movedim(4, 2)  # (B, C, u, i, j, v)
+    h = h.reshape(B, -1, p, p, H, W).movedim(4, 2)  # (B, C, m, i, j, n)
     return h.transpose(4, 5).reshape(B, -1, p * H, p * W)
 
 
@@ -229,12 +230,12 @@ WRONG_UNPATCH = [
     (lambda h, p: h.reshape(len(h), -1, h.shape[2] * p, h.shape[3] * p), "in their order in memory"),
     (_rearranged(0, 1, 3, 5, 2, 4), "the permute of patches itself"),
     (_rearranged(0, 1, 4, 3, 5, 2), "i and j are swapped"),
-    (_rearranged(0, 1, 5, 2, 4, 3), "u and v are swapped"),
+    (_rearranged(0, 1, 5, 2, 4, 3), "m and n are swapped"),
     (_rearranged(0, 1, 2, 4, 3, 5), "vary too slowly"),
     (_rearranged(0, 1, 5, 3, 4, 2), "rows and columns are swapped"),
-    (_rearranged(0, 1, 4, 5, 2, 3), "(B, C, u, v, i, j)"),
-    (_rearranged(0, 1, 3, 4, 2, 5), "(B, C, j, u, i, v)"),
-    (_rearranged(0, 1, 2, 5, 3, 4), "(B, C, i, v, j, u)"),
+    (_rearranged(0, 1, 4, 5, 2, 3), "(B, C, m, n, i, j)"),
+    (_rearranged(0, 1, 3, 4, 2, 5), "(B, C, j, m, i, n)"),
+    (_rearranged(0, 1, 2, 5, 3, 4), "(B, C, i, n, j, m)"),
     (_rearranged(0, 3, 4, 1, 5, 2, split=lambda c, p: (p, p, c)), "split them as (C, p, p)"),
     (_rearranged(0, 3, 4, 2, 5, 1, split=lambda c, p: (p, p, c)), "i and j are swapped"),
     (_rearranged(0, 2, 4, 1, 5, 3, split=lambda c, p: (p, c, p)), "in the wrong places"),
@@ -366,7 +367,13 @@ def _bracketed(formula):
     return norm
 
 
+def _norm_with_the_mean_of_the_batch(h, groups):
+    g = h.reshape(len(h), groups, -1)
+    return ((g - g.mean()) / (g.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()).reshape(h.shape)
+
+
 WRONG_NORM = [
+    (_norm_with_the_mean_of_the_batch, "the mean is taken over all images and groups"),
     # brackets
     (_bracketed(lambda g, m, v: g - m / (v + 1e-5).sqrt()), "only the mean is divided by the root"),
     (_bracketed(lambda g, m, v: g - m / v.sqrt() + 1e-5), "only the mean is divided, and 1e-5 is added last"),
@@ -628,7 +635,16 @@ RIGHT_ATTENTION = [
     lambda q, k, v: torch.bmm((q.flatten(0, 1) @ k.flatten(0, 1).mT / math.sqrt(q.shape[-1])).softmax(2), v.flatten(0, 1)).view_as(v),
     lambda q, k, v: (v.mT @ (k @ q.mT / math.sqrt(q.shape[-1])).softmax(-2)).mT,
 ]
+
+
+def _attention_normalised_over_queries(q, k, v):
+    scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    e = (scores - scores.amax(-1, keepdim=True)).exp()
+    return e / e.sum(-2, keepdim=True) @ v
+
+
 WRONG_ATTENTION = [
+    (_attention_normalised_over_queries, "the sum of exp runs over the queries"),
     # the scale
     (_attended(lambda s, q: s), "not divided by sqrt(d_k)"),
     (_attended(lambda s, q: s / q.shape[-1]), "divided by d_k; (2.8)"),
