@@ -19,7 +19,7 @@ def throughput(results: dict) -> str:
     if len(rows) < len(results["rows"]):
         raise ValueError("throughput.json has rows of several batch sizes or modes; expected one of each, the default of throughput.py")
     lines = [
-        "| network | precision | images/s trained | images/s called | times slower | GFLOP/s | of the best convolutions |",
+        "| network | precision | images/s, training | images/s, calls | times slower | GFLOP/s | fraction of the best convolutions |",
         "|---|---|---|---|---|---|---|",
     ]
     for network, precision in dict.fromkeys((network, precision) for network, precision, _ in rows):
@@ -33,7 +33,7 @@ def throughput(results: dict) -> str:
     lines += [
         "",
         f"Medians of {settings['rounds']} rounds, batches of {batch_size}. Where a cell has two numbers, the first is for training and the "
-        'second for calls; "times slower" and the last column are medians of the ratios of each round. A DDIM chain takes '
+        'second for calls of the network; "times slower" and the last column are medians of the ratios in each round. A DDIM chain takes '
         f"{sampling['overhead']:.1%} more than its network calls; 64 glyphs in 50 steps take "
         f"{sampling['seconds_of_64_glyphs_in_50_steps']:.1f} s. Measured on {machine(results)}.",
     ]

@@ -58,13 +58,13 @@ class DenoiserProtocol(Protocol):
 
 
 class Denoiser(Saveable):
-    """A network, the schedule it is trained for, and the quantity it predicts: none is of use without the others.
+    """A network, the schedule it is trained for, and the quantity it predicts: none is useful without the others.
 
     network: network(xt, t, y=None) -> (B, C, H, W), such as a `UNet`. prediction: what it predicts, a key of `TARGETS`: "eps" (Ho et
     al. 2020), "x0", "v" (Salimans & Ho 2022) or "flow" (Lipman et al. 2022). image_shape: (C, H, W) of its images.
-    class_names: the names of their classes, which y may then use. `train` fills in both from the dataset.
+    class_names: the names of its classes, which y may then contain. `train` fills in both from the dataset.
 
-    Raises `ValueError` for another prediction, and for "eps" on a schedule with signal[T] = 0, where eps does not determine x0.
+    Raises `ValueError` for an unknown prediction, and for "eps" on a schedule with signal[T] = 0, where eps does not determine x0.
     """
 
     def __init__(
@@ -110,8 +110,8 @@ class Denoiser(Saveable):
     ) -> Tensor:
         """The squared error of each image's prediction, averaged over pixels: (B,).
 
-        x0: (B, C, H, W) in [-1, 1]. y: LongTensor (B,) or None. t: LongTensor (B,), drawn uniformly from 1..T if left out.
-        eps: (B, C, H, W), drawn from N(0, I) if left out. For "eps" this is L_simple: Ho et al. 2020, equation 14.
+        x0: (B, C, H, W) in [-1, 1]. y: LongTensor (B,) or None. t: LongTensor (B,), drawn uniformly from 1..T if omitted.
+        eps: (B, C, H, W), drawn from N(0, I) if omitted. For "eps" this is L_simple: Ho et al. 2020, equation 14.
         """
         check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))
         t = random_timesteps(self.schedule.T, len(x0), generator) if t is None else t
@@ -138,7 +138,7 @@ class Denoiser(Saveable):
         config = dict(class_names=()) | config
         expect_keys(config, {"prediction", "image_shape", "class_names", "schedule", "network"})
         if strange := [name for name in tensors if not name.startswith(("network.", "schedule."))]:
-            raise ValueError(f"it holds a tensor {strange[0]!r}; expected names that begin with 'network.', and the schedule's tables")
+            raise ValueError(f"it holds a tensor {strange[0]!r}; expected only names that begin with 'network.', and the schedule's tables")
         schedule = Schedule(tensors["schedule.signal"], tensors["schedule.noise"], str(config["schedule"]))
         weights = {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
         network: Any = from_config(config["network"], weights)
@@ -147,7 +147,7 @@ class Denoiser(Saveable):
         return cls(network, schedule, config["prediction"], config["image_shape"], config["class_names"]).eval()
 
     def _check(self, x: Tensor, t: int | Tensor, y: Tensor | None) -> None:
-        """Raises `ValueError` for input that this denoiser cannot take. The network checks what it can take itself."""
+        """Raises `ValueError` for input that this denoiser cannot take. The network does its own checks."""
         check_t(t, self.schedule.T, len(x))
         if y is not None:
             check_labels(y, self.num_classes, len(x))
@@ -190,7 +190,7 @@ class IdealDenoiser:
         check_images(xt=xt)
         check_t(t, self.schedule.T, len(xt))
         if xt.shape[1:] != self.image_shape:
-            raise ValueError(f"images have shape {tuple(xt.shape[1:])}; expected {self.image_shape}, that of the dataset")
+            raise ValueError(f"images have shape {tuple(xt.shape[1:])}; expected {self.image_shape}, as in the dataset")
         signal, noise = (at(table, t, xt.double()).flatten(1) for table in (self.schedule.signal, self.schedule.noise))  # (B or 1, 1)
         # log q(xt | x0 = x_i) = -|xt - signal_t x_i|^2 / (2 noise_t^2) + const; |xt|^2 is const too
         overlaps = [
@@ -223,7 +223,7 @@ class IdealDenoiser:
         matches = (self.labels.to(y.device) == y[:, None]) | (y[:, None] == NO_LABEL)
         missing = y[~matches.any(dim=1)]
         if len(missing):
-            raise ValueError(f"y={missing[0].item()}: no image of the dataset has that label; expected a label that occurs in it")
+            raise ValueError(f"y={missing[0].item()}: no image in the dataset has this label; expected a label that occurs in it")
         return matches.to(xt.device)
 
 

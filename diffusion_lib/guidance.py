@@ -20,17 +20,17 @@ class Guided:
 
     @property
     def schedule(self) -> Schedule:
-        """The wrapped denoiser's."""
+        """The wrapped denoiser's schedule."""
         return self.denoiser.schedule
 
     @property
     def image_shape(self) -> tuple[int, int, int] | None:
-        """The wrapped denoiser's."""
+        """The wrapped denoiser's image shape."""
         return self.denoiser.image_shape
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The wrapped denoiser's."""
+        """The wrapped denoiser's class names."""
         return getattr(self.denoiser, "class_names", ())
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
@@ -42,6 +42,6 @@ class Guided:
         def guide(without: Tensor, with_class: Tensor) -> Tensor:
             return without + self.scale * (with_class - without)
 
-        # x0 follows the same rule, being linear in eps; computed from eps it would be divided by signal, which is nearly 0 at T
+        # x0 is linear in eps and follows the same rule; computing it from eps would divide by signal, which is nearly 0 at T
         x0, eps = guide(unconditional.x0, conditional.x0), guide(unconditional.eps, conditional.eps)
         return conditional._replace(x0=x0, eps=eps)

@@ -28,7 +28,7 @@ Generator = torch.Generator | Sequence[torch.Generator]
 
 
 class Gaussian(NamedTuple):
-    """A normal distribution with independent pixels of one variance."""
+    """A normal distribution over images: pixels are independent and have the same variance."""
 
     mean: Tensor  # (B, C, H, W)
     variance: Tensor  # (1, 1, 1, 1) or (B, 1, 1, 1): not the standard deviation
@@ -46,7 +46,7 @@ TARGETS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor | float, Tensor | flo
 def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None = None, generator: Generator | None = None) -> Tensor:
     """A draw of xt from q(xt | x0), for t in 0..T (at t = 0 it is x0 itself).
 
-    x0: (B, C, H, W) in [-1, 1]. eps: standard normal noise of the same shape; drawn from `generator` if left out.
+    x0: (B, C, H, W) in [-1, 1]. eps: standard normal noise of the same shape; drawn from `generator` if omitted.
     Returns xt: (B, C, H, W).
     """
     check_schedule(schedule)
@@ -56,7 +56,7 @@ def q_sample(schedule: Schedule, x0: Tensor, t: int | Tensor, eps: Tensor | None
 
 
 def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor | None = None) -> Gaussian:
-    """q(xs | xt, x0), the distribution of a less noisy image, given the noisy and the clean one.
+    """q(xs | xt, x0), the distribution of a less noisy image given the noisy and the clean one.
 
     t in 1..T, s in 0..t-1; s defaults to t - 1. At s = 0 the mean is x0 and the variance 0.
     The variance at s = t - 1 is the paper's beta_tilde_t, not beta_t.
@@ -68,7 +68,7 @@ def q_posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: 
     check_t(s, schedule.T, len(xt), lowest=0)
     if not torch.as_tensor(s < t).all():
         found = [each.tolist() if isinstance(each, Tensor) else each for each in (s, t)]
-        raise ValueError(f"s={found[0]} with t={found[1]}; expected s < t: the posterior is about a less noisy image")
+        raise ValueError(f"s={found[0]} with t={found[1]}; expected s < t: xs is the less noisy image")
     return posterior(schedule, x0, xt, t, s)
 
 
@@ -120,7 +120,7 @@ def posterior_variance(schedule: Schedule, t: int | Tensor, s: int | Tensor) -> 
 
 def posterior(schedule: Schedule, x0: Tensor, xt: Tensor, t: int | Tensor, s: int | Tensor) -> Gaussian:
     """`q_posterior`, s < t."""
-    # in float64 to the end: the added variance is as small as 1e-4, of which float32 keeps three digits
+    # in float64 to the end: the added variance can be 1e-4, and float32 keeps only three digits of that
     signal_t, noise_t = pick(schedule.signal, t), pick(schedule.noise, t)
     signal_s, noise_s = pick(schedule.signal, s), pick(schedule.noise, s)
     # mean = signal_s beta / noise_t^2 x0 + (signal_t / signal_s) noise_s^2 / noise_t^2 xt             Ho et al. 2020, equation 7
@@ -176,7 +176,9 @@ def _solved(schedule: Schedule, t: int | Tensor, lowest: int, prediction: str, *
     xt, answer = images.values()
     check_t(t, schedule.T, len(xt), lowest)
     if prediction == "eps" and (pick(schedule.signal, t) == 0).any():
-        raise ValueError(f"{schedule.name!r} leaves no image at t={schedule.T}, where eps determines no x0; expected a smaller t")
+        raise ValueError(
+            f"schedule {schedule.name!r} has signal 0 at t={schedule.T}, where eps does not determine x0; expected a smaller t"
+        )
     return solve(schedule, prediction, xt, answer, t)
 
 
@@ -185,7 +187,7 @@ def _factors(schedule: Schedule, prediction: str, t: int | Tensor) -> tuple[Tens
 
 
 def _quotient(p: Tensor | float, x: Tensor, q: Tensor | float, y: Tensor, divisor: Tensor) -> Tensor:
-    """(p x + q y) / divisor, the three scaled so that the largest is 1: half precision could not hold 1 / signal."""
+    """(p x + q y) / divisor, with all three scaled so that the largest is 1: half precision could not hold 1 / signal."""
     row = torch.stack(torch.broadcast_tensors(*(torch.as_tensor(each, dtype=torch.float64, device="cpu") for each in (p, q, divisor))))
     p, q, divisor = like(row / row.abs().amax(dim=0), x)
     return (p * x + q * y) / divisor

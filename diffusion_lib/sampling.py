@@ -1,7 +1,7 @@
 """Samplers turn noise into images. Each is a Python generator and works with any denoiser.
 
 `ddpm_steps` and `ddim_steps` visit the same timesteps T … 0. They differ in the distribution from which they draw the next image.
-Each yields a `Step` as soon as it is taken and keeps none: the caller may watch, stop or store them.
+Each yields every `Step` as soon as it is taken and keeps none: the caller may watch, stop or store them.
 
 Sources: DDPM, Ho, Jain & Abbeel 2020 (arXiv:2006.11239); DDIM, Song, Meng & Ermon 2021 (arXiv:2010.02502); its step as a rotation,
 Salimans & Ho 2022 (arXiv:2202.00512).
@@ -65,9 +65,9 @@ def ddpm_steps(
     y: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Iterator[Step]:
-    """Ancestral sampling: draws each image from the posterior, with the predicted x0 as x0 (Ho et al. 2020, algorithm 2).
+    """Ancestral sampling: draws each image from the posterior, with the predicted x0 in place of x0 (Ho et al. 2020, algorithm 2).
 
-    xT: (B, C, H, W) standard normal. steps: how many, evenly spaced; None for all T. variance: "small" for the posterior's
+    xT: (B, C, H, W) standard normal. steps: the number of steps, evenly spaced; None for all T. variance: "small" for the posterior's
     variance, beta_tilde, or "large" for beta, both for the stride from s to t. clip: clamp x0_hat to [-1, 1].
     y: LongTensor (B,) or None. generator: for the noise, one generator or one per image.
     """
@@ -91,8 +91,8 @@ def ddim_steps(
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, equation 12): deterministic at eta = 0, equal to DDPM with the small variance at eta = 1.
 
-    xT: (B, C, H, W) standard normal. steps: how many of T, evenly spaced; None for all. eta: 0..1, the standard deviation of the fresh
-    noise as a fraction of DDPM's. clip: clamp x0_hat to [-1, 1] and recompute eps_hat, so that the two still make up xt.
+    xT: (B, C, H, W) standard normal. steps: the number of steps, evenly spaced; None for all T. eta: 0..1, the standard deviation of
+    the fresh noise as a fraction of DDPM's. clip: clamp x0_hat to [-1, 1] and recompute eps_hat, so that the two still make up xt.
     y: LongTensor (B,) or None. generator: for the noise, one generator or one per image; not used at eta = 0.
     """
     eta = number("eta", eta, 0, 1, expected="0 (deterministic) to 1 (as noisy as DDPM)")
@@ -112,9 +112,9 @@ def ddpm_transition(schedule: Schedule, xt: Tensor, prediction: Prediction, t: i
 
 
 def ddim_transition(schedule: Schedule, prediction: Prediction, t: int, s: int, eta: float = 0.0) -> Gaussian:
-    """p(xs | xt) of DDIM, s < t: noise of level s, partly fresh and otherwise along the predicted eps."""
+    """p(xs | xt) of DDIM, s < t: its noise of level s is partly fresh and partly along the predicted eps."""
     x0, eps = prediction.x0, prediction.eps
-    # sigma^2 = eta^2 beta_tilde, that of the stride from s to t                                     Song et al. 2021, equation 16
+    # sigma^2 = eta^2 beta_tilde, for the stride from s to t                                         Song et al. 2021, equation 16
     variance = eta**2 * posterior_variance(schedule, t, s)
     # xs ~ N(signal_s x0 + sqrt(noise_s^2 - sigma^2) eps, sigma^2 I)                                 Song et al. 2021, equation 12
     along_eps = (pick(schedule.noise, s) ** 2 - variance).clamp(min=0).sqrt()  # rounding can leave -1e-17
@@ -128,7 +128,7 @@ def ddim_encode_steps(
 
     x0: (B, C, H, W) in [-1, 1]. A DDIM step rotates (xt, v) by an angle d: xs = cos(d) xt - sin(d) v_hat(xt, t). Given xs, its
     xt is a fixed point of xt = (xs + sin(d) v_hat(xt, t)) / cos(d), found by `iterations` evaluations that start at xs.
-    (The usual "DDIM inversion" makes one evaluation, of the same equation in terms of eps_hat, and is several times less exact.)
+    (The usual "DDIM inversion" makes one evaluation, of the same equation in terms of eps_hat, and is several times less accurate.)
     Yields `Step`s of ascending t; the last has t == T, and its xt is the encoding.
     """
     check_denoiser(denoiser)
@@ -182,7 +182,7 @@ def sample(
 
     sampler: `ddim_steps`, `ddpm_steps`, another function like them, or a name in `SAMPLERS`; it receives `options`, such as eta=0.5.
     y: one class for all images or one per image, as numbers or, if the denoiser has `class_names`, as names; or None. seed:
-    sample k depends only on the seed and k, not on n or batch_size (to float rounding); None draws a new seed at each call. first: the
+    sample k depends only on the seed and k, not on n or batch_size (up to rounding); None draws a new seed at each call. first: the
     number of the first sample, so that `first=n` continues a set of n. shape: (C, H, W), for a denoiser without `image_shape`.
     batch_size: images per network call. progress: show a progress bar of the network calls.
 

@@ -1,7 +1,7 @@
 """Noise schedules: the factors of the image and of the noise at each timestep.
 
-A `Schedule` is the only owner of both. Timesteps follow the DDPM paper: t = 1..T are noise levels and t = 0 is clean data,
-so `alpha_bar[0] == 1` and no code has to ask "is this the last step?". All tables are float64.
+A `Schedule` is the one place that defines both. Timesteps follow the DDPM paper: t = 1..T are noise levels and t = 0 is clean data,
+so `alpha_bar[0] == 1` and no code needs to ask "is this the last step?". All tables are float64.
 
 Sources: linear, Ho, Jain & Abbeel 2020 (arXiv:2006.11239), section 4; cosine, Nichol & Dhariwal 2021 (arXiv:2102.09672),
 equation 17; sigmoid, Jabri, Fleet & Chen 2022 (arXiv:2212.11972), with the parameters as in Chen 2023 (arXiv:2301.10972), algorithm 1;
@@ -30,7 +30,7 @@ class Schedule:
     signal: float64 (T + 1,), the image's factor: 1 at t = 0, never negative. noise: float64 (T + 1,), the standard deviation of
     the noise: 0 at t = 0, then positive. The ratio noise / signal must rise at every step. name: shown in plots and stored in configs.
 
-    Raises `ValueError` for other tables. `from_alpha_bar` and `from_beta` make a variance-preserving schedule.
+    Raises `ValueError` for tables that break these rules. `from_alpha_bar` and `from_beta` make a variance-preserving schedule.
     """
 
     signal: Tensor
@@ -62,7 +62,7 @@ class Schedule:
         """
         alpha_bar = table("alpha_bar", alpha_bar)
         if alpha_bar[0] != 1:
-            raise ValueError(f"alpha_bar[0] is {alpha_bar[0]:.6g}; expected exactly 1: t = 0 is clean data, so put a 1 in front")
+            raise ValueError(f"alpha_bar[0] is {alpha_bar[0]:.6g}; expected exactly 1: t = 0 is clean data, so prepend a 1")
         not_falling = ~(alpha_bar[1:] < alpha_bar[:-1])  # also True where an entry is nan
         if not_falling.any():
             t = int(not_falling.nonzero()[0]) + 1
@@ -119,7 +119,7 @@ class Schedule:
 
 
 def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02) -> Schedule:
-    """Betas on a line (Ho et al. 2020, section 4), scaled with T so that xT is always close to pure noise.
+    """Linearly spaced betas (Ho et al. 2020, section 4), scaled with T so that xT is always close to pure noise.
 
     beta_start, beta_end: the first and the last beta for T = 1000, 0 < beta_start <= beta_end < 1. For another T all betas
     are multiplied by 1000 / T, which keeps alpha_bar[T] near 0, and then capped at 0.999.
@@ -134,7 +134,7 @@ def linear_schedule(T: int = 1000, beta_start: float = 1e-4, beta_end: float = 0
 
 
 def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
-    """alpha_bar on a squared cosine (Nichol & Dhariwal 2021, equation 17): noise is added more evenly than with linear betas.
+    """alpha_bar follows a squared cosine (Nichol & Dhariwal 2021, equation 17): noise is added more evenly than with linear betas.
 
     s: an offset that keeps the first betas from vanishing, s >= 0. Betas are capped at 0.999; alpha_bar is the product of 1 - beta.
     """
@@ -144,7 +144,7 @@ def cosine_schedule(T: int = 1000, s: float = 0.008) -> Schedule:
 
 
 def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule:
-    """alpha_bar on a sigmoid (Jabri et al. 2022; Chen 2023, algorithm 1): slow at both ends, fast in the middle.
+    """alpha_bar follows a sigmoid (Jabri et al. 2022; Chen 2023, algorithm 1): slow at both ends, fast in the middle.
 
     start < end: the interval of the sigmoid that is used. tau > 0: the temperature; smaller is steeper. Betas are capped at 0.999.
     """
@@ -159,7 +159,7 @@ def sigmoid_schedule(T: int = 1000, start: float = -3.0, end: float = 3.0, tau: 
 def straight_schedule(T: int = 1000) -> Schedule:
     """Flow matching's path, a straight line from image to noise (Liu et al. 2022, equation 1). xT is pure noise.
 
-    Predict "flow", "v" or "x0" on it: at t = T, eps does not determine x0.
+    Predict "flow", "v" or "x0" with it: at t = T, eps does not determine x0.
     """
     T = whole("T", T, 2, MAX_T)
     # xt = (1 - u) x0 + u eps,  u = t / T
@@ -168,7 +168,7 @@ def straight_schedule(T: int = 1000) -> Schedule:
 
 
 def _from_curve(f: Callable[[Tensor], Tensor], T: int, name: str) -> Schedule:
-    """The schedule with alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], as far as the cap on beta allows."""
+    """The schedule with alpha_bar(u) = f(u) / f(0), u = t / T in [0, 1], except where beta is capped."""
     f_t = f(torch.linspace(0, 1, T + 1, dtype=torch.float64, device="cpu")).clamp(min=0)  # rounding can leave -1e-33 at u = 1
     # beta_t = min(1 - f(t / T) / f((t - 1) / T), 0.999)                            Nichol & Dhariwal 2021, below equation 17
     beta = (1 - f_t[1:] / f_t[:-1]).clamp(max=MAX_BETA)

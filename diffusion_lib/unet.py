@@ -65,11 +65,11 @@ class ResidualBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """h + attention(h): every position attends to every position. emb is unused; it is there for the common signature."""
+    """h + attention(h): every position attends to every position. emb is unused; it keeps the signature the same for all blocks."""
 
     def __init__(self, channels: int, emb_dim: int, head_channels: int = 32, norm_groups: int = 4):
         super().__init__()
-        self.heads = math.gcd(channels, max(1, channels // head_channels))  # fewer heads where the channels would not divide evenly
+        self.heads = math.gcd(channels, max(1, channels // head_channels))  # fewer heads if the channels would not divide evenly
         self.norm = nn.GroupNorm(norm_groups, channels)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.out = zero_init(nn.Conv2d(channels, channels, 1))
@@ -114,7 +114,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Doubles height and width: a 1x1 convolution computes four positions' values from one, which become a 2x2 square."""
+    """Doubles height and width: a 1x1 convolution computes four positions from each one, and they become a 2x2 square."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -151,7 +151,7 @@ class UNet(nn.Module):
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """
 
-    _no_split_modules = ("Stage",)  # read by accelerate: the modules to shard over processes one by one
+    _no_split_modules = ("Stage",)  # read by accelerate: the modules to shard across processes one by one
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class UNet(nn.Module):
             norm_groups=norm_groups,
             out_channels=out_channels,
         )
-        # plain Python numbers, whatever kind was given
+        # plain Python numbers, whatever type was given
         in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, *others = self.config.values()
         patch_size, num_classes, dropout, norm_groups, out_channels = others
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
@@ -207,7 +207,7 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` for images without one; None: no classes."""
+        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` for images without one; None for no classes."""
         self.check_input(x, t, y)
         check_like(x, self.stem.weight)
         emb = self.embed(t, y)  # (B, E)
@@ -239,7 +239,7 @@ class UNet(nn.Module):
         y = torch.full_like(t, NO_LABEL) if y is None else y
         try:
             return emb + self.class_embedding(y - NO_LABEL)
-        except IndexError:  # raised on a CPU; on a GPU, where a check would wait for the device, `Denoiser` has checked them before
+        except IndexError:  # raised on a CPU; on a GPU, where a check would wait for the device, `Denoiser` has already checked them
             check_labels(y, self.num_classes, len(t))
             raise
 

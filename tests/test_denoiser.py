@@ -259,14 +259,14 @@ def test_ideal_denoiser_rejects_invalid_queries():
     with pytest.raises(ValueError, match=r"^y was given to an IdealDenoiser without labels; "):
         dl.IdealDenoiser(dl.ImageDataset(dataset.images, torch.full((len(dataset),), -1), ()), SCHEDULE)(x, 1, torch.tensor([0, 1]))
     gap = dl.ImageDataset(dataset.images[:2], torch.tensor([0, 2]), ("a", "b", "c"))
-    with pytest.raises(ValueError, match=r"y=1: no image of the dataset has that label"):
+    with pytest.raises(ValueError, match=r"y=1: no image in the dataset has this label"):
         dl.IdealDenoiser(gap, SCHEDULE)(x, 1, torch.tensor([0, 1]))
     with pytest.raises(ValueError, match=r"y=3 is out of range"):
         ideal(x, 1, torch.tensor([0, 3]))
     for ask in (ideal, ideal.weights):
         with pytest.raises(ValueError, match=r"t=0 is out of range; expected 1\.\.20"):
             ask(x, 0)
-    with pytest.raises(ValueError, match=r"images have shape \(1, 4, 4\); expected \(1, 8, 8\), that of the dataset"):
+    with pytest.raises(ValueError, match=r"images have shape \(1, 4, 4\); expected \(1, 8, 8\), as in the dataset"):
         ideal(x[..., :4, :4], 1)
     with pytest.raises(ValueError, match=r"^x0_dataset is an empty batch; expected one or more images$"):
         dl.IdealDenoiser(dataset.images[:0], SCHEDULE)

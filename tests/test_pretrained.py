@@ -271,7 +271,7 @@ DAMAGES = {
     ),
     "a weight beside its place": (
         lambda f: edit_tensors(f, lambda t: t.update({"stem.weight": torch.zeros_like(t["network.stem.weight"])})),
-        r"it holds a tensor 'stem\.weight'; expected names that begin with 'network\.'",
+        r"it holds a tensor 'stem\.weight'; expected only names that begin with 'network\.'",
     ),
     "config of far too many blocks": (
         lambda f: edit_config(f, lambda c: c["network"].update(channel_mults=[1] * 8, blocks_per_level=16)),

@@ -31,7 +31,7 @@ class TrainStep(NamedTuple):
     loss: Tensor  # () mean loss of the batch, before the update; detached, on the device: float(step.loss)
     grad_norm: Tensor  # () norm of the gradient before clipping
     lr: float  # the learning rate of the update
-    denoiser: Denoiser  # with the weights just updated
+    denoiser: Denoiser  # with the updated weights
     ema: Denoiser  # with the averaged weights, in eval mode: sample from this one
     skipped: Tensor  # () number of steps skipped in this call because loss or gradient was not finite
 
@@ -62,7 +62,7 @@ def train(
 def _steps(denoiser: Denoiser, config: TrainConfig, run: Run) -> Iterator[TrainStep]:
     run.place()  # on the device
     ema = EMA(denoiser, config.ema_decay)
-    objective = run.distribute(Objective(denoiser), ema.denoiser)  # over the processes, if there are several
+    objective = run.distribute(Objective(denoiser), ema.denoiser)  # across the processes, if there are several
     optimizer = make_optimizer(denoiser, config)
     with run.resumed(ema.denoiser, optimizer) as done:  # the number of updates in the newest checkpoint
         for step in range(done + 1, config.steps + 1):
@@ -92,7 +92,7 @@ class Objective(torch.nn.Module):
 class EMA:
     """An exponential moving average of a denoiser's weights, held in `denoiser`, a copy in eval mode that is never trained.
 
-    It averages weights only; `run.Run` copies running statistics, which are averages already.
+    It averages weights only; `run.Run` copies running statistics, which are already averages.
     """
 
     def __init__(self, denoiser: Denoiser, decay: float):
@@ -108,7 +108,7 @@ class EMA:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """The learning rate of update 1..steps: a linear rise over `warmup_steps`, then half a cosine down to 0."""
+    """The learning rate of update 1..steps: a linear rise over `warmup_steps`, then half a cosine period down to 0."""
     if step <= config.warmup_steps:
         return config.lr * step / config.warmup_steps
     # lr/2 (1 + cos(pi u)), u from 0 after the warm-up to 1 one step after the last: Loshchilov & Hutter 2017 (arXiv:1608.03983), eq. 5
