@@ -1,0 +1,229 @@
+"""What a sampler's steps show: whether they are those of a known sampler, a known mistake, or neither."""
+
+import math
+
+import torch
+
+from diffusion_lib.exercises.doctor.catalogue import RIGHT, WRONG, Steps
+from diffusion_lib.exercises.doctor.maps import Map, level
+from diffusion_lib.exercises.doctor.probe import Call
+from diffusion_lib.exercises.doctor.report import Notes
+from diffusion_lib.process import TARGETS
+from diffusion_lib.schedules import MAX_BETA, SCHEDULES, Schedule
+
+LEVEL_TOLERANCE = 0.03  # of a sampler that is none of the known ones: how far image and noise may be from those of t
+READS = ("x0", "eps", "both", *(name for name in TARGETS if name not in ("x0", "eps")))
+
+
+def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedule: Schedule) -> float:
+    """Adds what the steps show. Returns how far the sampler's own timesteps are above those that the model is given: 0, 1 or -1."""
+    t = [call.t for call in calls]
+    coarse = any(call.xt.dtype in (torch.float16, torch.bfloat16) for call in calls)
+    steps = Steps(maps, t, schedule, coarse)
+    _about_x0(notes, steps)
+    if not len(steps):
+        return float(_from_zero(notes, t, schedule, 0))
+    right = [name for name, formula in RIGHT.items() if steps.fits(formula, schedule)]
+    if right:
+        if min(t) >= 1:
+            _passed(notes, steps, right[0])
+        return float(_from_zero(notes, t, schedule, 0))
+    if any(steps.fits(formula, schedule, one_down=True) for formula in RIGHT.values()):
+        k = max(range(len(steps)), key=lambda i: steps.t[i] - steps.s[i])
+        notes.find(
+            "Timesteps are skipped, but each step goes down by one",
+            f"from t = {steps.t[k]:g} the step leads to t = {steps.t[k] - 1:g}; the next call is at t = {steps.s[k]:g}",
+            f"a step to the next timestep of the list, {steps.s[k]:g}",
+            "alpha_bar[t - 1], alphas[t] or betas[t] in the step; alpha_bar[s] of the next timestep s belongs there, and "
+            "1 - alpha_bar[t] / alpha_bar[s] in the place of beta",
+            8,
+        )
+        return 0.0
+    for shift in (1, -1):
+        if any(steps.fits(formula, schedule, shift, reads) for formula in RIGHT.values() for reads in READS):
+            _shifted(notes, steps, t, shift, schedule)
+            return float(shift)
+    if other := _other_schedule(steps, schedule):
+        name, shift = other
+        k = _worst(steps)
+        notes.find(
+            "The sampler has another schedule than the model",
+            f"every step is one of the schedule {name!r}{', with timesteps counted from 0' if shift else ''}. {_said(steps, k)}",
+            f"the model's own schedule, {schedule.name!r}: {_wanted(steps, k)}",
+            "where the sampler makes betas or alpha_bar: take them from the model's schedule",
+            7,
+        )
+        return float(shift)
+    if _wrong_formula(notes, steps, schedule, 0):
+        return float(_from_zero(notes, t, schedule, 0))
+    if _wrong_formula(notes, steps, schedule, 1):
+        _shifted(notes, steps, t, 1, schedule)
+        return 1.0
+    _about_levels(notes, calls, maps, steps, schedule)
+    return 0.0
+
+
+def _passed(notes: Notes, steps: Steps, name: str) -> None:
+    # eta^2 = c^2 / beta_tilde
+    etas = [m.c for m in steps.maps]
+    if name == "DDIM" and max(etas) < 1e-3:
+        name = "DDIM with eta = 0"
+    notes.passed.append(f"every step: image and noise have the sizes of the next t ({name}, {len(steps)} steps compared)")
+
+
+def _from_zero(notes: Notes, t: list[float], schedule: Schedule, shift: int) -> int:
+    """Whether the model is asked at t = 0, though steps fit; adds that."""
+    if min(each for each in t if each == each) < 1:
+        notes.find(
+            "The model is asked at t = 0",
+            f"t = {min(t):g} in {sum(each < 1 for each in t)} of {len(t)} calls",
+            f"t in 1..{schedule.T}: at t = 0 there is no noise to identify",
+            "the end of the list of timesteps: 0 is where the last step goes, not where the model is asked",
+            9,
+        )
+    return shift
+
+
+def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: Schedule) -> None:
+    k = _worst(steps)
+    own = steps.t[k] + shift
+    if shift == 1 and min(t) == 0:
+        notes.find(
+            "Timesteps are counted from 0",
+            f"the model is asked at t = {t[0]:g} ... {min(t):g}, while the noise in xt is that of t = {t[0] + 1:g} ... 1",
+            f"t in 1..{schedule.T}, as the network was trained",
+            "the call of the model: t + 1. (For a network that was trained with 0..T-1 it is right; then give the doctor "
+            "lambda model, xT: my_sampler(lambda x, t: model(x, t + 1), xT))",
+            9,
+        )
+        return
+    signal, noise = level(schedule, own)
+    notes.find(
+        "The model is asked one timestep off",
+        f"it is given t = {steps.t[k]:g}, while the step computes with the levels of t = {own:g} (noise {noise:.4g}); so in every step",
+        f"one t for both: at t = {steps.t[k]:g} the noise is {level(schedule, steps.t[k])[1]:.4g}",
+        "t + 1 or t - 1 in the call of the model, or alpha_bar[t] of a table that begins at t = 1 and not at t = 0",
+        9,
+    )
+
+
+def _candidates(schedule: Schedule) -> list[Schedule]:
+    """Other schedules of as many steps: the library's, and the linear one with the betas of T = 1000."""
+    T = schedule.T
+    some = [make(T) for make in SCHEDULES.values()]
+    some += [Schedule.from_beta(torch.linspace(1e-4, 0.02, T).double(), "linear, betas 0.0001 to 0.02")] if T != 1000 else []
+    some.append(Schedule.from_beta(torch.linspace(0.00085**0.5, 0.012**0.5, T).double() ** 2, "scaled linear"))
+    some.append(Schedule.from_beta(torch.linspace(1e-4, min(MAX_BETA, 20 / T), T).double(), "linear, betas from 0.0001"))
+    return [each for each in some if (each.signal - schedule.signal).abs().max() > 1e-4]
+
+
+def _other_schedule(steps: Steps, schedule: Schedule) -> tuple[str, int] | None:
+    for shift in (0, 1):
+        for other in _candidates(schedule):
+            if any(steps.fits(formula, other, shift, reads) for formula in RIGHT.values() for reads in READS):
+                return other.name, shift
+    return None
+
+
+def _wrong_formula(notes: Notes, steps: Steps, schedule: Schedule, shift: int) -> bool:
+    """Adds the known mistake that makes all of these steps; where several do, all of them."""
+    found = [wrong for wrong in WRONG if any(steps.fits(wrong.formula, schedule, shift, reads) for reads in (READS if shift else ("x0",)))]
+    if not found:
+        return False
+    k = _worst(steps)
+    names = list(dict.fromkeys(wrong.name for wrong in found))
+    also = f". These steps would also fit: {'; '.join(name[0].lower() + name[1:] for name in names[1:])}" if names[1:] else ""
+    notes.find(found[0].name, _said(steps, k) + also, _wanted(steps, k), found[0].line, found[0].exhibit)
+    return True
+
+
+def _off(steps: Steps, k: int) -> float:
+    signal, noise = level(steps.schedule, steps.s[k])
+    m = steps.maps[k]
+    return max(abs(m.a + m.clipped - signal), abs(m.noise - noise))
+
+
+def _worst(steps: Steps) -> int:
+    return max(range(len(steps)), key=lambda k: _off(steps, k))
+
+
+def _said(steps: Steps, k: int) -> str:
+    m = steps.maps[k]
+    parts = f"{m.a + m.clipped:.3g} x0 and noise of standard deviation {m.noise:.3g} ({abs(m.d):.3g} along eps_hat, {m.c:.3g} fresh)"
+    return f"the step from t = {steps.t[k]:g} to {steps.s[k]:g} gives {parts}"
+
+
+def _wanted(steps: Steps, k: int) -> str:
+    signal, noise = level(steps.schedule, steps.s[k])
+    return f"at t = {steps.s[k]:g}, {signal:.3g} x0 and noise of standard deviation {noise:.3g}"
+
+
+def _about_x0(notes: Notes, steps: Steps) -> None:
+    """What is done to x0_hat: a clip to [0, 1], a shift."""
+    shares = [(m.clipped / (m.a + m.clipped), k) for k, m in enumerate(steps.maps) if abs(m.a + m.clipped) > 0.1]
+    if shares and max(shares)[0] > 0.5:
+        share, k = max(shares)
+        notes.find(
+            "x0_hat is clipped to [0, 1]",
+            f"at t = {steps.t[k]:g}, what is darker than mid-grey in x0_hat has {1 - share:.0%} of its factor in xs",
+            "all of it: images are in [-1, 1]",
+            "clamp(0, 1) on x0_hat: clamp(-1, 1)",
+            2,
+        )
+        return
+    offsets = [(abs(m.offset), k) for k, m in enumerate(steps.maps) if m.kind != "uniform"]
+    if offsets and max(offsets)[0] > 0.02:
+        k = max(offsets)[1]
+        notes.find(
+            "A constant is added in the steps",
+            f"{steps.maps[k].offset:.3g} to every pixel at t = {steps.t[k]:g}",
+            "0: images stay in [-1, 1] until the chain has ended",
+            "(x + 1) / 2, or another change of range, inside the loop",
+            2,
+        )
+
+
+def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps: Steps, schedule: Schedule) -> None:
+    """For steps of no known kind: the image and the noise in every xt, beside those of its t."""
+    if any(finding.exhibit == 2 for finding in notes.findings):
+        return
+    signal, noise = float(schedule.signal[-1]), float(schedule.noise[-1])
+    worst = (0.0, 0, signal, noise)
+    for k, m in enumerate(maps):
+        if m is None:
+            break
+        at, of = level(schedule, max(calls[k].t, 1))
+        # xt = signal x0 + noise e  and  xs = a x0 + d (xt - at x0) / of + c z
+        signal, noise = m.a + m.clipped + m.d * (signal - at) / of, math.hypot(m.d * noise / of, m.c)
+        want = level(schedule, calls[k + 1].t)
+        off = max(abs(signal - want[0]), abs(noise - want[1]))
+        worst = max(worst, (off, k + 1, signal, noise))
+    off, k, signal, noise = worst
+    if off < LEVEL_TOLERANCE:
+        notes.passed.append("every xt: image and noise have the sizes of its t")
+        notes.remarks.append(f"the steps are not exactly those of DDPM or DDIM; image and noise are off by {off:.2g} at most")
+        return
+    if _is_clipped(calls[k]):
+        notes.find(
+            "xt itself is clipped",
+            f"at t = {calls[k].t:g} no value is beyond {calls[k].xt.abs().max():.3g}",
+            "noise that reaches beyond the images' range; only x0_hat may be clipped",
+            "clamp(-1, 1) on xt inside the loop",
+            2,
+        )
+        return
+    want = level(schedule, calls[k].t)
+    notes.find(
+        "The noise in xt is not that of t",
+        f"at t = {calls[k].t:g}, xt holds {signal:.3g} x0 and noise of standard deviation {noise:.3g}. Steps: {_said(steps, _worst(steps))}",
+        f"{want[0]:.3g} x0 and noise of standard deviation {want[1]:.3g}",
+        "the step's formula. None of the known mistakes gives these numbers alone: candidates are the factors of x0_hat, eps_hat and z, "
+        "the t of each alpha_bar, and the schedule; print them for one step",
+        3,
+    )
+
+
+def _is_clipped(call: Call) -> bool:
+    """Whether many values are exactly the largest there is."""
+    size = call.xt.abs()
+    return bool((size == size.max()).double().mean() > 0.02)
