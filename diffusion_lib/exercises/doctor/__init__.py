@@ -1,7 +1,7 @@
 """A doctor for diffusion code: runs a reader's own sampler or training loop on a model that is known, and names its mistakes.
 
-    dl.exercises.doctor(sampler=my_sampler, schedule=schedule)
-    dl.exercises.doctor(training=my_training, schedule=schedule, predicts="eps")
+dl.exercises.doctor(sampler=my_sampler, schedule=schedule)
+dl.exercises.doctor(training=my_training, schedule=schedule, predicts="eps")
 """
 
 from collections.abc import Callable
@@ -19,7 +19,11 @@ __all__ = ["Finding", "Report", "doctor"]
 
 
 def doctor(
-    *, sampler: Callable[..., Any] | None = None, training: Callable[..., Any] | None = None, schedule: Schedule, predicts: str | None = None
+    *,
+    sampler: Callable[..., Any] | None = None,
+    training: Callable[..., Any] | None = None,
+    schedule: Schedule,
+    predicts: str | None = None,
 ) -> Report:
     """Runs a sampler or a training loop on a model that is known, and reports its mistakes with the numbers that show them.
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.maps import level, map_of
-from diffusion_lib.exercises.doctor.probe import dim_and_strong, one_image, other_image
+from diffusion_lib.exercises.doctor.maps import map_of
+from diffusion_lib.exercises.doctor.probe import level, one_image, other_image, strong_image
 from diffusion_lib.exercises.doctor.report import Notes
 from diffusion_lib.schedules import Schedule
 
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
     from diffusion_lib.exercises.doctor.sampler import Run
 
 GRAIN = 3e-3  # of the result's error, as standard deviation; a grey of a file is 8e-3
-_STEP_EXHIBITS = 3, 6, 7  # findings about steps, of which a wrong end is a consequence
 
 
-def about_end(notes: Notes, run: "Run", rerun: Callable[..., "Run"], schedule: Schedule, in_order: bool) -> None:
-    """Adds what the result shows, from this run and from others on images of another range and with labels."""
+def about_end(notes: Notes, run: "Run", rerun: Callable[..., "Run"], schedule: Schedule, steps_fit: bool) -> None:
+    """Adds what the result shows, from this run and from others on images of another range and with labels.
+
+    steps_fit: whether the steps before are right; if not, the end is their consequence.
+    """
     result = _as_batch(notes, run.outcome.result, run.xT.shape)
     if result is None:
         return
-    known = len(notes.findings)
     shown = _from_display(notes, result)
-    _about_result(notes, run, shown[0], schedule, consequences=known > 0 or not in_order)
-    if len(notes.findings) == known == 0 or (result.dtype == torch.uint8 and not notes.findings):
-        _about_range(notes, rerun(images=dim_and_strong), shown[1])
+    if not _is_stretched(notes, result):
+        _about_result(notes, run, shown[0], schedule, steps_fit)
+    if result.dtype == torch.uint8 and not notes.findings:
+        _about_bytes(notes, rerun(images=strong_image))
     if any(call.labelled for call in run.calls) and not all(call.labelled for call in run.calls):
         _about_guidance(notes, rerun(images=_faint, unlabelled=_faint_other), shown[1])
 
@@ -85,8 +87,8 @@ def _from_display(notes: Notes, result: Tensor) -> tuple[Tensor, Callable[[Tenso
     return x, lambda x: x
 
 
-def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, consequences: bool) -> None:
-    """Compares with the image that the model predicts. consequences: whether another finding may be what makes it differ."""
+def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, steps_fit: bool) -> None:
+    """Compares with the image that the model predicts."""
     last = run.calls[-1]
     image = one_image(tuple(result.shape[1:])).double()
     error = (result - image).square().mean().sqrt().item()
@@ -102,7 +104,7 @@ def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, 
         notes.find(
             "x0_hat is clipped to [0, 1]",
             f"the darkest value of the result is {result.min():.3g}",
-            "-1: images are in [-1, 1]",
+            f"{image.min():.3g}, that of the predicted image: images are in [-1, 1]",
             "clamp(0, 1), on x0_hat or at the end: clamp(-1, 1)",
             2,
         )
@@ -117,9 +119,12 @@ def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, 
                 4,
             )
             return
+        if not steps_fit:
+            return
         s = min(range(1, schedule.T + 1), key=lambda s: abs(float(schedule.noise[s]) - m.noise))
         signal, noise = level(schedule, s)
-        if abs(m.noise - noise) < 2e-3 + 0.02 * noise and abs(m.a + m.clipped - signal) < 2e-3 + 0.02 * noise and m.noise > 0.75 * float(schedule.noise[1]):
+        off = max(abs(m.noise - noise), abs(m.a + m.clipped - signal))
+        if off < 2e-3 + 0.02 * noise and m.noise > 0.75 * float(schedule.noise[1]):
             notes.find(
                 "The last level is not 0",
                 f"noise of standard deviation {m.noise:.3g} is left in the result: that of t = {s} ({noise:.3g}), where the chain ends",
@@ -128,12 +133,12 @@ def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, 
                 1,
             )
             return
-    if consequences:
+    if not steps_fit:
         return
     if m.noise < 0.02 and m.noise < 0.75 * float(schedule.noise[1]) and abs(m.a + m.clipped - 1) < 0.02 and abs(m.offset) < 0.02:
         notes.remarks.append(f"noise of standard deviation {m.noise:.2g} is left in the result, less than one grey of a file or two")
         return
-    parts = f"{m.a + m.clipped:.3g} times the image that the model predicts + {m.offset:.3g}, with noise of standard deviation {m.noise:.3g}"
+    parts = f"{m.a + m.clipped:.3g} times the predicted image + {m.offset:.3g}, with noise of standard deviation {m.noise:.3g}"
     notes.find(
         "The chain does not end at the predicted image",
         f"it ends at {parts}",
@@ -143,41 +148,41 @@ def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, 
     )
 
 
-def _about_range(notes: Notes, run: "Run", back: Callable[[Tensor], Tensor]) -> None:
-    """The same chain, ending at a dim image and at one that goes beyond [-1, 1]."""
-    result = run.outcome.result
-    if not isinstance(result, Tensor):
-        return
-    bytes_ = result.dtype == torch.uint8
-    quiet = Notes()
-    batch = _as_batch(quiet, result, run.xT.shape)
+def _is_stretched(notes: Notes, result: Tensor) -> bool:
+    """Whether the result fills a usual range to its ends, though the predicted image does not; adds that."""
+    low, high = result.double().min().item(), result.double().max().item()
+    wide = {(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)}
+    image = one_image(tuple(result.shape[1:])).double().expand(result.shape)
+    together = torch.corrcoef(torch.stack([image.flatten(), result.double().flatten()]))[0, 1].item()
+    if not any(abs(low - a) + abs(high - b) < 1e-4 * (b - a) for a, b in wide) or together < 0.999:
+        return False
+    notes.find(
+        "The result is stretched by its minimum and maximum",
+        f"the predicted images have values in [{image.min():.2g}, {image.max():.2g}], of [-1, 1]; they come out in [{low:.4g}, {high:.4g}]",
+        "as they are: the data's range is [-1, 1], whatever a batch's extremes are",
+        "x.min() and x.max() after the loop: (x.clamp(-1, 1) + 1) / 2",
+        14,
+    )
+    return True
+
+
+def _about_bytes(notes: Notes, run: "Run") -> None:
+    """The same chain, ending at an image that goes beyond [-1, 1]."""
+    batch = _as_batch(Notes(), run.outcome.result, run.xT.shape)
     if batch is None:
         return
-    got = back(batch.double())
-    dim, strong = (each.double().expand(got[::2].shape) for each in dim_and_strong(tuple(got.shape[1:])).split(1))
-    clipped = strong.clamp(-1, 1)
-    off_dim = (got[::2] - dim).abs().max().item()
-    inside = strong.abs() <= 1
-    wrapped = (got[1::2] - clipped).abs()[~inside]
-    if bytes_ and (wrapped > 0.1).any():
+    image = strong_image(tuple(batch.shape[1:])).double().expand(batch.shape)
+    off = (batch.double() - (image.clamp(-1, 1) + 1) * 127.5).abs()[image.abs() > 1]
+    if (off > 20).any():
         notes.find(
             "Bytes wrap around",
-            f"{(wrapped > 0.1).double().mean():.0%} of the values beyond [-1, 1] come out as another grey, up to {127.5 * wrapped.max():.0f} of 255 off",
+            f"{(off > 20).double().mean():.0%} of the values beyond [-1, 1] come out as another grey, up to {off.max():.0f} of 255 off",
             "values below -1 become 0, those above 1 become 255",
             "clamp(-1, 1) before .to(torch.uint8)",
             13,
         )
-    elif off_dim > 0.03:
-        low, high = got[::2].min().item(), got[::2].max().item()
-        notes.find(
-            "The result is stretched by its minimum and maximum",
-            f"images that end at values in [{dim.min():.2g}, {dim.max():.2g}] come out in [{low:.2g}, {high:.2g}]",
-            "as they are: the data's range is [-1, 1], whatever a batch's extremes are",
-            "x.min() and x.max() after the loop: (x.clamp(-1, 1) + 1) / 2",
-            14,
-        )
     else:
-        notes.passed.append("dim images stay dim, and bright ones do not wrap around")
+        notes.passed.append("bytes: values beyond [-1, 1] are clipped")
 
 
 def _about_guidance(notes: Notes, run: "Run", back: Callable[[Tensor], Tensor]) -> None:

@@ -9,14 +9,17 @@ xs = a x0 + d eps + c z, where a = Q + P signal_t is the image's factor in xs an
 """
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.probe import Call, one_image
+from diffusion_lib.exercises.doctor.probe import Call, level, one_image
 from diffusion_lib.exercises.doctor.running import Draw
 from diffusion_lib.schedules import Schedule
+
+UNKNOWN = 2e-3  # what is left of a step, as standard deviation, from which on it is noise from elsewhere, and not rounding
 
 
 class Map(NamedTuple):
@@ -37,17 +40,17 @@ class Map(NamedTuple):
         return math.hypot(self.d, self.c)
 
 
-def level(schedule: Schedule, t: float) -> tuple[float, float]:
-    """signal and noise at t, outside 0..T those of the nearest, between integers on a line."""
-    t = min(max(t, 0.0), float(schedule.T))
-    low = min(int(t), schedule.T - 1)
-    rest = t - low
-    return tuple(float(table[low] * (1 - rest) + table[low + 1] * rest) for table in (schedule.signal, schedule.noise))  # type: ignore[return-value]
-
-
 def maps_of(calls: list[Call], schedule: Schedule) -> list[Map | None]:
     """The steps from each call to the next; None where images were given different t, or shapes do not fit."""
-    return [map_of(before, after.xt, after.draws, schedule) for before, after in zip(calls, calls[1:], strict=False)]
+    maps, drawn = list[Map | None](), list[Draw]()
+    for before, after in pairwise(calls):
+        drawn += before.draws
+        step = map_of(before, after.xt, after.draws, schedule)
+        if step is not None and step.kind == "unknown" and drawn:  # perhaps noise from before the loop
+            old = map_of(before, after.xt, drawn[-1:] + drawn[:1], schedule)
+            step = old._replace(kind="old") if old is not None and old.unknown < step.unknown / 10 else step
+        maps.append(step)
+    return maps
 
 
 def map_of(before: Call, xs: Tensor, draws: list[Draw], schedule: Schedule) -> Map | None:
@@ -60,10 +63,16 @@ def map_of(before: Call, xs: Tensor, draws: list[Draw], schedule: Schedule) -> M
     noises = noise_of(draws, xs.shape)
     columns = [eps, image, image.clamp(min=0), torch.ones_like(image), *(z for _, z in noises)]
     rows = torch.stack([column.flatten() for column in columns])
-    factors = _solve(rows, xs.double().flatten())
+    values = xs.double().flatten()
+    factors = _solve(rows, values)
+    unknown = (values - factors @ rows).square().mean().sqrt().item()
+    if unknown > UNKNOWN:  # noise from elsewhere: a factor counts where it is many times its standard error
+        errors = unknown * torch.linalg.pinv(rows @ rows.T, hermitian=True).diagonal().clamp(min=0).sqrt()
+        keep = factors.abs() > 8 * errors
+        keep[:2] = True
+        factors = torch.zeros_like(factors).masked_scatter(keep, _solve(rows[keep], values))
+        unknown = (values - factors @ rows).square().mean().sqrt().item()
     d, a, clipped, offset = factors[:4].tolist()
-    rest = xs.double().flatten() - factors @ rows
-    unknown = rest.square().mean().sqrt().item()
     weights = factors[4:].abs().tolist()
     # uniform noise in [0, 1) has variance 1/12
     sizes = [weight * (12**-0.5 if kind == "uniform" else 1) for weight, (kind, _) in zip(weights, noises, strict=True)]
@@ -71,9 +80,9 @@ def map_of(before: Call, xs: Tensor, draws: list[Draw], schedule: Schedule) -> M
     known = rows[1:4]
     away = eps.flatten() - _solve(known, eps.flatten()) @ known
     sure = away.square().mean().sqrt().item() > 1e-3
-    if unknown > 2e-3:
+    if unknown > UNKNOWN:
         kinds.append("unknown")
-    return Map(a, d, math.hypot(*sizes, unknown if unknown > 2e-3 else 0.0), clipped, offset, unknown, kinds[0] if kinds else "", sure)
+    return Map(a, d, math.hypot(*sizes, unknown if unknown > UNKNOWN else 0.0), clipped, offset, unknown, kinds[0] if kinds else "", sure)
 
 
 def noise_of(draws: list[Draw], shape: torch.Size) -> list[tuple[str, Tensor]]:
@@ -92,4 +101,4 @@ def noise_of(draws: list[Draw], shape: torch.Size) -> list[tuple[str, Tensor]]:
 
 def _solve(rows: Tensor, values: Tensor) -> Tensor:
     """Least squares, the shortest solution where there are several: factors (n,) of rows (n, M) that make values (M,)."""
-    return torch.linalg.pinv(rows @ rows.T, hermitian=True, rtol=1e-12) @ (rows @ values)
+    return torch.linalg.lstsq(rows @ rows.T, (rows @ values)[:, None], rcond=1e-12, driver="gelsd").solution[:, 0]

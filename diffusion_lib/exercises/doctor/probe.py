@@ -5,7 +5,9 @@ sampler ends at the image.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +46,7 @@ class Recorder:
 class Probe(nn.Module):
     """An exact denoiser of known images, or, with `predicts`, the network that answers with such a tensor.
 
-    images: from the shape (C, H, W) of one image to (N, C, H, W); image i of a batch is made of image i modulo N.
+    images: from the shape (C, H, W) of one image to the image, (1, C, H, W), that all of a batch is made of.
     unlabelled: the same for calls without labels, where that is another image.
     """
 
@@ -64,75 +66,91 @@ class Probe(nn.Module):
 
     def forward(self, xt: Tensor, t: int | float | Tensor, y: Tensor | None = None, **more) -> Prediction | Tensor:
         """As a denoiser, or a network, is called."""
-        draws = self.recorder.draws
-        draws.paused = True
-        try:
+        with torch._C.DisableTorchFunction():  # what is computed here is none of the reader's noise
             return self._answer(xt, t, y if y is not None else more.get("class_labels"))
-        finally:
-            draws.paused = False
 
     def _answer(self, xt: Tensor, t: int | float | Tensor, y: Tensor | None) -> Prediction | Tensor:
         if len(self.recorder.calls) >= self.recorder.limit:
             raise EnoughError
-        levels = torch.as_tensor(t).detach().to("cpu", torch.float64).flatten()
+        levels = t.detach().flatten().tolist() if isinstance(t, Tensor) else [float(t)] if isinstance(t, int | float) else list(t)
         labelled = y is not None and bool((torch.as_tensor(y) >= 0).any())
-        self._note(xt, levels, labelled)
+        integers = (
+            t.dtype in _INTEGERS if isinstance(t, Tensor) else all(isinstance(each, int) for each in (t if isinstance(t, list) else [t]))
+        )
+        fraction = not integers and self._are_fractions(levels)
+        levels = [each * self.schedule.T for each in levels] if fraction else levels
+        one = len(set(levels)) == 1
+        self._note(xt, float(levels[0]) if one else float("nan"), fraction, labelled)
         image = (self.unlabelled if self.unlabelled and not labelled else self.images)(tuple(xt.shape[1:]))
-        x0 = image[torch.arange(len(xt)) % len(image)].to(torch.float64)
-        signal, noise = (self._at(table, levels, x0) for table in (self.schedule.signal, self.schedule.noise))
-        exact = xt.detach().to("cpu", torch.float64)
-        eps = (exact - signal * x0) / noise
-        nothing = 0 * self.weight.to(xt.device, xt.dtype).sum()  # so that a graph grows, as with any network
+        x0 = image.double()
+        signal: Any
+        noise: Any
+        if one:
+            signal, noise = level(self.schedule, max(levels[0], 1))
+        else:
+            column = (-1, *[1] * (xt.ndim - 1))
+            pairs = torch.tensor([level(self.schedule, max(each, 1)) for each in levels], dtype=torch.float64)
+            signal, noise = (each.view(column) for each in pairs.unbind(1))
+        eps = (xt.detach().to("cpu", torch.float64) - signal * x0) / noise
+        nothing = 0 * self.weight.to(xt.device, xt.dtype) + 0 * xt  # so that a graph grows where gradients are on, as with any network
 
         def like_xt(answer: Tensor) -> Tensor:
-            return answer.to(xt.device, xt.dtype if xt.is_floating_point() else torch.float32) + nothing + 0 * xt
+            return answer.to(xt.device, xt.dtype) + nothing
 
         if self.predicts is None:
             return Prediction(like_xt(x0), like_xt(eps))
         a, b = TARGETS[self.predicts](signal, noise)
         return like_xt(a * x0 + b * eps)
 
-    def _at(self, table: Tensor, levels: Tensor, x0: Tensor) -> Tensor:
-        """table at these levels, between integers on a line; outside 1..T that of the nearest."""
-        levels = self._scaled(levels).nan_to_num(1).clamp(1, self.schedule.T)
-        low = levels.floor().long()
-        rest = levels - low
-        value = table[low] * (1 - rest) + table[(low + 1).clamp(max=self.schedule.T)] * rest
-        return value.expand(len(x0)).view(-1, *[1] * (x0.ndim - 1)) if len(value) in (1, len(x0)) else value[0]
-
-    def _scaled(self, levels: Tensor) -> Tensor:
-        return levels * self.schedule.T if _is_fraction(levels) else levels
-
-    def _note(self, xt: Tensor, levels: Tensor, labelled: bool) -> None:
-        scaled = self._scaled(levels)
-        t = float(scaled[0]) if len(levels) and bool((scaled == scaled[0]).all()) else float("nan")
+    def _note(self, xt: Tensor, t: float, fraction: bool, labelled: bool) -> None:
         values = xt.detach().to("cpu", torch.float32, copy=True)
-        graph = xt.grad_fn is not None
-        draws = self.recorder.draws.take()
-        call = Call(values, t, _is_fraction(levels), labelled, torch.is_grad_enabled(), graph, self.training, draws)
-        self.recorder.calls.append(call)
+        draws, graph = self.recorder.draws.take(), xt.grad_fn is not None
+        self.recorder.calls.append(Call(values, t, fraction, labelled, torch.is_grad_enabled(), graph, self.training, draws))
+
+    def _are_fractions(self, levels: list[float]) -> bool:
+        """Whether these floats are fractions of T. A chain of fractions may begin at 1.0."""
+        begins = all(call.is_fraction for call in self.recorder.calls) and self.schedule.T > 1
+        return all(0 <= each <= 1 for each in levels) and (begins or any(each != round(each) for each in levels))
 
 
+_INTEGERS = {torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8}
+
+
+def level(schedule: Schedule, t: float) -> tuple[float, float]:
+    """signal and noise at t, outside 0..T those of the nearest, between integers on a line."""
+    tables = _TABLES.get(schedule)
+    if tables is None:
+        tables = _TABLES.setdefault(schedule, list(zip(schedule.signal.tolist(), schedule.noise.tolist(), strict=True)))
+    t = min(max(t, 0.0), float(schedule.T))
+    low = min(int(t), schedule.T - 1)
+    (signal, noise), rest = tables[low], t - low
+    return signal + rest * (tables[low + 1][0] - signal), noise + rest * (tables[low + 1][1] - noise)
+
+
+_TABLES: WeakKeyDictionary[Schedule, list[tuple[float, float]]] = WeakKeyDictionary()  # as Python's floats, which are read faster
+
+
+@cache
 def one_image(shape: tuple[int, ...]) -> Tensor:
-    """The image that the chain should end at, (1, C, H, W): values over all of [-1, 1] on a black ground."""
+    """The image that the chain should end at, (1, C, H, W): values in [-0.7, 0.5], on a dark ground.
+
+    So that an x0_hat that is off is not clipped to [-1, 1], which would hide by how much; and so that a result that is stretched to its
+    own extremes shows.
+    """
     random = torch.Generator().manual_seed(11)
-    image = 2 * torch.rand(1, *shape, generator=random) - 1
-    image[torch.rand(1, *shape, generator=random) < 0.35] = -1.0
-    image.view(-1)[:2] = torch.tensor([1.0, -1.0])[: image.numel()]
+    image = 1.2 * torch.rand(1, *shape, generator=random) - 0.7
+    image[torch.rand(1, *shape, generator=random) < 0.35] = -0.7
+    image.view(-1)[:2] = torch.tensor([0.5, -0.7])[: image.numel()]
     return image
 
 
-def dim_and_strong(shape: tuple[int, ...]) -> Tensor:
-    """Two images, (2, C, H, W): one whose values stay in [-0.7, 0.3], and one whose values go up to 1.2 times the range."""
-    image = one_image(shape)
-    return torch.cat([0.5 * image - 0.2, 1.2 * image])
+@cache
+def strong_image(shape: tuple[int, ...]) -> Tensor:
+    """An image that goes beyond the range at both ends, (1, C, H, W): in [-1.3, 1.3]."""
+    return 2.6 / 1.2 * (one_image(shape) + 0.1)
 
 
+@cache
 def other_image(shape: tuple[int, ...]) -> Tensor:
     """Another image, (1, C, H, W), for a model that is not given a class: in [-0.5, 0.5]."""
     return torch.rand(1, *shape, generator=torch.Generator().manual_seed(12)) - 0.5
-
-
-def _is_fraction(levels: Tensor) -> bool:
-    """Whether these are fractions of T: none above 1, and one no integer."""
-    return len(levels) > 0 and bool((levels <= 1).all() and (levels > 0).any() and (levels != levels.round()).any())

@@ -37,12 +37,11 @@ class Draws(TorchFunctionMode):
         super().__init__()
         self.new: list[Draw] = []
         self.bounds: list[tuple[int, int]] = []
-        self.paused = False  # while the model itself computes
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        name = "" if self.paused else getattr(func, "__name__", "")
+        name = getattr(func, "__name__", "")
         if name in _NORMAL or name in _UNIFORM or (name == "normal" and _is_standard(args, kwargs)):
             values = result.detach().to("cpu", torch.float32, copy=True)
             self.new.append(Draw("uniform" if name in _UNIFORM else "normal", values))
@@ -67,14 +66,16 @@ class Outcome(NamedTuple):
     stopped: bool = False
 
 
-def attempt(program: Callable, *arguments: Any, draws: Draws, seed: int = 0, hint: Callable[[Exception], str] = lambda error: "") -> Outcome:
+def attempt(
+    program: Callable, *arguments: Any, draws: Draws, seed: int = 0, hint: Callable[[Exception], str] = lambda error: ""
+) -> Outcome:
     """Calls the program under a seed of its own. hint: what more to say of an error that it raises."""
-    grad, state = torch.is_grad_enabled(), np.random.get_state()  # noqa: NPY002 - the reader's global state is put back
+    grad, state = torch.is_grad_enabled(), np.random.get_state()
     try:
         with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings(), draws:
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002
+            np.random.seed(seed)
             return Outcome(last_state(program(*arguments)))
     except EnoughError:
         return Outcome(stopped=True)
@@ -85,7 +86,7 @@ def attempt(program: Callable, *arguments: Any, draws: Draws, seed: int = 0, hin
         return Outcome(error=Finding("The program stops with an error", said, f"no error{hint(error)}", _place(error)))
     finally:
         torch.set_grad_enabled(grad)
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)
 
 
 def last_state(result: Any) -> Any:

@@ -1,15 +1,16 @@
-"""Examines a sampler: runs it on an exact model of one known image, reads its steps from the calls, and compares them with known mistakes."""
+"""Examines a sampler: runs it on an exact model of one known image, and compares its steps, read from the calls, with known mistakes."""
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from diffusion_lib.exercises.doctor.end import about_end
-from diffusion_lib.exercises.doctor.maps import Map, level, maps_of
-from diffusion_lib.exercises.doctor.probe import BATCH, SHAPE, Call, Probe, Recorder, one_image
+from diffusion_lib.exercises.doctor.maps import Map, maps_of
+from diffusion_lib.exercises.doctor.probe import BATCH, SHAPE, Call, Probe, Recorder, level, one_image
 from diffusion_lib.exercises.doctor.report import Notes, Report
 from diffusion_lib.exercises.doctor.running import Draws, Outcome, attempt
 from diffusion_lib.exercises.doctor.steps import about_steps
@@ -37,8 +38,7 @@ class Run:
         self.model = Probe(schedule, predicts, images, self.recorder, unlabelled).eval()
         z = torch.randn(BATCH, *SHAPE, generator=torch.Generator().manual_seed(5))
         # xT = signal_T x0 + noise_T z: the noise that a chain starts from, exactly as it is at t = T
-        x0 = images(SHAPE)[torch.arange(BATCH) % len(images(SHAPE))]
-        self.xT = (schedule.signal[-1] * x0.double() + schedule.noise[-1] * z.double()).float()
+        self.xT = (schedule.signal[-1] * images(SHAPE).double() + schedule.noise[-1] * z.double()).float()
         self.outcome: Outcome = attempt(
             program, self.model, self.xT.clone(), draws=draws, seed=seed, hint=lambda error: _hint(error, predicts)
         )
@@ -69,18 +69,22 @@ def examine_sampler(program: Callable[..., Any], schedule: Schedule, predicts: s
             "the sampler should call the model that it is given as its first argument, not one from outside",
         )
     if calls:
-        in_order = _about_timesteps(notes, calls, schedule)
-        _about_modes(notes, run)
-        maps = maps_of(calls, schedule)
-        shift = about_steps(notes, calls, maps, schedule) if in_order else 0.0
-        if in_order:
-            _about_start(notes, run, schedule, shift)
-        _about_noise(notes, run, maps)
-        if not run.outcome.error and not run.outcome.stopped:
-            about_end(notes, run, lambda **options: Run(program, schedule, predicts, **options), schedule, in_order)
-            _about_seeds(notes, run, maps, lambda: Run(program, schedule, predicts, seed=1, limit=4))
+        _examine_calls(notes, run, schedule, lambda **options: Run(program, schedule, predicts, **options))
     times = f"{len(calls)} call{'s' * (len(calls) != 1)} of the model"
     return notes.report(f"sampler, {times}, schedule {schedule.name!r} of T = {schedule.T}")
+
+
+def _examine_calls(notes: Notes, run: Run, schedule: Schedule, rerun: Callable[..., Run]) -> None:
+    """Adds what the calls of the model show, and what came of them."""
+    in_order = _about_timesteps(notes, run.calls, schedule)
+    _about_modes(notes, run)
+    maps = maps_of(run.calls, schedule) if in_order else []
+    normal = _about_noise(notes, run, maps)
+    shift, fit = about_steps(notes, run.calls, maps, schedule, known=not normal) if in_order else (0.0, False)
+    own_start = _about_start(notes, run, schedule, shift) if in_order else False
+    if in_order and not run.outcome.error and not run.outcome.stopped:
+        about_end(notes, run, rerun, schedule, fit)
+        _about_seeds(notes, run, maps, own_start, lambda: rerun(seed=1, limit=4))
 
 
 def _hint(error: Exception, predicts: str | None) -> str:
@@ -172,7 +176,8 @@ def _about_modes(notes: Notes, run: Run) -> None:
         )
 
 
-def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> None:
+def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> bool:
+    """Whether the chain starts from noise of its own."""
     first = run.calls[0]
     T = schedule.T
     if first.xt.shape != run.xT.shape:
@@ -182,7 +187,7 @@ def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> No
             f"{tuple(run.xT.shape)}, as xT",
             "the line that draws noise: its shape is fixed. xT is the sampler's second argument",
         )
-        return
+        return True
     image = one_image(SHAPE).double().expand(run.xT.shape).flatten()
     rows = torch.stack([run.xT.double().flatten(), image, torch.ones_like(image)])
     factors = torch.linalg.lstsq(rows.T, first.xt.double().flatten()[:, None]).solution.flatten()
@@ -198,7 +203,7 @@ def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> No
             "xT itself, of standard deviation 1",
             "what is done to xT before the loop: a factor, a clip, torch.rand in the place of torch.randn",
         )
-        return
+        return own
     if own:
         notes.remarks.append("the chain starts from noise of its own and does not use xT; noise that is given makes runs comparable")
     elif rest > 0.02:
@@ -217,9 +222,12 @@ def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> No
         notes.remarks.append(f"the first call is at t = {first.t:g}, not at T = {T}; what is left of the image there differs by {left:.2g}")
     else:
         notes.passed.append(f"the chain starts from {'standard normal noise' if own else 'xT'} at t = {first.t:g}")
+    return own
 
 
-def _about_noise(notes: Notes, run: Run, maps: list[Map | None]) -> None:
+def _about_noise(notes: Notes, run: Run, maps: list[Map | None]) -> bool:
+    """Whether the fresh noise, if there is any, is as it should be."""
+    known = len(notes.findings)
     kinds = [m.kind for m in maps if m is not None and m.c > 1e-4]
     line = "the line that draws z: torch.randn_like(xt), in every step"
     if "shared" in kinds:
@@ -227,24 +235,26 @@ def _about_noise(notes: Notes, run: Run, maps: list[Map | None]) -> None:
     if "constant" in kinds:
         notes.find("All pixels of an image get the same noise", "one number for each image", "a z of xt's shape (B, C, H, W)", line)
     if "uniform" in kinds:
-        notes.find("The noise is uniform", "torch.rand: values in [0, 1), mean 0.5", "normal, mean 0, standard deviation 1", line + ", not rand")
+        notes.find(
+            "The noise is uniform", "values in [0, 1), of mean 0.5", "normal, of mean 0 and standard deviation 1", line + ", not rand"
+        )
     drawn = [call.draws[-1].values for call in run.calls if call.draws]
-    same = sum(a.shape == b.shape and torch.equal(a, b) for a, b in zip(drawn, drawn[1:], strict=False))
+    same = sum(a.shape == b.shape and torch.equal(a, b) for a, b in pairwise(drawn))
     if kinds and (same > 1 or "old" in kinds):
         notes.find(
             "Every step adds the same noise",
-            f"the same z in {max(same + 1, kinds.count('old') + 1)} steps",
+            f"the same z in {max(same, kinds.count('old')) + 1} steps or more",
             "fresh noise in every step",
             f"{line}; no manual_seed inside the loop, and no z from before it",
         )
     if kinds and set(kinds) <= {"normal"}:
         notes.passed.append("fresh normal noise for each step, image and pixel")
+    return len(notes.findings) == known
 
 
-def _about_seeds(notes: Notes, run: Run, maps: list[Map | None], again: Callable[[], Run]) -> None:
-    """Whether the sampler sets a seed of its own. With a fixed start, too, every call gives the same images."""
-    own_start = run.calls[0].xt.shape != run.xT.shape or not torch.allclose(run.calls[0].xt, run.xT, atol=0.5)
-    noisy = [i for i, m in enumerate(maps) if m is not None and m.c > 1e-4]
+def _about_seeds(notes: Notes, run: Run, maps: list[Map | None], own_start: bool, again: Callable[[], Run]) -> None:
+    """Whether the sampler sets a seed of its own. With a start of its own, too, every call then gives the same images."""
+    noisy = [i for i, m in enumerate(maps) if m is not None and m.c > 1e-4 and m.kind == "normal"]
     if not own_start and not (noisy and noisy[0] < 3):
         return
     other = again().calls
@@ -253,6 +263,6 @@ def _about_seeds(notes: Notes, run: Run, maps: list[Map | None], again: Callable
         return
     line = "a manual_seed or a seeded generator inside the sampler: let the caller pass it"
     if own_start:
-        notes.find("Every call gives the same images", "two calls start from the same noise of the sampler's own", "xT, or fresh noise", line)
+        notes.find("Every call gives the same images", "two calls start from the same noise", "xT, or fresh noise at each call", line)
     else:
         notes.remarks.append(f"every call draws the same noise: {line}")

@@ -5,8 +5,8 @@ import math
 import torch
 
 from diffusion_lib.exercises.doctor.catalogue import RIGHT, WRONG, Steps
-from diffusion_lib.exercises.doctor.maps import Map, level
-from diffusion_lib.exercises.doctor.probe import Call
+from diffusion_lib.exercises.doctor.maps import Map
+from diffusion_lib.exercises.doctor.probe import Call, level
 from diffusion_lib.exercises.doctor.report import Notes
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import MAX_BETA, SCHEDULES, Schedule
@@ -15,52 +15,61 @@ LEVEL_TOLERANCE = 0.03  # of a sampler that is none of the known ones: how far i
 READS = ("x0", "eps", "both", *(name for name in TARGETS if name not in ("x0", "eps")))
 
 
-def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedule: Schedule) -> float:
-    """Adds what the steps show. Returns how far the sampler's own timesteps are above those that the model is given: 0, 1 or -1."""
+def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedule: Schedule, known: bool) -> tuple[float, bool]:
+    """Adds what the steps show. known: whether a finding about noise explains them already.
+
+    Returns how far the sampler's own timesteps are above those that the model is given, 0, 1 or -1, and whether all steps are right.
+    """
     t = [call.t for call in calls]
-    coarse = any(call.xt.dtype in (torch.float16, torch.bfloat16) for call in calls)
-    steps = Steps(maps, t, schedule, coarse)
-    _about_x0(notes, steps)
-    if not len(steps):
-        return float(_from_zero(notes, t, schedule, 0))
-    right = [name for name, formula in RIGHT.items() if steps.fits(formula, schedule)]
-    if right:
-        if min(t) >= 1:
-            _passed(notes, steps, right[0])
-        return float(_from_zero(notes, t, schedule, 0))
+    every = Steps(maps, t, schedule)
+    before = len(notes.findings)
+    _about_x0(notes, Steps(maps, t, schedule, linear=True))
+    if not len(every) or any(every.fits(formula, schedule) for formula in RIGHT.values()):
+        if len(every) and min(t) >= 1:
+            _passed(notes, every, next(name for name, formula in RIGHT.items() if every.fits(formula, schedule)))
+        _at_zero(notes, t, schedule)
+        return 0.0, len(notes.findings) == before
+    if known:
+        return 0.0, False
+    linear = Steps(maps, t, schedule, linear=True)
+    steps = linear if len(linear) >= max(3, len(every) / 4) else every
     if any(steps.fits(formula, schedule, one_down=True) for formula in RIGHT.values()):
-        k = max(range(len(steps)), key=lambda i: steps.t[i] - steps.s[i])
-        notes.find(
-            "Timesteps are skipped, but each step goes down by one",
-            f"from t = {steps.t[k]:g} the step leads to t = {steps.t[k] - 1:g}; the next call is at t = {steps.s[k]:g}",
-            f"a step to the next timestep of the list, {steps.s[k]:g}",
-            "alpha_bar[t - 1], alphas[t] or betas[t] in the step; alpha_bar[s] of the next timestep s belongs there, and "
-            "1 - alpha_bar[t] / alpha_bar[s] in the place of beta",
-            8,
-        )
-        return 0.0
+        _one_down(notes, steps)
+        return 0.0, False
     for shift in (1, -1):
         if any(steps.fits(formula, schedule, shift, reads) for formula in RIGHT.values() for reads in READS):
             _shifted(notes, steps, t, shift, schedule)
-            return float(shift)
+            return float(shift), False
     if other := _other_schedule(steps, schedule):
         name, shift = other
         k = _worst(steps)
         notes.find(
             "The sampler has another schedule than the model",
-            f"every step is one of the schedule {name!r}{', with timesteps counted from 0' if shift else ''}. {_said(steps, k)}",
+            f"every step is one of the schedule {name!r}{', with timesteps counted from 0' if shift else ''}: {_said(steps, k)}",
             f"the model's own schedule, {schedule.name!r}: {_wanted(steps, k)}",
             "where the sampler makes betas or alpha_bar: take them from the model's schedule",
             7,
         )
-        return float(shift)
+        return float(shift), False
     if _wrong_formula(notes, steps, schedule, 0):
-        return float(_from_zero(notes, t, schedule, 0))
+        _at_zero(notes, t, schedule)
+        return 0.0, False
     if _wrong_formula(notes, steps, schedule, 1):
         _shifted(notes, steps, t, 1, schedule)
-        return 1.0
-    _about_levels(notes, calls, maps, steps, schedule)
-    return 0.0
+        return 1.0, False
+    return 0.0, _about_levels(notes, calls, maps, every, schedule)
+
+
+def _one_down(notes: Notes, steps: Steps) -> None:
+    k = max(range(len(steps)), key=lambda i: steps.t[i] - steps.s[i])
+    notes.find(
+        "Timesteps are skipped, but each step goes down by one",
+        f"from t = {steps.t[k]:g} the step leads to t = {steps.t[k] - 1:g}; the next call is at t = {steps.s[k]:g}",
+        f"a step to the next timestep of the list, {steps.s[k]:g}",
+        "alpha_bar[t - 1], alphas[t] or betas[t] in the step; alpha_bar[s] of the next timestep s belongs there, and "
+        "1 - alpha_bar[t] / alpha_bar[s] in the place of beta",
+        8,
+    )
 
 
 def _passed(notes: Notes, steps: Steps, name: str) -> None:
@@ -71,9 +80,9 @@ def _passed(notes: Notes, steps: Steps, name: str) -> None:
     notes.passed.append(f"every step: image and noise have the sizes of the next t ({name}, {len(steps)} steps compared)")
 
 
-def _from_zero(notes: Notes, t: list[float], schedule: Schedule, shift: int) -> int:
-    """Whether the model is asked at t = 0, though steps fit; adds that."""
-    if min(each for each in t if each == each) < 1:
+def _at_zero(notes: Notes, t: list[float], schedule: Schedule) -> None:
+    """Whether the model is asked at t = 0; adds that."""
+    if any(each < 1 for each in t):
         notes.find(
             "The model is asked at t = 0",
             f"t = {min(t):g} in {sum(each < 1 for each in t)} of {len(t)} calls",
@@ -81,7 +90,6 @@ def _from_zero(notes: Notes, t: list[float], schedule: Schedule, shift: int) -> 
             "the end of the list of timesteps: 0 is where the last step goes, not where the model is asked",
             9,
         )
-    return shift
 
 
 def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: Schedule) -> None:
@@ -97,7 +105,7 @@ def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: S
             9,
         )
         return
-    signal, noise = level(schedule, own)
+    noise = level(schedule, own)[1]
     notes.find(
         "The model is asked one timestep off",
         f"it is given t = {steps.t[k]:g}, while the step computes with the levels of t = {own:g} (noise {noise:.4g}); so in every step",
@@ -161,7 +169,7 @@ def _wanted(steps: Steps, k: int) -> str:
 def _about_x0(notes: Notes, steps: Steps) -> None:
     """What is done to x0_hat: a clip to [0, 1], a shift."""
     shares = [(m.clipped / (m.a + m.clipped), k) for k, m in enumerate(steps.maps) if abs(m.a + m.clipped) > 0.1]
-    if shares and max(shares)[0] > 0.5:
+    if sum(share > 0.5 for share, _ in shares) > len(shares) / 2:
         share, k = max(shares)
         notes.find(
             "x0_hat is clipped to [0, 1]",
@@ -172,7 +180,7 @@ def _about_x0(notes: Notes, steps: Steps) -> None:
         )
         return
     offsets = [(abs(m.offset), k) for k, m in enumerate(steps.maps) if m.kind != "uniform"]
-    if offsets and max(offsets)[0] > 0.02:
+    if sum(offset > 0.02 for offset, _ in offsets) > len(offsets) / 3:
         k = max(offsets)[1]
         notes.find(
             "A constant is added in the steps",
@@ -183,10 +191,10 @@ def _about_x0(notes: Notes, steps: Steps) -> None:
         )
 
 
-def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps: Steps, schedule: Schedule) -> None:
-    """For steps of no known kind: the image and the noise in every xt, beside those of its t."""
+def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps: Steps, schedule: Schedule) -> bool:
+    """For steps of no known kind: whether the image and the noise in every xt are nearly those of its t."""
     if any(finding.exhibit == 2 for finding in notes.findings):
-        return
+        return False
     signal, noise = float(schedule.signal[-1]), float(schedule.noise[-1])
     worst = (0.0, 0, signal, noise)
     for k, m in enumerate(maps):
@@ -202,7 +210,7 @@ def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps
     if off < LEVEL_TOLERANCE:
         notes.passed.append("every xt: image and noise have the sizes of its t")
         notes.remarks.append(f"the steps are not exactly those of DDPM or DDIM; image and noise are off by {off:.2g} at most")
-        return
+        return True
     if _is_clipped(calls[k]):
         notes.find(
             "xt itself is clipped",
@@ -211,16 +219,18 @@ def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps
             "clamp(-1, 1) on xt inside the loop",
             2,
         )
-        return
+        return False
     want = level(schedule, calls[k].t)
     notes.find(
         "The noise in xt is not that of t",
-        f"at t = {calls[k].t:g}, xt holds {signal:.3g} x0 and noise of standard deviation {noise:.3g}. Steps: {_said(steps, _worst(steps))}",
+        f"at t = {calls[k].t:g}, xt holds {signal:.3g} x0 and noise of standard deviation {noise:.3g}; "
+        f"{_said(steps, _worst(steps)) if len(steps) else 'the steps keep no noise'}",
         f"{want[0]:.3g} x0 and noise of standard deviation {want[1]:.3g}",
         "the step's formula. None of the known mistakes gives these numbers alone: candidates are the factors of x0_hat, eps_hat and z, "
         "the t of each alpha_bar, and the schedule; print them for one step",
         3,
     )
+    return False
 
 
 def _is_clipped(call: Call) -> bool:
