@@ -67,16 +67,22 @@ class Outcome(NamedTuple):
 
 
 def attempt(
-    program: Callable, *arguments: Any, draws: Draws, seed: int = 0, hint: Callable[[Exception], str] = lambda error: ""
+    program: Callable,
+    *arguments: Any,
+    draws: Draws,
+    seed: int = 0,
+    hint: Callable[[Exception], str] = lambda error: "",
+    unpack: bool = True,
 ) -> Outcome:
-    """Calls the program under a seed of its own. hint: what more to say of an error that it raises."""
+    """Calls the program under a seed of its own. hint: what more to say of an error that it raises. unpack: take `last_state`."""
     grad, state = torch.is_grad_enabled(), np.random.get_state()
     try:
         with torch.random.fork_rng(), torch.enable_grad(), warnings.catch_warnings(), draws:
             warnings.simplefilter("ignore")
             torch.manual_seed(seed)
             np.random.seed(seed)
-            return Outcome(last_state(program(*arguments)))
+            result = program(*arguments)
+            return Outcome(last_state(result) if unpack else _run_out(result))
     except EnoughError:
         return Outcome(stopped=True)
     except SystemExit as error:
@@ -101,6 +107,16 @@ def last_state(result: Any) -> Any:
     if isinstance(result, list | tuple) and result:
         return last_state(result[-1])
     return torch.as_tensor(result) if isinstance(result, np.ndarray) and result.dtype.kind in "biuf" else result
+
+
+def _run_out(result: Any) -> Any:
+    """The last that a generator yields, after it has ended; anything else is itself."""
+    if not isinstance(result, Iterator):
+        return result
+    last = None
+    for each in result:
+        last = each
+    return last
 
 
 def _is_standard(args: tuple, kwargs: dict) -> bool:

@@ -115,7 +115,7 @@ def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: S
     )
 
 
-def _candidates(schedule: Schedule) -> list[Schedule]:
+def other_schedules(schedule: Schedule) -> list[Schedule]:
     """Other schedules of as many steps: the library's, and the linear one with the betas of T = 1000."""
     T = schedule.T
     some = [make(T) for make in SCHEDULES.values()]
@@ -127,7 +127,7 @@ def _candidates(schedule: Schedule) -> list[Schedule]:
 
 def _other_schedule(steps: Steps, schedule: Schedule) -> tuple[str, int] | None:
     for shift in (0, 1):
-        for other in _candidates(schedule):
+        for other in other_schedules(schedule):
             if any(steps.fits(formula, other, shift, reads) for formula in RIGHT.values() for reads in READS):
                 return other.name, shift
     return None
