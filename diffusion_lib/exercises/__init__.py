@@ -4,7 +4,7 @@ Every `check_…` that a module below defines is one of them: there is no list t
 """
 
 # ruff: noqa: F401, F403 - with star imports editors and type checkers see the checks, too
-from diffusion_lib.exercises.doctor import doctor
+from diffusion_lib.exercises.diagnosis import doctor
 from diffusion_lib.exercises.forward_noising import *
 from diffusion_lib.exercises.memory import *
 from diffusion_lib.exercises.museum import *

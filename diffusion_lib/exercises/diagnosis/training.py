@@ -1,17 +1,18 @@
 """Examines a training loop: runs it on a network and images that are known, and reads what the network is shown and taught."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.averages import NAMES, about_returned
-from diffusion_lib.exercises.doctor.learning import about_target, about_updates
-from diffusion_lib.exercises.doctor.noising import about_noising
-from diffusion_lib.exercises.doctor.report import Notes, Report
-from diffusion_lib.exercises.doctor.running import Draws, attempt
-from diffusion_lib.exercises.doctor.witness import Book, Lesson, Witness, images, means, spread
+from diffusion_lib.exercises.diagnosis.averages import NAMES, about_returned
+from diffusion_lib.exercises.diagnosis.learning import about_target, about_updates
+from diffusion_lib.exercises.diagnosis.noising import about_noising
+from diffusion_lib.exercises.diagnosis.report import Notes, Report
+from diffusion_lib.exercises.diagnosis.running import Draws, attempt
+from diffusion_lib.exercises.diagnosis.witness import Book, Lesson, Witness, images, means, spread
 from diffusion_lib.schedules import Schedule
 
 FEW = 14  # draws of each timestep, from which on one that never came is missing: exp(-14) = 8e-7
@@ -101,7 +102,7 @@ def _about_draws(notes: Notes, lessons: list[Lesson]) -> bool:
     """Whether each image has noise of its own."""
     noises = [torch.nn.functional.normalize(each.xt - spread(means(each.xt)), dim=1) for each in lessons if each.xt is not None]
     shared = [float((noise[0] @ noise[1]).abs()) for noise in noises if len(noise) > 1]
-    again = [float((a[0] @ b[0]).abs()) for a, b in zip(noises, noises[1:], strict=False)]
+    again = [float((a[0] @ b[0]).abs()) for a, b in pairwise(noises)]
     line = "the line that draws eps: torch.randn_like(x0), in every step"
     if shared and sum(each > 0.9 for each in shared) > len(shared) / 2:
         notes.find("All images of a batch get the same noise", f"correlation {max(shared):.2f}", "0: a draw for each image", line)

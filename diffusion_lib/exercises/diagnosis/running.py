@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from diffusion_lib.exercises.doctor.report import Finding
+from diffusion_lib.exercises.diagnosis.report import Finding
 
 OURS = str(Path(__file__).parent)
 _NORMAL = {"randn", "randn_like", "normal_"}

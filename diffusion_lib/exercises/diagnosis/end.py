@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.maps import map_of
-from diffusion_lib.exercises.doctor.probe import level, one_image, other_image, strong_image
-from diffusion_lib.exercises.doctor.report import Notes
+from diffusion_lib.exercises.diagnosis.maps import map_of
+from diffusion_lib.exercises.diagnosis.probe import level, one_image, other_image, strong_image
+from diffusion_lib.exercises.diagnosis.report import Notes
 from diffusion_lib.schedules import Schedule
 
 if TYPE_CHECKING:
-    from diffusion_lib.exercises.doctor.sampler import Run
+    from diffusion_lib.exercises.diagnosis.sampler import Run
 
 GRAIN = 3e-3  # of the result's error, as standard deviation; a grey of a file is 8e-3
 

@@ -4,10 +4,10 @@ import math
 
 import torch
 
-from diffusion_lib.exercises.doctor.catalogue import RIGHT, WRONG, Steps
-from diffusion_lib.exercises.doctor.maps import Map
-from diffusion_lib.exercises.doctor.probe import Call, level
-from diffusion_lib.exercises.doctor.report import Notes
+from diffusion_lib.exercises.diagnosis.catalogue import RIGHT, WRONG, Steps
+from diffusion_lib.exercises.diagnosis.maps import Map
+from diffusion_lib.exercises.diagnosis.probe import Call, level
+from diffusion_lib.exercises.diagnosis.report import Notes
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import MAX_BETA, SCHEDULES, Schedule
 

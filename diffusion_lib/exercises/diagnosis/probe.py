@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.denoiser import Prediction
-from diffusion_lib.exercises.doctor.running import Draw, Draws, EnoughError
+from diffusion_lib.exercises.diagnosis.running import Draw, Draws, EnoughError
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import Schedule
 
@@ -72,12 +72,10 @@ class Probe(nn.Module):
     def _answer(self, xt: Tensor, t: int | float | Tensor, y: Tensor | None) -> Prediction | Tensor:
         if len(self.recorder.calls) >= self.recorder.limit:
             raise EnoughError
-        levels = t.detach().flatten().tolist() if isinstance(t, Tensor) else [float(t)] if isinstance(t, int | float) else list(t)
+        numbers: Any = t.detach().flatten().tolist() if isinstance(t, Tensor) else t if isinstance(t, list | tuple) else [t]
+        levels = [float(each) for each in numbers]
         labelled = y is not None and bool((torch.as_tensor(y) >= 0).any())
-        integers = (
-            t.dtype in _INTEGERS if isinstance(t, Tensor) else all(isinstance(each, int) for each in (t if isinstance(t, list) else [t]))
-        )
-        fraction = not integers and self._are_fractions(levels)
+        fraction = not all(isinstance(each, int) for each in numbers) and self._are_fractions(levels)
         levels = [each * self.schedule.T for each in levels] if fraction else levels
         one = len(set(levels)) == 1
         self._note(xt, float(levels[0]) if one else float("nan"), fraction, labelled)
@@ -111,9 +109,6 @@ class Probe(nn.Module):
         """Whether these floats are fractions of T. A chain of fractions may begin at 1.0."""
         begins = all(call.is_fraction for call in self.recorder.calls) and self.schedule.T > 1
         return all(0 <= each <= 1 for each in levels) and (begins or any(each != round(each) for each in levels))
-
-
-_INTEGERS = {torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8}
 
 
 def level(schedule: Schedule, t: float) -> tuple[float, float]:

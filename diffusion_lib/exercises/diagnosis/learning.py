@@ -1,11 +1,13 @@
 """What a training loop teaches: the target, read from the gradient at the network's output, and what the optimizer makes of it."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.noising import Known
-from diffusion_lib.exercises.doctor.report import Notes
-from diffusion_lib.exercises.doctor.witness import Lesson
+from diffusion_lib.exercises.diagnosis.noising import Known
+from diffusion_lib.exercises.diagnosis.report import Notes
+from diffusion_lib.exercises.diagnosis.witness import Lesson
 from diffusion_lib.process import TARGETS
 
 
@@ -52,7 +54,7 @@ def about_target(notes: Notes, lessons: list[Lesson], known: Known, predicts: st
             "The target is not the noise in xt" if predicts == "eps" else f"The target is not {predicts}",
             f"{said}; the nearest of the usual targets is {best}, with {agree[best]:.0%}",
             f"{predicts} of the same x0, eps and t as in xt, in all",
-            "the second argument of the loss. Candidates: other noise than the one in xt (a second randn_like), another t, a shuffled batch",
+            "the second argument of the loss. Candidates: other noise than that in xt (a second randn_like), another t, a shuffled batch",
         )
 
 
@@ -97,7 +99,7 @@ def _about_size(notes: Notes, lessons: list[Lesson], known: Known, target: Tenso
 
 
 def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list[str]) -> None:
-    """Adds what the optimizer does. lessons: the calls with gradients. last: the weights (8,) after the run; names: of both layers' four."""
+    """Adds what the optimizer does. lessons: the calls with gradients. last: the weights (8,) after the run; names: of both layers."""
     if not lessons:
         notes.find(
             "The network is only called without gradients",
@@ -116,14 +118,14 @@ def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list
             )
         return
     weights = [each.weights for each in lessons] + [last]
-    moved = [not torch.equal(a, b) for a, b in zip(weights, weights[1:], strict=False)]
+    moved = [not torch.equal(a, b) for a, b in pairwise(weights)]
     if not any(moved):
         if sum(bool(each.fresh) for each in lessons) > 10:
             notes.find(
                 "The weights never change",
                 f"after {len(lessons)} calls and gradients they are what they were",
                 "an update after each gradient, or after a few",
-                "optimizer.step() is missing, the learning rate is 0, or the optimizer was given other parameters than network.parameters()",
+                "optimizer.step() is missing, the learning rate is 0, or the optimizer has other parameters than network.parameters()",
             )
         return
     still = [name for i, name in enumerate(names) if all(torch.equal(weights[0][4 * i : 4 * i + 4], w[4 * i : 4 * i + 4]) for w in weights)]

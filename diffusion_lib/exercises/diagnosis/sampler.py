@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.end import about_end
-from diffusion_lib.exercises.doctor.maps import Map, maps_of
-from diffusion_lib.exercises.doctor.probe import BATCH, SHAPE, Call, Probe, Recorder, level, one_image
-from diffusion_lib.exercises.doctor.report import Notes, Report
-from diffusion_lib.exercises.doctor.running import Draws, Outcome, attempt
-from diffusion_lib.exercises.doctor.steps import about_steps
+from diffusion_lib.exercises.diagnosis.end import about_end
+from diffusion_lib.exercises.diagnosis.maps import Map, maps_of
+from diffusion_lib.exercises.diagnosis.probe import BATCH, SHAPE, Call, Probe, Recorder, level, one_image
+from diffusion_lib.exercises.diagnosis.report import Notes, Report
+from diffusion_lib.exercises.diagnosis.running import Draws, Outcome, attempt
+from diffusion_lib.exercises.diagnosis.steps import about_steps
 from diffusion_lib.schedules import Schedule
 
 ENOUGH_LEFT, SOME_LEFT = 0.1, 0.02  # of sqrt(alpha_bar_T): a mistake above the first, worth a remark above the second

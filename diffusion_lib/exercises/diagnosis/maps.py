@@ -15,8 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.probe import Call, level, one_image
-from diffusion_lib.exercises.doctor.running import Draw
+from diffusion_lib.exercises.diagnosis.probe import Call, level, one_image
+from diffusion_lib.exercises.diagnosis.running import Draw
 from diffusion_lib.schedules import Schedule
 
 UNKNOWN = 2e-3  # what is left of a step, as standard deviation, from which on it is noise from elsewhere, and not rounding

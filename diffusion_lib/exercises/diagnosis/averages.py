@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.exercises.doctor.report import Notes
-from diffusion_lib.exercises.doctor.witness import Witness
+from diffusion_lib.exercises.diagnosis.report import Notes
+from diffusion_lib.exercises.diagnosis.witness import Witness
 
 NAMES = ("body.weight", "head.weight")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from diffusion_lib.checks import check_schedule
 from diffusion_lib.errors import check_name
-from diffusion_lib.exercises.doctor.report import Finding, Report
-from diffusion_lib.exercises.doctor.sampler import examine_sampler
-from diffusion_lib.exercises.doctor.training import examine_training
+from diffusion_lib.exercises.diagnosis.report import Finding, Report
+from diffusion_lib.exercises.diagnosis.sampler import examine_sampler
+from diffusion_lib.exercises.diagnosis.training import examine_training
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import Schedule
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffusion_lib.exercises.doctor.running import Draws, EnoughError
+from diffusion_lib.exercises.diagnosis.running import Draws, EnoughError
 
 N, BLOCK, BLOCKS = 512, 4, 4
 DETAILS = 4096  # images whose xt, output and gradient are kept
-SECONDS = 5.0  # after which a loop is stopped, whatever it has shown
+CALLS = 400
+SECONDS = 20.0  # after which a loop is stopped, whatever it has shown
 
 
 @dataclass(eq=False)
@@ -43,14 +44,15 @@ class Book:
         self.lessons: list[Lesson] = []
         self.owner: Any = None
         self.images = self.calls = 0
-        self.began = time.monotonic()
+        self.began: float | None = None  # at the first call: what comes before, such as an optimizer's import, may take long
 
     def __deepcopy__(self, memo: dict) -> "Book":
         return self
 
     def is_full(self) -> bool:
-        """Whether enough was seen: 600 calls, and so many timesteps that each of 1..T would have come with probability 1 - 1e-6."""
-        enough = len(self.lessons) >= 600 and self.images >= 14 * self.T
+        """Whether enough was seen: `CALLS` calls, and so many timesteps that each of 1..T would have come with probability 1 - 1e-6."""
+        self.began = self.began or time.monotonic()
+        enough = len(self.lessons) >= CALLS and self.images >= 14 * self.T
         return enough or self.calls > 20_000 or time.monotonic() - self.began > SECONDS
 
 

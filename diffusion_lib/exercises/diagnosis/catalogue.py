@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.maps import UNKNOWN, Map
-from diffusion_lib.exercises.doctor.probe import level
+from diffusion_lib.exercises.diagnosis.maps import UNKNOWN, Map
+from diffusion_lib.exercises.diagnosis.probe import level
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import Schedule
 
@@ -192,8 +192,9 @@ class Steps:
         self.signal, self.noise = self._levels(schedule, self.t, least=1)
         unknown = _column([m.unknown for m in self.maps])
         # float32 knows 1 - alpha_bar to about 1e-7, so that the image's factor is rough where there is little noise
-        rough = torch.where(unknown > UNKNOWN, unknown / 8, unknown / 2) + torch.where(self.signal < 2e-3, 2e-2, 0.0)
-        self.tolerance = torch.cat([5e-5 + 4e-7 / self.noise**2 + rough, *2 * [5e-5 + 4e-7 / self.noise + rough]], dim=1)
+        rough = unknown / 2 + torch.where(self.signal < 2e-3, 2e-2, torch.where(self.signal < 0.1, 1e-3, 0.0))
+        less = torch.where(unknown > UNKNOWN, unknown * 3 / 8, 0.0)  # by chance, the image's factor varies most
+        self.tolerance = torch.cat([5e-5 + 4e-7 / self.noise**2 + rough, *2 * [5e-5 + 4e-7 / self.noise + rough - less]], dim=1)
 
     def __len__(self) -> int:
         return len(self.maps)
@@ -217,8 +218,8 @@ class Steps:
             # xt = signal x0 + noise eps and answer = a x0 + b eps, solved with the formula's own schedule
             determinant = signal_t * b - noise_t * a
             x0, eps = (b * xt - noise_t * answer) / determinant, (signal_t * answer - a * xt) / determinant
-        images = (each.expand(len(self), 2) for each in (xt, x0, eps))
-        mean, c = formula(Known(*images, signal_t, noise_t, signal_s, noise_s, self.c))
+        xt, x0, eps = (each.expand(len(self), 2) for each in (xt, x0, eps))
+        mean, c = formula(Known(xt, x0, eps, signal_t, noise_t, signal_s, noise_s, self.c))
         p, q = mean[:, :1], mean[:, 1:]
         off = torch.cat([q + p * self.signal - self.a, p * self.noise - self.d, c - self.c], dim=1).abs().nan_to_num(torch.inf)
         off = (off / self.tolerance).amax(dim=1)

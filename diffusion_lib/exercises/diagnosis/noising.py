@@ -1,14 +1,15 @@
 """What a training loop shows the network: which images, how much of them and how much noise, at which t."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from diffusion_lib.exercises.doctor.report import Notes
-from diffusion_lib.exercises.doctor.steps import other_schedules
-from diffusion_lib.exercises.doctor.witness import BLOCKS, blocks, means, spread
+from diffusion_lib.exercises.diagnosis.report import Notes
+from diffusion_lib.exercises.diagnosis.steps import other_schedules
+from diffusion_lib.exercises.diagnosis.witness import BLOCKS, blocks, means, spread
 from diffusion_lib.schedules import Schedule
 
 DEGREES = 240  # of freedom of the noise inside the blocks of one image
@@ -87,13 +88,17 @@ def about_noising(notes: Notes, xt: Tensor, t: Tensor, schedule: Schedule) -> tu
             "the line that draws eps: torch.randn_like(x0), not rand",
         )
         return None, 0
-    fitting = [way for way in _ways(schedule) if _fits(variance, way.levels(t)[1], t)]
-    slopes = [(way, *_image_factor(xt, t, way.levels)) for way in fitting]
-    right = [entry for entry in slopes if entry[1] is not None and abs(entry[2] - 1) < 0.03 and abs(entry[3]) < 0.03]
-    way, known, factor, offset = (right or sorted(slopes, key=lambda entry: abs(entry[2] - 1)) or [(None, None, 0.0, 0.0)])[0]
-    if way is None:
+    ways = [way for way in _ways(schedule) if _fits(variance, way.levels(t)[1], t)]
+    slopes: list[tuple[Way, Known | None, float, float]] = []
+    for way in ways:
+        slopes.append((way, *_image_factor(xt, t, way.levels)))
+        if not way.name and _is_right(slopes[-1]):
+            break
+    right = [entry for entry in slopes if _is_right(entry)]
+    if not slopes:
         _unknown_noise(notes, variance, t, schedule)
         return None, 0
+    way, known, factor, offset = (right or sorted(slopes, key=lambda entry: abs(entry[2] - 1)))[0]
     shift = int(way.name == "Timesteps are counted from 0")
     if way.name:
         _named(notes, way, variance, t, schedule, [each[0].name for each in right])
@@ -111,11 +116,15 @@ def about_noising(notes: Notes, xt: Tensor, t: Tensor, schedule: Schedule) -> tu
     return known, shift
 
 
+def _is_right(entry: tuple[Way, Known | None, float, float]) -> bool:
+    return entry[1] is not None and abs(entry[2] - 1) < 0.03 and abs(entry[3]) < 0.03
+
+
 def _bins(t: Tensor, count: int = 12) -> list[Tensor]:
     """Rows of similar t, the smallest t in small groups: there the levels differ most."""
     order = t.argsort()
     edges = sorted({0, *(len(t) * i // count for i in range(1, count + 1)), min(len(t), 8), len(t) // 100, len(t) // 30})
-    return [order[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [order[a:b] for a, b in pairwise(edges) if b > a]
 
 
 def _fits(variance: Tensor, noise: Tensor, t: Tensor) -> bool:
@@ -149,9 +158,9 @@ def _image_factor(xt: Tensor, t: Tensor, levels: _Levels) -> tuple[Known | None,
     columns = torch.stack([found.flatten(), torch.ones(found.numel()).double()], dim=1)
     values = (seen[sure] / f).flatten()
     factor, offset = torch.linalg.lstsq(columns * weight[:, None], (values * weight)[:, None]).solution.flatten().tolist()
-    left = (seen[sure] / f - factor * found - offset) * (4 * f / h)
-    if left.square().mean() > 1.3:  # neither factor is right for all t
-        factor = 0.0
+    left = ((seen[sure] / f - factor * found - offset) * (4 * f / h)).square().mean(dim=1)  # of 16 squares of standard normal numbers
+    if any(left[some].mean().item() > 1.02 + SURE * (2 / 16 / len(some)) ** 0.5 for some in _bins(t[rows])):
+        factor = 0.0  # none is right for all t
     x0 = spread(factor * found + offset if abs(factor - 1) + abs(offset) > 0.06 else found)
     return Known(rows, x0, (xt[rows] - f * x0) / h, f, h), factor, offset
 
