@@ -1,5 +1,6 @@
 """The doctor's manners: it never raises for a reader's program, and says what it was given wrong."""
 
+import re
 import time
 from itertools import pairwise
 
@@ -28,7 +29,7 @@ def short_training(network, images):
         (dict(sampler=ddim, training=short_training, schedule=S), "both sampler and training are given"),
         (
             dict(sampler=[1], schedule=S),
-            "sampler is of type list; expected a function sampler(model, xT): give its name, without calling it",
+            "sampler is of type list; expected a function sampler(model, xT): give its name",
         ),
         (dict(training=3, schedule=S), "training is of type int; expected a function training(network, images)"),
         (dict(sampler=ddim, schedule="cosine"), "diffusion_lib.make_schedule('cosine')"),
@@ -38,9 +39,8 @@ def short_training(network, images):
     ],
 )
 def test_rejects_arguments_of_its_own_that_do_not_fit(options, said):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match=re.escape(said)):
         doctor(**options)
-    assert said in str(error.value)
 
 
 def raises_at_once(model, xT):
@@ -206,5 +206,5 @@ def test_report_reads_well():
 
 def test_takes_a_thousand_steps_in_seconds():
     began = time.process_time()
-    assert doctor(sampler=lambda m, x: dl.ddpm_steps(m, x), schedule=S).healthy
+    assert doctor(sampler=dl.ddpm_steps, schedule=S).healthy
     assert time.process_time() - began < 15  # about 2 alone

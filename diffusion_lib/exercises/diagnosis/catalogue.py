@@ -200,13 +200,29 @@ class Steps:
         return len(self.maps)
 
     def fits(self, formula: Formula, schedule: Schedule, shift: float = 0, reads: str = "x0", one_down: bool = False) -> bool:
-        """Whether a formula makes all of these steps.
+        """Whether a formula makes all of these steps; for the arguments see `off`."""
+        if not len(self):
+            return False
+        off = (self.off(formula, schedule, shift, reads, one_down) / self.tolerance).amax(dim=1)
+        own = formula in RIGHT.values() and not shift and schedule is self.schedule and not one_down
+        return bool((off if own else off[self.strong]).max() < 1)
+
+    def nearly(self, formula: Formula) -> bool:
+        """Whether a right formula makes all of these steps where some image is left."""
+        return len(self) > 0 and bool((self.off(formula, self.schedule) / self.tolerance)[self.strong].max() < 1)
+
+    @property
+    def strong(self) -> Tensor:
+        """The steps that say most: where hardly any image is left, an x0_hat that is off is mostly clipped."""
+        strong = self.signal[:, 0] > 0.02
+        return strong if strong.sum() >= 3 else torch.ones_like(strong)
+
+    def off(self, formula: Formula, schedule: Schedule, shift: float = 0, reads: str = "x0", one_down: bool = False) -> Tensor:
+        """How far a formula's factors of image, eps and fresh noise are from the measured ones: (K, 3), >= 0.
 
         schedule: the formula's own. shift: how far its timesteps are above those that the model was given. reads: which of the model's
         answers it uses, a key of `TARGETS` or "both" x0 and eps. one_down: whether it always steps to t - 1, whatever comes next.
         """
-        if not len(self):
-            return False
         signal_t, noise_t = self._levels(schedule, [t + shift for t in self.t], least=1)
         signal_s, noise_s = self._levels(schedule, [t + shift - 1 for t in self.t] if one_down else [s + shift for s in self.s])
         xt, x0 = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[0.0, 1.0]]).double()
@@ -221,11 +237,8 @@ class Steps:
         xt, x0, eps = (each.expand(len(self), 2) for each in (xt, x0, eps))
         mean, c = formula(Known(xt, x0, eps, signal_t, noise_t, signal_s, noise_s, self.c))
         p, q = mean[:, :1], mean[:, 1:]
-        off = torch.cat([q + p * self.signal - self.a, p * self.noise - self.d, c - self.c], dim=1).abs().nan_to_num(torch.inf)
-        off = (off / self.tolerance).amax(dim=1)
-        # where hardly any image is left, an x0_hat that is off is mostly clipped, and says nothing
-        strong = self.signal[:, 0] > 0.02 if formula not in RIGHT.values() or shift or schedule is not self.schedule else off > 0
-        return bool((off[strong] if strong.sum() >= 3 else off).max() < 1)
+        off = torch.cat([q + p * self.signal - self.a, p * self.noise - self.d, c - self.c], dim=1)
+        return off.abs().nan_to_num(torch.inf)
 
     def _levels(self, schedule: Schedule, t: list[float], least: float = 0) -> tuple[Tensor, Tensor]:
         pairs = [level(schedule, max(each, least)) for each in t]

@@ -36,8 +36,10 @@ def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedul
     if any(steps.fits(formula, schedule, one_down=True) for formula in RIGHT.values()):
         _one_down(notes, steps)
         return 0.0, False
+    if any(every.nearly(formula) for formula in RIGHT.values()):
+        return 0.0, _about_levels(notes, calls, maps, every, schedule)
     for shift in (1, -1):
-        if any(steps.fits(formula, schedule, shift, reads) for formula in RIGHT.values() for reads in READS):
+        if _is_shifted(steps, shift, schedule):
             _shifted(notes, steps, t, shift, schedule)
             return float(shift), False
     if other := _other_schedule(steps, schedule):
@@ -90,6 +92,17 @@ def _at_zero(notes: Notes, t: list[float], schedule: Schedule) -> None:
             "the end of the list of timesteps: 0 is where the last step goes, not where the model is asked",
             9,
         )
+
+
+def _is_shifted(steps: Steps, shift: int, schedule: Schedule) -> bool:
+    """Whether timesteps that are off by one explain the steps, exactly, and not only as well as others do that are nearly right."""
+    unshifted = min(steps.off(formula, schedule)[steps.strong].mean().item() for formula in RIGHT.values())
+    return any(
+        steps.fits(formula, schedule, shift, reads)
+        and steps.off(formula, schedule, shift, reads)[steps.strong].mean().item() < unshifted / 10
+        for formula in RIGHT.values()
+        for reads in READS
+    )
 
 
 def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: Schedule) -> None:

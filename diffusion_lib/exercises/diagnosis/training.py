@@ -22,7 +22,8 @@ def examine_training(program: Callable[..., Any], schedule: Schedule, predicts: 
     """The report on a training loop; see `doctor`."""
     notes, draws = Notes(), Draws()
     book = Book(schedule.T, draws)
-    network = Witness(book).train()
+    with torch.random.fork_rng():  # layers draw their first weights
+        network = Witness(book).train()
     outcome = attempt(program, network, images(), draws=draws, unpack=False)
     if outcome.error:
         notes.findings.append(outcome.error)
