@@ -106,7 +106,7 @@ SICK = {
     "range changed in the loop": (dict(clip=lambda self, x0: (x0.clamp(-1, 1) + 1) / 2), "A constant is added in the steps", 2),
     "sigma for eps, eta 0": (
         ddim(lambda self, xt, x0, eps, t, s: self.ab[s].sqrt() * x0 + self.sigma(t, s) * (eps + self.z(xt))),
-        "eps_hat is multiplied by sigma",
+        "The noise is thrown away",
         3,
     ),
     "sigma for eps, eta 1": (

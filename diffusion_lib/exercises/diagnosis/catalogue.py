@@ -180,9 +180,12 @@ def _eps_part(k: Known) -> Tensor:
 class Steps:
     """The measured steps that can be compared, between two calls each."""
 
-    def __init__(self, maps: list[Map | None], t: list[float], schedule: Schedule, linear: bool = False):
-        """linear: only those of which no other noise is part; an x0_hat that is off and then clipped looks like such."""
-        pairs = [(m, t[i], t[i + 1]) for i, m in enumerate(maps) if m is not None and m.sure and t[i + 1] == t[i + 1]]
+    def __init__(self, maps: list[Map | None], t: list[float], schedule: Schedule, linear: bool = False, sure: bool = True):
+        """linear: only steps without other noise, which an x0_hat that is off and then clipped looks like.
+
+        sure: only steps from an xt that holds noise.
+        """
+        pairs = [(m, t[i], t[i + 1]) for i, m in enumerate(maps) if m is not None and (m.sure or not sure) and t[i + 1] == t[i + 1]]
         pairs = [pair for pair in pairs if not linear or pair[0].unknown <= UNKNOWN]
         self.schedule, self.maps = schedule, [m for m, *_ in pairs]
         self.t, self.s = [t for _, t, _ in pairs], [s for *_, s in pairs]

@@ -139,7 +139,7 @@ def _fits(variance: Tensor, noise: Tensor, t: Tensor) -> bool:
 def _image_factor(xt: Tensor, t: Tensor, levels: _Levels) -> tuple[Known | None, float, float]:
     """The recognised images, and the factor and offset of the loop's images relative to the given ones; 1 and 0 where they are the same."""
     signal, noise = levels(t)
-    clear = ((signal > 0.8 * noise) & (noise > 0)).nonzero().flatten()
+    clear = ((signal > 3 * noise) & (noise > 0)).nonzero().flatten()  # also at half the contrast no image is taken for another
     if not len(clear):
         return None, 0.0, 0.0
     square = blocks().view(-1, BLOCKS, BLOCKS)
@@ -154,11 +154,12 @@ def _image_factor(xt: Tensor, t: Tensor, levels: _Levels) -> tuple[Known | None,
     rows, found = clear[sure], variants[which[sure]]
     f, h = signal[rows, None], noise[rows, None]
     # seen / f = factor x0 + offset + noise / 4: least squares, each with its weight
-    weight = (f / h).clamp(max=50).flatten().repeat_interleave(found.shape[1])
+    ratio = (f / h).clamp(max=1e4)
+    weight = ratio.flatten().repeat_interleave(found.shape[1])
     columns = torch.stack([found.flatten(), torch.ones(found.numel()).double()], dim=1)
     values = (seen[sure] / f).flatten()
     factor, offset = torch.linalg.lstsq(columns * weight[:, None], (values * weight)[:, None]).solution.flatten().tolist()
-    left = ((seen[sure] / f - factor * found - offset) * (4 * f / h)).square().mean(dim=1)  # of 16 squares of standard normal numbers
+    left = ((seen[sure] / f - factor * found - offset) * 4 * ratio).square().mean(dim=1)  # of 16 squares of standard normal numbers
     if any(left[some].mean().item() > 1.02 + SURE * (2 / 16 / len(some)) ** 0.5 for some in _bins(t[rows])):
         factor = 0.0  # none is right for all t
     x0 = spread(factor * found + offset if abs(factor - 1) + abs(offset) > 0.06 else found)

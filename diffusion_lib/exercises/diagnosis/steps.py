@@ -23,13 +23,13 @@ def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedul
     t = [call.t for call in calls]
     every = Steps(maps, t, schedule)
     before = len(notes.findings)
-    _about_x0(notes, Steps(maps, t, schedule, linear=True))
+    _about_x0(notes, Steps(maps, t, schedule, linear=True, sure=False))
     if not len(every) or any(every.fits(formula, schedule) for formula in RIGHT.values()):
         if len(every) and min(t) >= 1:
             _passed(notes, every, next(name for name, formula in RIGHT.items() if every.fits(formula, schedule)))
         _at_zero(notes, t, schedule)
         return 0.0, len(notes.findings) == before
-    if known:
+    if known or _is_thrown_away(notes, every):
         return 0.0, False
     linear = Steps(maps, t, schedule, linear=True)
     steps = linear if len(linear) >= max(3, len(every) / 4) else every
@@ -60,6 +60,21 @@ def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedul
         _shifted(notes, steps, t, 1, schedule)
         return 1.0, False
     return 0.0, _about_levels(notes, calls, maps, every, schedule)
+
+
+def _is_thrown_away(notes: Notes, steps: Steps) -> bool:
+    """Whether a step leaves no noise where much should be left; adds that. What comes after says nothing more about steps."""
+    gone = [k for k in range(len(steps)) if steps.maps[k].noise < 1e-3 and level(steps.schedule, steps.s[k])[1] > 0.05]
+    if not gone:
+        return False
+    notes.find(
+        "The noise is thrown away",
+        _said(steps, gone[0]),
+        _wanted(steps, gone[0]),
+        "the factor of eps_hat in the DDIM step: sqrt(1 - alpha_bar_s - sigma**2). With sigma in its place it is 0 at eta = 0",
+        3,
+    )
+    return True
 
 
 def _one_down(notes: Notes, steps: Steps) -> None:
@@ -153,7 +168,7 @@ def _wrong_formula(notes: Notes, steps: Steps, schedule: Schedule, shift: int) -
         return False
     k = _worst(steps)
     names = list(dict.fromkeys(wrong.name for wrong in found))
-    also = f". These steps would also fit: {'; '.join(name[0].lower() + name[1:] for name in names[1:])}" if names[1:] else ""
+    also = f". These steps would also fit: {'; '.join(names[1:])}" if names[1:] else ""
     notes.find(found[0].name, _said(steps, k) + also, _wanted(steps, k), found[0].line, found[0].exhibit)
     return True
 
