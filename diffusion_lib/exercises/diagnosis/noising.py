@@ -13,6 +13,8 @@ from diffusion_lib.exercises.diagnosis.witness import BLOCKS, blocks, means, spr
 from diffusion_lib.schedules import Schedule
 
 DEGREES = 240  # of freedom of the noise inside the blocks of one image
+FROM_ZERO = "Timesteps are counted from 0"
+OPEN = 30.0  # differences of log likelihood below which nothing is decided: by chance in 1 of 1e13
 SURE = 6.0  # standard errors: by chance in 1 of 1e9 right programs
 _Levels = Callable[[Tensor], tuple[Tensor, Tensor]]  # from t to the factors of image and noise
 
@@ -48,7 +50,7 @@ def _ways(schedule: Schedule) -> list[Way]:
     alpha = signal**2 / torch.cat([signal[:1], signal[:-1]]).clamp(min=1e-12) ** 2
     ways = [
         Way(shifted(0)),
-        Way(shifted(1), "Timesteps are counted from 0", "the call of the network: network(xt, t + 1)", 9),
+        Way(shifted(1), FROM_ZERO, "the call of the network: network(xt, t + 1)", 9),
         Way(shifted(-1), "The network is given t + 1", "the call of the network: network(xt, t)", 9),
         Way(lambda t: (signal[t], noise[t] ** 2), "The noise's variance stands in the place of its standard deviation", _LINE, 6),
         Way(lambda t: (signal[t] ** 2, noise[t]), "The image's factor is alpha_bar, not its root", _LINE, 6),
@@ -89,35 +91,35 @@ def about_noising(notes: Notes, xt: Tensor, t: Tensor, schedule: Schedule) -> tu
         )
         return None, 0
     ways = [way for way in _ways(schedule) if _fits(variance, way.levels(t)[1], t)]
-    slopes: list[tuple[Way, Known | None, float, float]] = []
-    for way in ways:
-        slopes.append((way, *_image_factor(xt, t, way.levels)))
-        if not way.name and _is_right(slopes[-1]):
-            break
-    right = [entry for entry in slopes if _is_right(entry)]
-    if not slopes:
+    if not ways:
         _unknown_noise(notes, variance, t, schedule)
         return None, 0
-    way, known, factor, offset = (right or sorted(slopes, key=lambda entry: abs(entry[2] - 1)))[0]
-    shift = int(way.name == "Timesteps are counted from 0")
+    rows, found = _recognised(xt, *ways[0].levels(t))
+    if not len(rows):
+        why = "too few were shown" if len(t) < 1000 else "perhaps they are cropped"
+        notes.remarks.append(f"the images could not be recognised in xt ({why}); their factor and the target were not examined")
+        if ways[0].name:
+            _named(notes, ways[0], variance, t, schedule, [])
+        return None, int(ways[0].name == FROM_ZERO)
+    # the noise fits all of these; of their factors of the image the likeliest are chosen, and the right ones where that is open
+    fits = [_image_fit(xt[rows], found, *(each[rows] for each in way.levels(t))) for way in ways]
+    costs = [fit.cost - (OPEN if not way.name else 0) for way, fit in zip(ways, fits, strict=True)]
+    best = costs.index(min(costs))
+    way, fit = ways[best], fits[best]
+    right = fit.mean < 1.3 and abs(fit.factor - 1) < 0.03 and abs(fit.offset) < 0.03
+    names = [other.name for other, cost in zip(ways, costs, strict=True) if way.name and cost < costs[best] + OPEN]
     if way.name:
-        _named(notes, way, variance, t, schedule, [each[0].name for each in right])
+        _named(notes, way, variance, t, schedule, names)
     else:
         notes.passed.append(f"noise in xt: its standard deviation is that of t, in {len(t)} images")
-    if known is None:
-        notes.remarks.append(
-            "the images could not be recognised in xt: they are cropped, or otherwise changed. Their factor was not examined"
-        )
-        return None, shift
     if not right:
-        _about_data(notes, factor, offset)
+        _about_data(notes, fit.factor if fit.mean < 1.3 else 0.0, fit.offset)
     elif not way.name:
         notes.passed.append("image in xt: its factor is that of t, and its range is [-1, 1]")
-    return known, shift
-
-
-def _is_right(entry: tuple[Way, Known | None, float, float]) -> bool:
-    return entry[1] is not None and abs(entry[2] - 1) < 0.03 and abs(entry[3]) < 0.03
+    f, h = (each[rows, None] for each in way.levels(t))
+    x0 = spread(found if right else fit.factor * found + fit.offset)
+    known = Known(rows, x0, (xt[rows] - f * x0) / h, f, h)
+    return (known if fit.mean < 1.3 else None), int(way.name == FROM_ZERO)
 
 
 def _bins(t: Tensor, count: int = 12) -> list[Tensor]:
@@ -136,34 +138,38 @@ def _fits(variance: Tensor, noise: Tensor, t: Tensor) -> bool:
     return bool(errors) and max(errors) < SURE
 
 
-def _image_factor(xt: Tensor, t: Tensor, levels: _Levels) -> tuple[Known | None, float, float]:
-    """The recognised images, and the factor and offset of the loop's images relative to the given ones; 1 and 0 where they are the same."""
-    signal, noise = levels(t)
-    clear = ((signal > 3 * noise) & (noise > 0)).nonzero().flatten()  # also at half the contrast no image is taken for another
-    if not len(clear):
-        return None, 0.0, 0.0
+def _recognised(xt: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of xt that are so clear that the image is certain, and the blocks (n, 16) of these images, perhaps flipped."""
+    clear = ((signal > 2 * noise) & (noise > 0)).nonzero().flatten()
     square = blocks().view(-1, BLOCKS, BLOCKS)
     variants = torch.cat([square, square.flip(2), square.flip(1), square.flip(1, 2)]).flatten(1)
-    seen = means(xt[clear])
-    centred, ours = (each - each.mean(dim=1, keepdim=True) for each in (seen, variants))
-    likeness = torch.nn.functional.normalize(centred, dim=1) @ torch.nn.functional.normalize(ours, dim=1).T
-    best, which = likeness.max(dim=1)
-    sure = best > 0.9
+    ours, seen = (torch.nn.functional.normalize(each - each.mean(dim=1, keepdim=True), dim=1) for each in (variants, means(xt[clear])))
+    likeness, which = (seen @ ours.T).max(dim=1) if len(clear) else (torch.zeros(0), torch.zeros(0).long())
+    sure = likeness > 0.9
     if sure.sum() < 20 or sure.double().mean() < 0.5:
-        return None, 0.0, 0.0
-    rows, found = clear[sure], variants[which[sure]]
-    f, h = signal[rows, None], noise[rows, None]
-    # seen / f = factor x0 + offset + noise / 4: least squares, each with its weight
-    ratio = (f / h).clamp(max=1e4)
-    weight = ratio.flatten().repeat_interleave(found.shape[1])
+        return clear[:0], variants[:0]
+    return clear[sure], variants[which[sure]]
+
+
+class _Fit(NamedTuple):
+    """How well factors of the image fit: `factor` times the given image plus `offset`, where 1 and 0 are right."""
+
+    factor: float
+    offset: float
+    mean: float  # of the squared residuals in units of the noise: 1 where they fit
+    cost: float  # minus the logarithm of the likelihood
+
+
+def _image_fit(xt: Tensor, found: Tensor, signal: Tensor, noise: Tensor) -> _Fit:
+    f, h = signal[:, None], noise[:, None]
+    # mean of a block / f = factor x0 + offset + h / f z / 4: least squares, each with its weight
+    weight = (f / h).clamp(max=1e4).expand_as(found)
+    values = means(xt) / f
     columns = torch.stack([found.flatten(), torch.ones(found.numel()).double()], dim=1)
-    values = (seen[sure] / f).flatten()
-    factor, offset = torch.linalg.lstsq(columns * weight[:, None], (values * weight)[:, None]).solution.flatten().tolist()
-    left = ((seen[sure] / f - factor * found - offset) * 4 * ratio).square().mean(dim=1)  # of 16 squares of standard normal numbers
-    if any(left[some].mean().item() > 1.02 + SURE * (2 / 16 / len(some)) ** 0.5 for some in _bins(t[rows])):
-        factor = 0.0  # none is right for all t
-    x0 = spread(factor * found + offset if abs(factor - 1) + abs(offset) > 0.06 else found)
-    return Known(rows, x0, (xt[rows] - f * x0) / h, f, h), factor, offset
+    solution = torch.linalg.lstsq(columns * weight.flatten()[:, None], (values * weight).flatten()[:, None]).solution
+    factor, offset = solution.flatten().tolist()
+    left = ((values - factor * found - offset) * 4 * weight).square()
+    return _Fit(factor, offset, left.mean().item(), left.sum().item() / 2)
 
 
 def _about_data(notes: Notes, factor: float, offset: float) -> None:
