@@ -21,6 +21,8 @@ SLOW = (
     *("browser", "colab", "notebooks", "robustness"),
     "data/test_download.py",
     "exercises/test_answers.py",
+    "exercises/test_doctor_sick.py",
+    "exercises/test_doctor_training.py",
     "measure/test_distances.py",
     "measure/test_own_images.py",
     "project/test_benchmarks.py",

@@ -92,7 +92,7 @@ def test_kill_between_the_two_files_does_not_mix_models(saved, monkeypatch):
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(Killed):
         tiny_denoiser("eps").save_pretrained(saved)
-    with pytest.raises(FileNotFoundError, match=r"config\.json is missing; expected a folder that save_pretrained wrote"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json does not exist; expected a folder written by save_pretrained"):
         dl.Denoiser.from_pretrained(saved)
 
 
@@ -178,7 +178,7 @@ def test_rejects_saving_network_without_known_config(tmp_path):
     denoiser = dl.Denoiser(torch.nn.Identity(), dl.linear_schedule(20))
     with pytest.raises(
         ValueError,
-        match=r"the network is a Identity; expected one of UNet, whose config can be stored: ",
+        match=r"the network is a Identity; expected one of UNet, whose configs can be stored: ",
     ):
         denoiser.save_pretrained(tmp_path / "model")
     assert not (tmp_path / "model").exists()
@@ -312,11 +312,11 @@ def test_rejects_damaged_model_with_the_reason(saved, damage):
 
 def test_missing_file_or_folder_is_reported_by_name(tmp_path, saved):
     (saved / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"model/model\.safetensors is missing; expected a folder that save_pretrained wrote"):
+    with pytest.raises(FileNotFoundError, match=r"model/model\.safetensors does not exist; expected a folder written by save_pretrained"):
         dl.Denoiser.from_pretrained(saved)
     for nowhere in (tmp_path / "nowhere", str(tmp_path / "nowhere"), "nowhere"):
         with pytest.raises(
-            FileNotFoundError, match=r"nowhere is not a folder; expected one that save_pretrained wrote, or a hub id 'owner/name'"
+            FileNotFoundError, match=r"nowhere is not a folder; expected a folder written by save_pretrained, or a hub id 'owner/name'"
         ):
             dl.Denoiser.from_pretrained(nowhere)
 
@@ -359,7 +359,7 @@ def test_a_single_checkpoint_loads_by_its_path(tmp_path, dataset):
     ):
         dl.load_checkpoint(tmp_path / "step-00000003.pt")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"notes\.txt does not have a checkpoint's name; expected the path of one that training wrote"):
+    with pytest.raises(ValueError, match=r"notes\.txt does not have a checkpoint's name; expected a file that training wrote"):
         dl.load_checkpoint(tmp_path / "notes.txt")
 
 
@@ -394,19 +394,19 @@ def test_models_save_and_load_with_a_tilde(tmp_path, monkeypatch):
     ("name", "hint"),
     [
         ("model/config.json", ": model is one"),
-        ("runs/mien", r" \(runs is here, so it is taken for a path\); .*\. Did you mean 'runs/mine'\?"),
+        ("runs/mien", r" \(runs exists here, so this is read as a path\); .*\. Did you mean 'runs/mine'\?"),
         ("modell", r"\. Did you mean 'modell?'\?"),
-        ("glyphs", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that ships"),
-        ("glyhps", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the denoiser that ships"),
+        ("glyphs", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the shipped denoiser"),
+        ("glyhps", r": diffusion_lib\.load_pretrained\('glyphs'\) loads the shipped denoiser"),
     ],
 )
 def test_error_for_a_missing_folder_suggests_the_nearest_name(saved, tmp_path, monkeypatch, name, hint):
     monkeypatch.chdir(tmp_path)
     tiny_denoiser().save_pretrained("runs/mine")
-    with pytest.raises(FileNotFoundError, match=f"^{name} is no folder.*{hint}"):
+    with pytest.raises(FileNotFoundError, match=f"^{name} is not a folder.*{hint}"):
         dl.Denoiser.from_pretrained(name)
     with pytest.raises(
-        FileNotFoundError, match=r"runs/config\.json is missing; expected a folder that save_pretrained wrote, such as runs/mine"
+        FileNotFoundError, match=r"runs/config\.json does not exist; expected a folder written by save_pretrained, such as runs/mine"
     ):
         dl.Denoiser.from_pretrained("runs")
 
@@ -419,7 +419,7 @@ def test_rejects_values_that_are_not_paths(source):
 
 def test_load_pretrained_of_a_path_suggests_from_pretrained(tmp_path):
     for name in ("runs/mine", tmp_path):
-        with pytest.raises(ValueError, match=r"unknown pretrained denoiser .+  Denoiser\.from_pretrained loads its"):
+        with pytest.raises(ValueError, match=r"unknown pretrained denoiser .+ Denoiser\.from_pretrained loads a model from a folder"):
             dl.load_pretrained(name)
 
 
@@ -435,9 +435,9 @@ def test_rejects_unfinished_run_as_model_and_suggests_a_remedy(tmp_path, dataset
 
 def test_rejects_folder_with_neither_model_nor_checkpoint(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"holds no readable checkpoint; expected the folder of a training run"):
+    with pytest.raises(FileNotFoundError, match=r"contains no readable checkpoint; expected the folder of a training run"):
         dl.load_checkpoint(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"config\.json is missing; expected a folder that save_pretrained wrote"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json does not exist; expected a folder written by save_pretrained"):
         dl.Denoiser.from_pretrained(tmp_path)
 
 
@@ -466,7 +466,7 @@ def huge(tensor):
     ("spoil", "message"),
     [
         (lambda weight: weight.fill_(torch.nan), "contains values that are not finite in float32"),
-        (lambda weight: weight.to(torch.complex64), "is no tensor of float64, float32, bfloat16, float16, int64"),
+        (lambda weight: weight.to(torch.complex64), "is not a tensor of float64, float32, bfloat16, float16, int64"),
         (huge, "its tensors are larger than the file"),
     ],
     ids=["nan", "complex", "larger than the file"],
@@ -548,13 +548,13 @@ def test_loads_model_from_hub_and_reports_a_missing_one(saved, tmp_path):
         "'someone/other-model' is not a folder here, and config.json could not be downloaded from a hub repository of that name"
         in not_found
     )
-    assert "expected a path, or a public 'owner/name'" in invalid
+    assert "expected a path or a public 'owner/name'" in invalid
     # with the hub away, what was downloaded still loads (set to be offline, its library does not wait and try again)
     (tmp_path / "answer.pt").unlink()
     done = from_hub(address, tmp_path, offline="1")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "answer.pt").exists()
-    assert "'someone/other-model' is no folder here" in done.stdout
+    assert "'someone/other-model' is not a folder here" in done.stdout
 
 
 PATHS = [
@@ -587,7 +587,7 @@ def test_paths_are_never_looked_up_on_the_hub(tmp_path, monkeypatch, name):
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"is no folder.*; expected one that save_pretrained wrote, or a hub id 'owner/name'"):
+    with pytest.raises(FileNotFoundError, match=r"is not a folder.*; expected a folder written by save_pretrained, or a hub id 'owner/name'"):
         dl.Denoiser.from_pretrained(name)
 
 
@@ -622,7 +622,7 @@ def test_failing_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reas
     with serve(Bad) as address:
         done = from_hub(address, tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    assert re.match(r"FileNotFoundError: 'someone/glyph-model' is not a folder here, and config\.json of .+ could not be had", last)
+    assert re.match(r"FileNotFoundError: 'someone/glyph-model' is not a folder here, and config\.json could not be downloaded from a hub repository", last)
     assert re.search(reason, last)
 
 

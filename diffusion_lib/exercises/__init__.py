@@ -1,6 +1,6 @@
 """The checks behind the notebooks' exercises: `check_…(answer)` says whether an answer is right, and if not, what is wrong with it.
 
-Every `check_…` that a module below defines is one of them: there is no list to keep. `doctor` examines a reader's own programs.
+The checks are collected from the modules below. `doctor` examines a reader's own sampler or training loop.
 """
 
 # ruff: noqa: F401, F403 - with star imports editors and type checkers see the checks, too
@@ -13,7 +13,7 @@ from diffusion_lib.exercises.start import *
 from diffusion_lib.exercises.training import *
 from diffusion_lib.exercises.unet import *
 
-__all__ = [name for name in sorted(globals()) if name.startswith("check_")]
+__all__ = [*(name for name in sorted(globals()) if name.startswith("check_")), "doctor"]
 
 
 def __dir__() -> list[str]:

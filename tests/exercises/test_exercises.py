@@ -18,7 +18,7 @@ from diffusion_lib.exercises import museum, museum_patients
 from diffusion_lib.exercises.checking import Exercise, Mistake, Question, Verdict
 from diffusion_lib.exercises.museum_patients import Suspect
 
-CHECKS = {name: getattr(exercises, name) for name in exercises.__all__}
+CHECKS = {name: getattr(exercises, name) for name in exercises.__all__ if name != "doctor"}
 FUNCTIONS = {name: check for name, check in CHECKS.items() if isinstance(check, Exercise)}
 NUMBERS = {name: check for name, check in CHECKS.items() if isinstance(check, Question)}
 
@@ -30,7 +30,7 @@ def test_collects_every_exercise_and_question():
 def test_collects_the_checks_of_every_module_and_nothing_else():
     modules = [import_module(f"{exercises.__name__}.{module.name}") for module in pkgutil.iter_modules(exercises.__path__)]
     defined = {name for module in modules for name, value in vars(module).items() if isinstance(value, Exercise | Question)}
-    assert set(exercises.__all__) == defined
+    assert set(exercises.__all__) == defined | {"doctor"}
     assert dir(exercises) == exercises.__all__
 
 

@@ -353,7 +353,7 @@ def test_halves_share_no_image_and_hold_all_classes():
 
 def test_command_measures_a_shipped_model_with_the_shipped_classifier(capsys):
     main(["--model", "glyphs-1", "--samples", "70", "--sampling-steps", "1", "--device", "cpu", "--images", "50"])
-    assert capsys.readouterr().out.startswith("features: 64 of a classifier that ships\n70 images in each set")
+    assert capsys.readouterr().out.startswith("features: 64 of a classifier (shipped)\n70 images in each set")
 
 
 def test_command_measures_a_grey_model_on_the_readable_files_of_a_folder(folder, tmp_path, capsys):
