@@ -587,7 +587,9 @@ def test_paths_are_never_looked_up_on_the_hub(tmp_path, monkeypatch, name):
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", asked)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"is not a folder.*; expected a folder written by save_pretrained, or a hub id 'owner/name'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"is not a folder.*; expected a folder written by save_pretrained, or a hub id 'owner/name'"
+    ):
         dl.Denoiser.from_pretrained(name)
 
 
@@ -622,7 +624,10 @@ def test_failing_hub_is_reported_like_a_missing_model(saved, tmp_path, how, reas
     with serve(Bad) as address:
         done = from_hub(address, tmp_path)
     last = done.stderr.strip().splitlines()[-1]
-    assert re.match(r"FileNotFoundError: 'someone/glyph-model' is not a folder here, and config\.json could not be downloaded from a hub repository", last)
+    assert re.match(
+        r"FileNotFoundError: 'someone/glyph-model' is not a folder here, and config\.json could not be downloaded from a hub repository",
+        last,
+    )
     assert re.search(reason, last)
 
 

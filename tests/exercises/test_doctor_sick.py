@@ -155,7 +155,7 @@ SICK = {
     ),
     "variance for sd": (
         ddim(lambda self, xt, x0, eps, t, s: with_noise(self, posterior(self, xt, x0, t, s), t, s, beta(self, t, s))),
-        "The noise's variance stands in the place of its standard deviation",
+        "The noise's variance is used instead of its standard deviation",
         6,
         dict(steps=100),
     ),
@@ -165,12 +165,12 @@ SICK = {
                 self, posterior(self, xt, x0, t, s), t, s, beta(self, t, s) * (1 - self.ab[s]) / (1 - self.ab[t])
             )
         ),
-        "The noise's variance stands in the place of its standard deviation",
+        "The noise's variance is used instead of its standard deviation",
         6,
         dict(steps=1000),
     ),
     "no noise": (ddim(lambda self, xt, x0, eps, t, s: posterior(self, xt, x0, t, s)), "DDPM without its noise", 3, dict(steps=100)),
-    "x0 for the mean": (ddpm(lambda self, xt, x0, eps, t, s: x0), "x0_hat stands in the place of the posterior mean", None),
+    "x0 for the mean": (ddpm(lambda self, xt, x0, eps, t, s: x0), "x0_hat is used instead of the posterior mean", None),
     "swapped factors": (
         ddpm(
             lambda self, xt, x0, eps, t, s: (

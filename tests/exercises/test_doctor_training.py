@@ -117,7 +117,7 @@ def fp16(self, loss):
 SICK = {
     "variance for sd": (
         dict(noised=lambda self, x0, t, eps: factors(self, t)[0] * x0 + factors(self, t)[1] ** 2 * eps),
-        "The noise's variance stands in the place of its standard deviation",
+        "The noise's variance is used instead of its standard deviation",
         6,
     ),
     "alpha_bar without root": (
@@ -136,7 +136,7 @@ SICK = {
                 self.S.alpha.float()[t].view(-1, 1, 1, 1).sqrt() * x0 + self.S.beta.float()[t].view(-1, 1, 1, 1).sqrt() * eps
             )
         ),
-        "alpha_t stands in the place of alpha_bar_t",
+        "alpha_t is used instead of alpha_bar_t",
         6,
     ),
     "swapped": (

@@ -82,7 +82,7 @@ def _about_checkpoint(notes: Notes, result: dict) -> None:
     notes.find(
         "The checkpoint lacks the optimizer",
         f"it holds {', '.join(repr(key) for key in result)}",
-        "the optimizer's state, too: without Adam's running means a resumed run starts again in full steps",
+        "also the optimizer's state: without Adam's running means, a resumed run restarts with full-sized steps",
         "the dict that is saved: optimizer=optimizer.state_dict()",
         12,
     )

@@ -1,4 +1,4 @@
-"""Steps as students write them: the right ones and the known mistakes, computed on factors in the place of images.
+"""Steps as students write them: the right ones and the known mistakes, computed on factors instead of images.
 
 Each entry is a function of `Known`, in which xt, x0 and eps are pairs of numbers, the factors (of xt, of x0): the arithmetic that makes
 xs of them makes the step's factors, which are then compared with the measured ones.
@@ -109,8 +109,8 @@ WRONG: tuple[Wrong, ...] = (
         lambda k: (k.signal_t * k.x0 + (k.noise_t**2 - k.c**2).clamp(min=0).sqrt() * k.eps, k.c),
         "the new xs should use alpha_bar of the next timestep s; here it uses that of t again",
     ),
-    Wrong("The noise's variance stands in the place of its standard deviation", lambda k: (k.mean, k.beta_tilde), _SIGMA, 6),
-    Wrong("The noise's variance stands in the place of its standard deviation", lambda k: (k.mean, k.beta), _SIGMA, 6),
+    Wrong("The noise's variance is used instead of its standard deviation", lambda k: (k.mean, k.beta_tilde), _SIGMA, 6),
+    Wrong("The noise's variance is used instead of its standard deviation", lambda k: (k.mean, k.beta), _SIGMA, 6),
     Wrong(
         "DDPM without its noise",
         lambda k: (k.mean, 0 * k.c),
@@ -122,10 +122,10 @@ WRONG: tuple[Wrong, ...] = (
     Wrong("eps_hat's factor in the mean lacks its divisor", lambda k: (_from_eps(k, k.beta), k.c), _MEAN),
     Wrong("eps_hat's divisor in the mean lacks its root", lambda k: (_from_eps(k, k.beta / k.noise_t**2), k.c), _MEAN, 6),
     Wrong("eps_hat's factor in the mean is the root of beta", lambda k: (_from_eps(k, k.beta.sqrt() / k.noise_t), k.c), _MEAN, 6),
-    Wrong("beta_tilde stands in the place of beta in the mean", lambda k: (_from_eps(k, k.beta_tilde / k.noise_t), k.c), _MEAN),
+    Wrong("beta_tilde is used instead of beta in the mean", lambda k: (_from_eps(k, k.beta_tilde / k.noise_t), k.c), _MEAN),
     Wrong("eps_hat is added to the mean, not subtracted", lambda k: (_from_eps(k, -k.beta / k.noise_t), k.c), _MEAN),
     Wrong(
-        "x0_hat stands in the place of the posterior mean",
+        "x0_hat is used instead of the posterior mean",
         lambda k: (k.x0, k.c),
         f"{_POSTERIOR}. If they are computed, they are not used. With eps_hat: alpha_bar_t stands where alpha_t belongs",
     ),

@@ -159,7 +159,7 @@ def _is_stretched(notes: Notes, result: Tensor) -> bool:
     notes.find(
         "The result is stretched by its minimum and maximum",
         f"the predicted images have values in [{image.min():.2g}, {image.max():.2g}], of [-1, 1]; they come out in [{low:.4g}, {high:.4g}]",
-        "as they are: the data's range is [-1, 1], whatever a batch's extremes are",
+        "the images unchanged: the data's range is [-1, 1], whatever the extremes of a batch",
         "x.min() and x.max() after the loop: (x.clamp(-1, 1) + 1) / 2",
         14,
     )

@@ -142,18 +142,18 @@ def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list
 
 def _about_leftovers(notes: Notes, lessons: list[Lesson], moved: list[bool], names: list[str]) -> None:
     """Whether .grad holds, right after an update, more than the gradient that was just computed."""
-    compared, left = 0, []
+    compared, left, sizes = 0, 0, []
     for before, lesson in zip(moved, lessons[1:], strict=False):
-        for name in names:
-            if before and name in lesson.fresh and name in lesson.held:
-                compared += 1
-                size = lesson.fresh[name].norm().clamp(min=1e-12)
-                more = ((lesson.held[name] - lesson.fresh[name]).norm() / size).item()
-                left += [more] if more > 0.02 else []
-    if compared and len(left) > compared / 2:
+        known = [name for name in names if before and name in lesson.fresh and name in lesson.held]
+        more = [((lesson.held[name] - lesson.fresh[name]).norm() / lesson.fresh[name].norm().clamp(min=1e-12)).item() for name in known]
+        compared += bool(more)
+        if any(each > 0.02 for each in more):
+            left += 1
+            sizes.append(max(more))
+    if compared and left > compared / 2:
         notes.find(
             "Gradients are not cleared",
-            f"after {len(left)} of {compared} updates .grad still holds old gradients, up to {max(left):.3g} times the size of the new one",
+            f"after {left} of {compared} updates .grad still holds old gradients, up to {max(sizes):.3g} times the size of the new one",
             "only what was computed since the last update",
             "optimizer.zero_grad(), once for each optimizer.step()",
         )

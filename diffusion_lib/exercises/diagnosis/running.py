@@ -1,4 +1,4 @@
-"""Runs a reader's program: whatever it does, the notebook runs on, and torch's random numbers stay the notebook's own."""
+"""Runs a reader's program: the notebook survives whatever it does, and torch's random state is restored afterwards."""
 
 import linecache
 import traceback
@@ -20,7 +20,7 @@ _UNIFORM = {"rand", "rand_like", "uniform_"}
 
 
 class EnoughError(BaseException):
-    """Ends a reader's loop from inside a call of the model. No `Exception`, so that no `except Exception` of the reader's holds it."""
+    """Ends a reader's loop from inside a call of the model. It is not an `Exception`, so a reader's `except Exception` does not catch it."""
 
 
 class Draw(NamedTuple):

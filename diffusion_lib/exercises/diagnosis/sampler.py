@@ -58,7 +58,7 @@ def examine_sampler(program: Callable[..., Any], schedule: Schedule, predicts: s
         notes.find(
             "The sampler does not end",
             f"more than {run.recorder.limit} calls of the model",
-            f"an end after about as many calls as there are steps, at most T = {schedule.T} or a few times that",
+            f"an end after about one call per step, at most T = {schedule.T} or a few times that",
             "the condition of the loop over timesteps",
         )
     if not calls and not run.outcome.error:
@@ -201,7 +201,7 @@ def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> bo
             "The chain does not start from standard normal noise",
             f"the first xt is {what}, of standard deviation {size:.3g}",
             "xT itself, of standard deviation 1",
-            "what is done to xT before the loop: a factor, a clip, torch.rand in the place of torch.randn",
+            "what is done to xT before the loop: a factor, a clip, torch.rand instead of torch.randn",
         )
         return own
     if own:

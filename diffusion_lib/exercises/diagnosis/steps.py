@@ -84,7 +84,7 @@ def _one_down(notes: Notes, steps: Steps) -> None:
         f"from t = {steps.t[k]:g} the step leads to t = {steps.t[k] - 1:g}; the next call is at t = {steps.s[k]:g}",
         f"a step to the next timestep of the list, {steps.s[k]:g}",
         "alpha_bar[t - 1], alphas[t] or betas[t] in the step; alpha_bar[s] of the next timestep s belongs there, and "
-        "1 - alpha_bar[t] / alpha_bar[s] in the place of beta",
+        "1 - alpha_bar[t] / alpha_bar[s] instead of beta",
         8,
     )
 
