@@ -20,7 +20,7 @@ _UNIFORM = {"rand", "rand_like", "uniform_"}
 
 
 class EnoughError(BaseException):
-    """Ends a reader's loop from inside a call of the model. It is not an `Exception`, so a reader's `except Exception` does not catch it."""
+    """Ends a reader's loop from inside a call of the model. Not an `Exception`: a reader's `except Exception` does not catch it."""
 
 
 class Draw(NamedTuple):
