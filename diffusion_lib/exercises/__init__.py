@@ -3,7 +3,7 @@
 The checks are collected from the modules below. `doctor` examines a reader's own sampler or training loop.
 """
 
-# ruff: noqa: F403 - with star imports editors and type checkers see the checks, too
+# ruff: noqa: F401, F403 - with star imports editors and type checkers see the checks, too
 from diffusion_lib.exercises.diagnosis import doctor
 from diffusion_lib.exercises.forward_noising import *
 from diffusion_lib.exercises.memory import *

@@ -70,7 +70,7 @@ def test_finished_run_continues_to_more_steps_and_can_be_interrupted(dataset, tm
     for folder in ("whole", "interrupted"):
         run(tiny_denoiser(), dataset, CONFIG, tmp_path / folder)
     more = replace(CONFIG, steps=20)
-    message = r"has made its 12 steps and goes on to 20: its learning rate rises again and falls to 0"
+    message = r"has made its 12 steps and continues to 20: its learning rate rises again and falls to 0"
     with pytest.warns(UserWarning, match=message) as warned:
         whole = run(tiny_denoiser(seed=1), dataset, more, tmp_path / "whole")
     assert [Path(each.filename).name for each in warned] == ["helpers.py"]  # where train was called
@@ -140,7 +140,7 @@ DAMAGES = {
     "a bit": (flip_a_bit_of_a_weight, "the checksum of .+ is wrong"),
     "something else": (save_something_else, "run, denoiser, ema, moments, scaler missing"),
     "other types": (save_other_types, "step, run missing"),
-    "another step": (lambda path: change(path, step=10), "it is of step 10"),
+    "another step": (lambda path: change(path, step=10), "it belongs to step 10"),
     "a tensor in run": (lambda path: change(path, run=dict(lr=torch.zeros(2))), "its run contains something other than numbers"),
     "other keys in run": (lambda path: change(path, run={1: 2}), "its run contains something other than numbers"),
     "an object": (lambda path: change(path, run=dict(lr=Path("x"))), "torch.load cannot read it safely"),
@@ -154,7 +154,9 @@ def test_damaged_checkpoint_is_reported_and_the_previous_one_used(dataset, tmp_p
     whole = run(tiny_denoiser(), dataset, CONFIG, tmp_path)
     do, reason = DAMAGES[damage]
     do(tmp_path / "step-00000012.pt")
-    with pytest.warns(UserWarning, match=rf"step-00000012.pt is damaged \(.*{reason}.*\); going on from step-00000009.pt"):
+    with pytest.warns(
+        UserWarning, match=rf"step-00000012.pt is damaged \(.*{reason}.*\); resuming from the previous one, step-00000009.pt"
+    ):
         again = run(tiny_denoiser(seed=1), dataset, CONFIG, tmp_path)
     assert again[2] == whole[2][9:]
     torch.testing.assert_close(again[0], whole[0][9:], rtol=0, atol=0)
@@ -168,7 +170,7 @@ def test_warns_if_all_checkpoints_are_damaged_and_starts_over(dataset, tmp_path)
     with pytest.warns(UserWarning, match="is damaged") as warned:
         assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 1
     assert [str(each.message).partition("); ")[2] for each in warned] == [
-        "going on from step-00000003.pt, the one before it",
+        "resuming from the previous one, step-00000003.pt",
         "there is no earlier one: starting at the first step",
     ]
 
@@ -215,7 +217,7 @@ def test_temporarily_unreadable_checkpoint_is_not_marked_damaged(dataset, tmp_pa
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", fail)
-        with pytest.raises((OSError, MemoryError), match=r"step-00000003\.pt could not be read .+; expected"):
+        with pytest.raises((OSError, MemoryError), match=r"step-00000003\.pt could not be read.+; expected"):
             dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
@@ -243,7 +245,7 @@ def test_unreadable_folder_is_not_treated_as_empty(tmp_path, monkeypatch):
 def test_path_blocking_a_checkpoint_is_reported(dataset, tmp_path):
     (tmp_path / "step-00000006.pt").mkdir()
     with pytest.raises(
-        OSError, match=r"step-00000006\.pt could not be written \(Is a directory\); expected a place.*step-00000003\.pt is still"
+        OSError, match=r"step-00000006\.pt could not be written \(Is a directory\); expected a writable place.*step-00000003\.pt is still"
     ):
         run(tiny_denoiser(), dataset, CONFIG, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000003.pt", "step-00000006.pt"]
@@ -255,7 +257,7 @@ def test_two_runs_in_one_folder_are_detected_and_leave_a_valid_checkpoint(datase
         step = next(first)
     next(second), next(second)
     with pytest.raises(
-        OSError, match=r"holds step-00000003\.pt, which this run has not write; expected a folder that no other run writes to"
+        OSError, match=r"contains step-00000003\.pt, which this run did not write; expected a folder that no other run writes to"
     ):
         next(second)
     torch.testing.assert_close(checkpoints.newest(tmp_path).content["denoiser"], weights(step.denoiser), rtol=0, atol=0)
@@ -312,7 +314,7 @@ def test_rejects_checkpoint_with_incomplete_state_before_using_it(dataset, tmp_p
     spoil(content)
     torch.save(content, path)
     with pytest.raises(
-        ValueError, match=r"step-00000003\.pt holds no state of this run under '(ema|moments|scaler)'; expected what training wrote"
+        ValueError, match=r"step-00000003\.pt has no valid state of this run under '(ema|moments|scaler)'; expected what training wrote"
     ):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
@@ -324,7 +326,7 @@ def test_rejects_checkpoint_with_missing_weight(dataset, tmp_path):
     shape = tuple(content["denoiser"].pop("network.stem.bias").shape)
     content["run"]["network.stem.bias"] = shape
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"of a run with network\.stem\.bias="):
+    with pytest.raises(ValueError, match=r"belongs to a run with network\.stem\.bias="):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
@@ -334,7 +336,7 @@ def test_rejects_checkpoint_with_a_number_among_the_weights(dataset, tmp_path):
     change(path, denoiser=torch.load(path)["denoiser"] | {"more": 1})
     denoiser = tiny_denoiser(seed=1)
     before = weights(denoiser)
-    with pytest.raises(ValueError, match=r"of a run with more=None, this one has None; expected the same run"):
+    with pytest.raises(ValueError, match=r"belongs to a run with more=None, this one has None; expected the same run"):
         list(dl.train(denoiser, dataset, CONFIG, tmp_path))
     torch.testing.assert_close(weights(denoiser), before, rtol=0, atol=0)
 
@@ -343,7 +345,7 @@ def test_rejects_checkpoint_of_a_step_after_the_last_one(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     change(tmp_path / "step-00000003.pt", step=99)
     (tmp_path / "step-00000003.pt").rename(tmp_path / "step-00000099.pt")
-    with pytest.raises(ValueError, match=r"holds no state of this run under 'step'"):
+    with pytest.raises(ValueError, match=r"has no valid state of this run under 'step'"):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
@@ -387,7 +389,7 @@ def test_run_resumes_for_any_value_in_the_network_config(dataset, tmp_path, valu
     run(new(value), dataset, CONFIG, tmp_path, steps=3)
     again = object() if type(value) is object else value  # at another place in memory
     assert next(dl.train(new(again), dataset, CONFIG, tmp_path)).step == 4
-    with pytest.raises(ValueError, match=r"is of a run with network\.value="):
+    with pytest.raises(ValueError, match=r"belongs to a run with network\.value="):
         dl.train(new("another"), dataset, CONFIG, tmp_path)
 
 
@@ -445,7 +447,7 @@ def test_accepts_schedule_that_differs_by_rounding(dataset, tmp_path):
     assert next(dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)).step == 4
     noise[5] *= 1 + 1e-9
     torch.save(content, path)
-    with pytest.raises(ValueError, match="is of a run with noise="):
+    with pytest.raises(ValueError, match="belongs to a run with noise="):
         dl.train(tiny_denoiser(), dataset, CONFIG, tmp_path)
 
 
@@ -476,7 +478,10 @@ def test_loading_a_checkpoint_executes_no_code(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(config=replace(CONFIG, lr=0.01)), r"is of a run with lr=0.002, this one has 0.01; expected the same run: use another folder"),
+        (
+            dict(config=replace(CONFIG, lr=0.01)),
+            r"belongs to a run with lr=0.002, this one has 0.01; expected the same run: use another folder",
+        ),
         (dict(config=replace(CONFIG, steps=13)), r"steps=12, this one has 13"),
         (dict(config=replace(CONFIG, seed=1)), r"seed=0, this one has 1"),
         (dict(denoiser=tiny_denoiser("v")), r"prediction='eps', this one has 'v'"),
@@ -503,7 +508,9 @@ def test_rejects_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path
 
 def test_rejects_checkpoint_of_another_denoiser_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
-    with pytest.raises(ValueError, match=r"is of a run with denoiser='Denoiser', this one has 'helpers\.Broken'; expected the same run"):
+    with pytest.raises(
+        ValueError, match=r"belongs to a run with denoiser='Denoiser', this one has 'helpers\.Broken'; expected the same run"
+    ):
         dl.train(broken(()), dataset, CONFIG, tmp_path)
     namesake = type("Denoiser", (dl.Denoiser,), {})  # a class of the same name, whose loss may be another
     tiny = tiny_denoiser()
@@ -523,7 +530,7 @@ def test_rejects_checkpoint_of_another_network_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     denoiser = tiny_denoiser()
     denoiser.network = OtherUNet(**denoiser.network.config)
-    with pytest.raises(ValueError, match=r"is of a run with network\.kind='UNet', this one has 'OtherUNet'; expected the same run"):
+    with pytest.raises(ValueError, match=r"belongs to a run with network\.kind='UNet', this one has 'OtherUNet'; expected the same run"):
         dl.train(denoiser, dataset, CONFIG, tmp_path)
 
 
