@@ -306,7 +306,8 @@ def _still(
 
 def attention_scale(layer: Mapping[str, Any]) -> str:
     """What the grey levels of a layer's attention mean, as in source/attention.js."""
-    positions = math.prod(layer["size"])
+    height, width = layer["size"]
+    positions = height * width
     return f"attention (grey: uniform, 1/{positions}; white: {layer['top']} times that or more; black: 1/{layer['top']} of it or less)"
 
 

@@ -91,7 +91,7 @@ def test_unreachable_host_is_reported_with_a_remedy(tmp_path, monkeypatch, name)
         monkeypatch.setattr(kind, "mirrors", [address])
     monkeypatch.setattr(CIFAR10, "url", f"{address}cifar.tar.gz")
     with pytest.raises(
-        FileNotFoundError, match=rf"(?s){name} is not in .* could not be downloaded there .*root=.*The 'glyphs' needs neither"
+        FileNotFoundError, match=rf"(?s){name} is not in .* could not be downloaded there .*root=.*The dataset 'glyphs' needs neither"
     ):
         dl.load_dataset(name, root=tmp_path)
 

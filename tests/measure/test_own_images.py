@@ -156,7 +156,7 @@ def test_network_is_saved_and_used_again(tmp_path):
     again, _ = feature_network(unlabelled(40, seed=7), tmp_path / "features")
     assert place == tmp_path / "features"
     assert torch.equal(features(made, data), features(again, data))
-    with pytest.raises(ValueError, match=r"is for images of 3 channels, but the dataset's have 1; expected the same"):
+    with pytest.raises(ValueError, match=r"takes images of 3 channels, but the dataset's have 1; expected the same"):
         feature_network(tiny_dataset(), tmp_path / "features")
 
 
@@ -180,7 +180,7 @@ def test_train_features_rejects_unusable_datasets():
         train_features(unlabelled(4).images)
     with pytest.raises(ValueError, match=r"1 images of 16x16; expected two or more"):
         train_features(unlabelled(1))
-    with pytest.raises(ValueError, match=r"4 images of 4x4; expected two or more, of 8x8 at least"):
+    with pytest.raises(ValueError, match=r"4 images of 4x4; expected two or more, of at least 8x8"):
         train_features(dl.ImageDataset.without_classes(torch.zeros(4, 3, 4, 4)))
     with pytest.raises(ValueError, match=r"steps=2.5; expected an integer"):
         train_features(tiny_dataset(), steps=2.5)
@@ -188,7 +188,7 @@ def test_train_features_rejects_unusable_datasets():
         train_features(SimpleNamespace(images=landscapes(4), labels=torch.zeros(4).long()))
     broken = unlabelled(4).images.clone()
     broken[2] = torch.nan
-    with pytest.raises(ValueError, match=r"images hold values that are not finite \(NaN or infinity\) in 1 of 4, first in number 2"):
+    with pytest.raises(ValueError, match=r"images contain NaN or infinity in 1 of 4, first in image 2"):
         train_features(dl.ImageDataset.without_classes(broken))
 
 
@@ -241,10 +241,10 @@ def test_features_are_computed_in_batches_in_eval_mode_and_restore_the_mode(netw
         (landscapes(4), r"images has dtype torch.uint8; expected floats in \[-1, 1\]: use diffusion_lib.to_float"),
         (landscapes(4).numpy(), r"images is of type ndarray; expected a tensor of shape \(B, C, H, W\)"),
         (torch.zeros(3, 16, 16), r"images has shape \(3, 16, 16\); expected \(B, C, H, W\)"),
-        (torch.full((2, 3, 16, 16), torch.nan), r"images hold values that are not finite"),
+        (torch.full((2, 3, 16, 16), torch.nan), r"images contain NaN or infinity"),
         (torch.zeros(4, 1, 16, 16), r"images have shape \(4, 1, 16, 16\) .*expected floats \(B, 3, H, W\)"),
         (torch.zeros(4, 3, 6, 6), r"images have shape \(4, 3, 6, 6\) .*H and W at least 8"),
-        (iter([]), r"images are none at all"),
+        (iter([]), r"there are no images"),
         ("folder:own", r"images is of type str; expected a tensor"),
         (None, r"images is of type NoneType; expected a tensor"),
     ],
@@ -257,11 +257,11 @@ def test_features_rejects_other_images(network, images, message):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (lambda x: x, r"the network returns \(4, 3, 16, 16\) of 4 images; expected features \(4, F\), a row for each"),
-        (lambda x: x.mean(), r"the network returns \(\) of 4 images"),
-        (lambda x: x[:2].flatten(1), r"the network returns \(2, 768\) of 4 images"),
-        (lambda x: x.flatten(1).numpy(), r"the network returns ndarray of 4 images"),
-        (lambda x: x.flatten(1).log(), r"the network returns features that are not finite of finite images"),
+        (lambda x: x, r"the network returns \(4, 3, 16, 16\) for 4 images; expected \(4, F\), one row per image"),
+        (lambda x: x.mean(), r"the network returns \(\) for 4 images"),
+        (lambda x: x[:2].flatten(1), r"the network returns \(2, 768\) for 4 images"),
+        (lambda x: x.flatten(1).numpy(), r"the network returns ndarray for 4 images"),
+        (lambda x: x.flatten(1).log(), r"the network returns features that are not finite for finite images"),
         ("glyphs", r"network is a str; expected a function from images \(B, C, H, W\) to features \(B, F\)"),
     ],
 )
@@ -275,9 +275,9 @@ def test_distances_reject_images_that_cannot_be_compared(distance):
     data = unlabelled(30)
     with pytest.raises(ValueError, match=r"real is a ImageDataset; expected features \(N, F\), or images and a network: network="):
         distance(data, data)
-    with pytest.raises(ValueError, match=r"real features have shape \(30, 3, 16, 16\); .*or give network=… with images"):
+    with pytest.raises(ValueError, match=r"real features have shape \(30, 3, 16, 16\); .*or pass network=… with images"):
         distance(data.images, data.images)
-    with pytest.raises(ValueError, match=r"fake images have shape \(3, 8, 8\), real ones of \(3, 16, 16\); expected the same"):
+    with pytest.raises(ValueError, match=r"fake images have shape \(3, 8, 8\), real ones \(3, 16, 16\); expected the same"):
         distance(data, data.images[..., ::2, ::2], network=means)
     with pytest.raises(ValueError, match=r"fake features have shape \(1, 6\)"):
         distance(data, data.images[:1], network=means)
@@ -291,7 +291,7 @@ def test_distances_reject_images_that_cannot_be_compared(distance):
 
 def test_no_more_images_than_features_warns():
     few = unlabelled(6)
-    with pytest.warns(UserWarning, match=r"6 images, 6 features: this Fréchet distance is mostly bias"):
+    with pytest.warns(UserWarning, match=r"6 images and 6 features: this Fréchet distance is mostly bias"):
         frechet_distance(few, unlabelled(6, 1), network=means)
 
 
@@ -310,7 +310,7 @@ def test_command_compares_a_model_with_a_folder_and_keeps_the_network(folder, tm
     assert {"samples", "other real images"} <= rows.keys()
     assert "The samples differ measurably from real images." in first.out
     assert "samples:" in first.err  # the bar
-    assert first.err.count("note: 24 images, 32 features: this Fréchet distance is mostly bias") == 1
+    assert first.err.count("note: 24 images and 32 features: this Fréchet distance is mostly bias") == 1
     written = (kept / "model.safetensors").stat().st_mtime_ns
     main(options)
     assert capsys.readouterr().out == first.out
@@ -410,7 +410,7 @@ def test_session_defaults_do_not_change_features_and_distances(default):
 def test_command_rejects_paths_with_unset_variables(capsys, option, place):
     with pytest.raises(SystemExit):
         main([option, place])
-    assert "is a variable not set" in (said := capsys.readouterr().err) or "variable $NOT_SET_ANYWHERE is not set" in said
+    assert "is a variable not set" in (said := capsys.readouterr().err) or "$NOT_SET_ANYWHERE is not set" in said
 
 
 def test_command_reports_running_out_of_memory(tmp_path, capsys, monkeypatch):
@@ -430,9 +430,9 @@ def test_command_reports_running_out_of_memory(tmp_path, capsys, monkeypatch):
         (["--out", "x", "--sampling-steps", "5"], "--sampling-steps is for measuring a model: add --model"),
         ([], "--out is missing; expected a folder for the classifier's weights, or --model to measure a model"),
         (["--model", "GREY", "--channels", "3"], "the model makes images of shape (1, 16, 16), but those of --dataset folder:"),
-        (["--model", "MODEL", "--images", "20"], "20 images; expected 40 or more: half is compared with the other"),
+        (["--model", "MODEL", "--images", "20"], "20 images; expected 40 or more: one half is compared with the other"),
         (["--model", "MODEL", "--samples", "5"], "--samples=5; expected an integer, 20 or more"),
-        (["--model", "no/such/model"], "no/such/model is not a folder; expected one that save_pretrained wrote, or a hub id"),
+        (["--model", "no/such/model"], "no/such/model is not a folder; expected a folder written by save_pretrained, or a hub id"),
         (["--model", "MODEL", "--dataset", "folder:nowhere"], "nowhere is not a folder; expected one with images"),
         (["--model", "MODEL", "--sampling-steps", "0"], "steps=0; expected an integer, 1..20"),
     ],

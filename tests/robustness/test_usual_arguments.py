@@ -92,13 +92,13 @@ def test_accepts_labels_in_every_usual_form(denoiser, use):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([1, 2, 0], r"^y has 3 entries for 2 images; expected one for each, or one class for all of them$"),
-        ([], r"^y has 0 entries for 2 images; expected one for each"),
+        ([1, 2, 0], r"^y has 3 entries for 2 images; expected one per image, or one class for all$"),
+        ([], r"^y has 0 entries for 2 images; expected one per image"),
         (1.5, r"^y has dtype torch.float32; expected integers"),
         (torch.eye(3)[:2], r"^y has dtype torch.float32; expected integers"),
         (True, r"^y has dtype torch.bool; expected integers"),
-        ([[1], [2]], r"^y has shape \(2, 1\) for 2 images; expected one class for all, or one for each: \(2,\)$"),
-        ([1, None], r"^y=\[1, None\]; expected one class for all 2 images, or a list of 2 of them"),
+        ([[1], [2]], r"^y has shape \(2, 1\) for 2 images; expected one class for all, or one per image: \(2,\)$"),
+        ([1, None], r"^y=\[1, None\]; expected one class for all 2 images, or a list of 2 integers"),
         ({1, 2}, r"^y=\{1, 2\}; expected one class for all 2 images"),
         ("dgo", r"^unknown class 'dgo'; expected one of 'cat', 'dog', 'owl'. Did you mean 'dog'\?$"),
         (["dog", "Owl"], r"^unknown class 'Owl'; expected one of .* Did you mean 'owl'\?$"),
@@ -112,7 +112,7 @@ def test_rejects_other_labels_by_name(denoiser, use, y, message):
 
 def test_rejects_a_class_name_for_a_model_without_class_names():
     nameless = dl.Denoiser(dl.UNet(1, 8, num_classes=3), SCHEDULE, "v", (1, 8, 8))
-    with pytest.raises(ValueError, match=r"^y='dog' is a name, and this denoiser has no class names; expected integers"):
+    with pytest.raises(ValueError, match=r"^y='dog' is a name, but this denoiser has no class names; expected integers"):
         dl.sample(nameless, 2, y="dog")
 
 
@@ -133,7 +133,7 @@ def test_class_names_are_stored_with_the_model(denoiser, tmp_path):
     ("names", "message"),
     [
         ("abc", r"class_names='abc'; expected a list or tuple of names"),
-        (("a", "b"), r"2 class_names for a network of 3 classes; expected one for each, or none"),
+        (("a", "b"), r"2 class_names for a network of 3 classes; expected one per class, or none"),
         (("a", "b", "a"), r"class_names holds 'a' twice; expected distinct names"),
         ((1, 2, 3), r"class_names=\(1, 2, 3\); expected a list or tuple of names"),
     ],
@@ -234,7 +234,7 @@ def test_seed_none_gives_new_samples_at_each_call(denoiser):
 def test_non_finite_sample_raises(denoiser):
     broken = copy.deepcopy(denoiser)
     next(broken.parameters()).data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match=r"samples hold values that are not finite \(NaN or infinity\) in 2 of 2.*weights may be"):
+    with pytest.raises(FloatingPointError, match=r"samples contain NaN or infinity in 2 of 2.*weights may be"):
         dl.sample(broken, 2, steps=2)
 
 
@@ -293,7 +293,7 @@ def test_session_defaults_do_not_change_datasets(dtype, default_dtype):
 
 
 def test_ideal_denoiser_rejects_non_finite_images():
-    with pytest.raises(ValueError, match=r"x0_dataset hold values that are not finite .* in 1 of 2, first in number 1"):
+    with pytest.raises(ValueError, match=r"x0_dataset contain NaN or infinity in 1 of 2, first in image 1"):
         dl.IdealDenoiser(torch.stack([X[0], X[1] / 0]), SCHEDULE)
 
 

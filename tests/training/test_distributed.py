@@ -150,13 +150,13 @@ def test_processes_with_sharded_weights_all_draw_every_sample(sharded):
     torch.testing.assert_close(first["samples"], dl.sample(ema.eval(), 5, steps=3, y=[0, 1, 2, 0, 1]), rtol=0, atol=1e-5)
     assert torch.equal(first["samples"], second["samples"])
     for found in (first, second):
-        assert "expected a denoiser with whole weights" in found["refused"]["sample"]
+        assert "expected a denoiser with complete weights" in found["refused"]["sample"]
 
 
 def test_rejects_training_or_saving_sharded_weights(sharded):
     (first, second), folder = sharded
     for found in (first, second):
-        assert "expected a new one, which resumes from the checkpoint" in found["refused"]["train"]
+        assert "expected a new denoiser, which resumes from the checkpoint" in found["refused"]["train"]
         assert "expected complete weights: diffusion_lib.load_checkpoint(folder)" in found["refused"]["save"]
     assert not (folder / "model").exists()
 
@@ -196,7 +196,7 @@ def test_warns_if_the_launcher_starts_too_few_processes(tmp_path):
     child = launch([*launcher, "-m", "diffusion_lib.training", *COMMAND.split(), "--out"], tmp_path)
     assert child.stdout.startswith("1 process on cpu, mixed precision: no\n")
     assert "was asked for several processes but started one" in child.stderr
-    assert "For several, use torchrun" in child.stderr
+    assert "Use torchrun for several processes" in child.stderr
 
 
 def test_command_uses_the_precision_configured_in_accelerate(tmp_path):
