@@ -184,7 +184,7 @@ SICK = {
         10,
     ),
     "root of the loss": (dict(loss=lambda self, a, b: F.mse_loss(a, b).sqrt()), "The gradient is multiplied by a power of the loss", 10),
-    "minus the loss": (dict(loss=lambda self, a, b: -F.mse_loss(a, b)), "The loss is turned over", None),
+    "minus the loss": (dict(loss=lambda self, a, b: -F.mse_loss(a, b)), "The loss has the wrong sign", None),
     "no zero_grad": (dict(clear=lambda self, optimizer: None), "Gradients are not cleared", None),
     "no step": (dict(update=lambda self, optimizer: None), "The weights never change", None),
     "no backward": (dict(backward=lambda self, loss: None), "No gradient reaches the network", None),

@@ -1,4 +1,4 @@
-"""A doctor for diffusion code: runs a reader's own sampler or training loop on a model that is known, and names its mistakes.
+"""A doctor for diffusion code: runs a reader's own sampler or training loop on a known model and names its mistakes.
 
 dl.exercises.doctor(sampler=my_sampler, schedule=schedule)
 dl.exercises.doctor(training=my_training, schedule=schedule, predicts="eps")
@@ -25,7 +25,7 @@ def doctor(
     schedule: Schedule,
     predicts: str | None = None,
 ) -> Report:
-    """Runs a sampler or a training loop on a model that is known, and reports its mistakes with the numbers that show them.
+    """Runs a sampler or a training loop on a known model, and reports its mistakes with the numbers that show them.
 
     sampler: called as sampler(model, xT), xT (8, 1, 16, 16) standard normal. It returns the images (8, 1, 16, 16), or yields or returns
     its states, of which the last counts (tensors, or steps with `.xt`). model(xt, t, y=None) answers with a `Prediction` or, where

@@ -1,4 +1,4 @@
-"""What a training loop returns: an average of the weights, a checkpoint, or nothing."""
+"""Checks of what a training loop returns: an average of the weights, a checkpoint, or nothing."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NAMES = ("body.weight", "head.weight")
 
 
 def about_returned(notes: Notes, result: Any, network: Witness, history: list[Tensor]) -> None:
-    """Adds what a returned average or checkpoint shows. history: the weights (8,) before each call, and after the last."""
+    """Adds findings about a returned average or checkpoint. history: the weights (8,) before each call, and after the last."""
     if isinstance(result, dict) and not _is_weights(result):
         _about_checkpoint(notes, result)
     first, last = history[0], history[-1]
@@ -31,7 +31,7 @@ def about_returned(notes: Notes, result: Any, network: Witness, history: list[Te
             return
         way = ((average - first) @ (last - first) / moved**2).item()
         if torch.equal(average, last):
-            notes.remarks.append("the returned copy has the current weights: it is no average, unless its decay is 0")
+            notes.remarks.append("the returned copy has the current weights: it is not an average, unless its decay is 0")
         elif way < 0.5:
             notes.remarks.append(
                 f"the average has come {way:.0%} of the way from the first weights to the trained ones: for so few steps its decay is high"
@@ -52,7 +52,7 @@ def _weights(state: dict) -> Tensor | None:
 
 
 def _averages(result: Any, network: Witness) -> list[Tensor]:
-    """The weights of all copies of the network in what was returned, but the network's own."""
+    """The weights of all copies of the network in the returned value, except the network's own."""
     if isinstance(result, nn.Module):
         own = {id(weight) for weight in network.parameters()}
         if any(id(weight) in own for weight in result.parameters()):
@@ -63,7 +63,7 @@ def _averages(result: Any, network: Witness) -> list[Tensor]:
         if _is_weights(result):
             found = _weights(result)
             return [] if found is None else [found]
-        # of a checkpoint, what its key calls an average
+        # in a checkpoint, entries whose key names an average
         return [each for key, value in result.items() if any(word in str(key).lower() for word in ("ema", "average", "avg", "shadow"))
                 for each in _averages(value, network)]  # fmt: skip
     if isinstance(result, list | tuple):

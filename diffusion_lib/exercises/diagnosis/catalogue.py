@@ -17,7 +17,7 @@ from diffusion_lib.schedules import Schedule
 
 
 class Known(NamedTuple):
-    """What a step's formula may use; K steps at once. Images are (K, 2), factors (K, 1)."""
+    """The quantities that a step's formula may use, for K steps at once. Images are (K, 2), factors (K, 1)."""
 
     xt: Tensor
     x0: Tensor
@@ -53,7 +53,7 @@ Formula = Callable[[Known], tuple[Tensor, Tensor]]  # the mean's factors (K, 2),
 
 
 def _ddim(k: Known) -> tuple[Tensor, Tensor]:
-    # Song et al. 2021, equation 12, for whatever sigma
+    # Song et al. 2021, equation 12, for any sigma
     return k.signal_s * k.x0 + (k.noise_s**2 - k.c**2).clamp(min=0).sqrt() * k.eps, torch.minimum(k.c, k.noise_s)
 
 
@@ -181,7 +181,7 @@ class Steps:
     """The measured steps that can be compared, between two calls each."""
 
     def __init__(self, maps: list[Map | None], t: list[float], schedule: Schedule, linear: bool = False, sure: bool = True):
-        """linear: only steps without other noise, which an x0_hat that is off and then clipped looks like.
+        """linear: only steps without unexplained noise; a wrong x0_hat that is then clipped looks like noise.
 
         sure: only steps from an xt that holds noise.
         """
@@ -194,7 +194,7 @@ class Steps:
         self.d, self.c = _column([m.d for m in self.maps]), _column([m.c for m in self.maps])
         self.signal, self.noise = self._levels(schedule, self.t, least=1)
         unknown = _column([m.unknown for m in self.maps])
-        # float32 knows 1 - alpha_bar to about 1e-7, so that the image's factor is rough where there is little noise
+        # float32 resolves 1 - alpha_bar to about 1e-7, so the image's factor is imprecise where there is little noise
         rough = unknown / 2 + torch.where(self.signal < 2e-3, 2e-2, torch.where(self.signal < 0.1, 1e-3, 0.0))
         less = torch.where(unknown > UNKNOWN, unknown * 3 / 8, 0.0)  # by chance, the image's factor varies most
         self.tolerance = torch.cat([5e-5 + 4e-7 / self.noise**2 + rough, *2 * [5e-5 + 4e-7 / self.noise + rough - less]], dim=1)
@@ -216,7 +216,7 @@ class Steps:
 
     @property
     def strong(self) -> Tensor:
-        """The steps that say most: where hardly any image is left, an x0_hat that is off is mostly clipped."""
+        """The most informative steps: where hardly any image is left, a wrong x0_hat is mostly clipped."""
         strong = self.signal[:, 0] > 0.02
         return strong if strong.sum() >= 3 else torch.ones_like(strong)
 

@@ -1,4 +1,4 @@
-"""What a chain ends with: whether it is the image of the exact model, and if not, what is left or was done to it."""
+"""Checks of a chain's result: whether it is the exact model's image, and if not, what is left in it or was done to it."""
 
 import math
 from collections.abc import Callable
@@ -19,7 +19,7 @@ GRAIN = 3e-3  # of the result's error, as standard deviation; a grey of a file i
 
 
 def about_end(notes: Notes, run: "Run", rerun: Callable[..., "Run"], schedule: Schedule, steps_fit: bool) -> None:
-    """Adds what the result shows, from this run and from others on images of another range and with labels.
+    """Adds findings about the result, from this run and from runs on images of another range and with labels.
 
     steps_fit: whether the steps before are right; if not, the end is their consequence.
     """
@@ -36,7 +36,7 @@ def about_end(notes: Notes, run: "Run", rerun: Callable[..., "Run"], schedule: S
 
 
 def _as_batch(notes: Notes, result: Any, shape: torch.Size) -> Tensor | None:
-    """The result as (B, C, H, W); None, with a finding, where it is none."""
+    """The result as (B, C, H, W); None, with a finding, if it is not one."""
     line = "the return statement of the sampler"
     if not isinstance(result, Tensor):
         kind = "None" if result is None else type(result).__name__
@@ -68,7 +68,7 @@ def _as_batch(notes: Notes, result: Any, shape: torch.Size) -> Tensor | None:
 
 
 def _from_display(notes: Notes, result: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The result in [-1, 1], and the function that brought it there, where it is bytes or in [0, 1]."""
+    """The result in [-1, 1], and the function that converts it if it is bytes or in [0, 1]."""
     image = one_image(tuple(result.shape[1:])).double().expand(result.shape)
     x = result.double()
     ranges: dict[str, Callable[[Tensor], Tensor]] = {
@@ -167,7 +167,7 @@ def _is_stretched(notes: Notes, result: Tensor) -> bool:
 
 
 def _about_bytes(notes: Notes, run: "Run") -> None:
-    """The same chain, ending at an image that goes beyond [-1, 1]."""
+    """Checks the same chain with an image that goes beyond [-1, 1]."""
     batch = _as_batch(Notes(), run.outcome.result, run.xT.shape)
     if batch is None:
         return
@@ -186,7 +186,7 @@ def _about_bytes(notes: Notes, run: "Run") -> None:
 
 
 def _about_guidance(notes: Notes, run: "Run", back: Callable[[Tensor], Tensor]) -> None:
-    """With another image for the model without labels: the result is on the line through both, at the scale of guidance."""
+    """Checks guidance: with another image for the unconditional model, the result is on the line through both, at the guidance scale."""
     result = run.outcome.result
     if not isinstance(result, Tensor) or result.shape != run.xT.shape:
         return

@@ -1,4 +1,4 @@
-"""What a training loop teaches: the target, read from the gradient at the network's output, and what the optimizer makes of it."""
+"""Checks of the target, read from the gradient at the network's output, and of the optimizer's updates."""
 
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ from diffusion_lib.process import TARGETS
 
 
 def about_target(notes: Notes, lessons: list[Lesson], known: Known, predicts: str) -> None:
-    """Adds what the network is taught. lessons: those whose images are the rows of `known`, in order, each with its gradient.
+    """Adds findings about the target. lessons: those whose images are the rows of `known`, in order, each with its gradient.
 
     For any loss that grows with each pixel's error, the gradient at the output has the sign of output - target.
     """
@@ -31,7 +31,7 @@ def about_target(notes: Notes, lessons: list[Lesson], known: Known, predicts: st
     if uphill or agree[predicts] > 0.995:
         if uphill:
             notes.find(
-                "The loss is turned over",
+                "The loss has the wrong sign",
                 "the gradient at the network's output points away from the target: training goes uphill",
                 "a loss that falls as the output gets nearer to the target",
                 "a minus in front of the loss",
@@ -63,13 +63,13 @@ def _agreement(error: Tensor, gradient: Tensor) -> float:
 
 
 def _about_size(notes: Notes, lessons: list[Lesson], known: Known, target: Tensor, taught: Tensor) -> None:
-    """How large the gradient is: that of the loss, or multiplied by something that changes with the loss."""
+    """Checks the size of the gradient: that of the loss, or multiplied by something that changes with the loss."""
     call = torch.cat([torch.full((len(each.output),), i) for i, each in enumerate(lessons) if each.output is not None])[known.rows][taught]
     output, gradient = (torch.cat([getattr(each, name) for each in lessons])[known.rows][taught] for name in ("output", "gradient"))
     error = output - target
     likeness = torch.nn.functional.cosine_similarity(error, gradient, dim=1).abs()
     if likeness.median() < 0.999:
-        return  # no squared error
+        return  # not a squared error
     size = (gradient * error).sum(dim=1).abs() / error.square().sum(dim=1)
     losses, sizes = [], []
     for i in call.unique().tolist():
@@ -99,7 +99,7 @@ def _about_size(notes: Notes, lessons: list[Lesson], known: Known, target: Tenso
 
 
 def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list[str]) -> None:
-    """Adds what the optimizer does. lessons: the calls with gradients. last: the weights (8,) after the run; names: of both layers."""
+    """Adds findings about the optimizer. lessons: the calls with gradients. last: the weights (8,) after the run; names: of both layers."""
     if not lessons:
         notes.find(
             "The network is only called without gradients",
@@ -123,7 +123,7 @@ def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list
         if sum(bool(each.fresh) for each in lessons) > 10:
             notes.find(
                 "The weights never change",
-                f"after {len(lessons)} calls and gradients they are what they were",
+                f"after {len(lessons)} calls and gradients they are unchanged",
                 "an update after each gradient, or after a few",
                 "optimizer.step() is missing, the learning rate is 0, or the optimizer has other parameters than network.parameters()",
             )
@@ -141,13 +141,13 @@ def about_updates(notes: Notes, lessons: list[Lesson], last: Tensor, names: list
 
 
 def _about_leftovers(notes: Notes, lessons: list[Lesson], moved: list[bool], names: list[str]) -> None:
-    """Whether .grad holds, right after an update, more than the gradient that was just computed."""
+    """Checks whether .grad still holds old gradients right after an update."""
     compared, left, sizes = 0, 0, []
     for before, lesson in zip(moved, lessons[1:], strict=False):
         known = [name for name in names if before and name in lesson.fresh and name in lesson.held]
         more = [((lesson.held[name] - lesson.fresh[name]).norm() / lesson.fresh[name].norm().clamp(min=1e-12)).item() for name in known]
         compared += bool(more)
-        if any(each > 0.02 for each in more):
+        if more and min(more) > 0.02:  # in all weights: those that the optimizer does not have keep theirs
             left += 1
             sizes.append(max(more))
     if compared and left > compared / 2:
@@ -162,7 +162,7 @@ def _about_leftovers(notes: Notes, lessons: list[Lesson], moved: list[bool], nam
 
 
 def _about_direction(notes: Notes, lessons: list[Lesson], weights: list[Tensor], moved: list[bool], names: list[str]) -> None:
-    """Whether the first update goes downhill."""
+    """Checks whether the first update goes downhill."""
     first = moved.index(True)
     lesson = lessons[first]
     if not all(name in lesson.held for name in names):

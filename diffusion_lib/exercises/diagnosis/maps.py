@@ -1,4 +1,4 @@
-"""A sampler's steps as numbers: of what each xs is made.
+"""A sampler's steps as numbers: the components of each xs.
 
 Between two calls of a model that always predicts the same x0, every usual sampler computes
 
@@ -19,7 +19,7 @@ from diffusion_lib.exercises.diagnosis.probe import Call, level, one_image
 from diffusion_lib.exercises.diagnosis.running import Draw
 from diffusion_lib.schedules import Schedule
 
-UNKNOWN = 2e-3  # what is left of a step, as standard deviation, from which on it is noise from elsewhere, and not rounding
+UNKNOWN = 2e-3  # a larger residual of a step, as standard deviation, is noise from elsewhere, not rounding
 
 
 class Map(NamedTuple):
@@ -30,13 +30,13 @@ class Map(NamedTuple):
     c: float  # of fresh noise, >= 0
     clipped: float  # of x0's positive part: not 0 where x0_hat was clipped to [0, 1]
     offset: float  # a constant that was added
-    unknown: float  # sd of what none of these explain; it is counted in c
+    unknown: float  # standard deviation of the unexplained rest, which is counted in c
     kind: str  # of the fresh noise: "", "normal", "uniform", "shared" (by the images), "constant" (one number an image), "unknown"
-    sure: bool  # whether xt held noise by which a and d can be told apart
+    sure: bool  # whether xt held enough noise to separate a and d
 
     @property
     def noise(self) -> float:
-        """The standard deviation of the noise in xs, had xt that of its t."""
+        """The standard deviation of the noise in xs, if xt has the noise of its t."""
         return math.hypot(self.d, self.c)
 
 

@@ -1,4 +1,4 @@
-"""What a training loop shows the network: which images, how much of them and how much noise, at which t."""
+"""Checks of the network's inputs in training: the images, their factor, the noise and t."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -20,17 +20,17 @@ _Levels = Callable[[Tensor], tuple[Tensor, Tensor]]  # from t to the factors of 
 
 
 class Known(NamedTuple):
-    """Images that were recognised among those the network was shown."""
+    """The network's inputs whose images were recognised."""
 
-    rows: Tensor  # (n,) which of the given ones
-    x0: Tensor  # (n, 256) as the loop has them: perhaps of another range
+    rows: Tensor  # (n,) indices into the given images
+    x0: Tensor  # (n, 256) as the loop uses them, perhaps in another range
     eps: Tensor  # (n, 256)
     signal: Tensor  # (n, 1) factors of both
     noise: Tensor
 
 
 class Way(NamedTuple):
-    """A way to make xt: a right one or a known mistake."""
+    """A way to compute xt: the right one or a known mistake."""
 
     levels: _Levels
     name: str = ""
@@ -75,7 +75,7 @@ def _ways(schedule: Schedule) -> list[Way]:
 
 
 def about_noising(notes: Notes, xt: Tensor, t: Tensor, schedule: Schedule) -> tuple[Known | None, int]:
-    """Adds what the network's inputs show: xt (n, 256), t (n,) in 0..T.
+    """Adds findings about the network's inputs: xt (n, 256), t (n,) in 0..T.
 
     Returns the images that were recognised, and by how much the loop's own t is above the network's, 0 or 1.
     """
@@ -152,7 +152,7 @@ def _recognised(xt: Tensor, signal: Tensor, noise: Tensor) -> tuple[Tensor, Tens
 
 
 class _Fit(NamedTuple):
-    """How well factors of the image fit: `factor` times the given image plus `offset`, where 1 and 0 are right."""
+    """How well a factor of the image fits: `factor` times the given image plus `offset`, where 1 and 0 are right."""
 
     factor: float
     offset: float

@@ -1,4 +1,4 @@
-"""A model for the doctor's patients: exact for images that are known, and it notes every call.
+"""The model on which samplers are examined: exact for known images. It records every call.
 
 The posterior mean over a dataset of one image is that image, whatever xt and t are. So the noise in every xt is known, and a right
 sampler ends at the image.
@@ -24,13 +24,13 @@ class Call(NamedTuple):
     """One call of the model by a sampler."""
 
     xt: Tensor  # (B, C, H, W) float32 on the CPU
-    t: float  # as it was given; NaN where images of one batch were given different ones
-    is_fraction: bool  # given as a float that is no integer
+    t: float  # as given; NaN if the images of one batch have different ones
+    is_fraction: bool  # given as a float that is not an integer
     labelled: bool
     grad: bool  # whether torch recorded a graph
     graph: bool  # whether xt was part of one
     training: bool
-    draws: list[Draw]  # the noise that was drawn since the call before
+    draws: list[Draw]  # the noise drawn since the previous call
 
 
 class Recorder:
@@ -65,8 +65,8 @@ class Probe(nn.Module):
         self.weight = nn.Parameter(torch.zeros(1))
 
     def forward(self, xt: Tensor, t: int | float | Tensor, y: Tensor | None = None, **more) -> Prediction | Tensor:
-        """As a denoiser, or a network, is called."""
-        with torch._C.DisableTorchFunction():  # what is computed here is none of the reader's noise
+        """Called like a denoiser or a network."""
+        with torch._C.DisableTorchFunction():  # what is computed here is not the reader's noise
             return self._answer(xt, t, y if y is not None else more.get("class_labels"))
 
     def _answer(self, xt: Tensor, t: int | float | Tensor, y: Tensor | None) -> Prediction | Tensor:
@@ -112,7 +112,7 @@ class Probe(nn.Module):
 
 
 def level(schedule: Schedule, t: float) -> tuple[float, float]:
-    """signal and noise at t, outside 0..T those of the nearest, between integers on a line."""
+    """signal and noise at t: interpolated between integers, and constant outside 0..T."""
     tables = _TABLES.get(schedule)
     if tables is None:
         tables = _TABLES.setdefault(schedule, list(zip(schedule.signal.tolist(), schedule.noise.tolist(), strict=True)))
@@ -122,7 +122,7 @@ def level(schedule: Schedule, t: float) -> tuple[float, float]:
     return signal + rest * (tables[low + 1][0] - signal), noise + rest * (tables[low + 1][1] - noise)
 
 
-_TABLES: WeakKeyDictionary[Schedule, list[tuple[float, float]]] = WeakKeyDictionary()  # as Python's floats, which are read faster
+_TABLES: WeakKeyDictionary[Schedule, list[tuple[float, float]]] = WeakKeyDictionary()  # as Python floats, which are faster to read
 
 
 @cache
@@ -147,5 +147,5 @@ def strong_image(shape: tuple[int, ...]) -> Tensor:
 
 @cache
 def other_image(shape: tuple[int, ...]) -> Tensor:
-    """Another image, (1, C, H, W), for a model that is not given a class: in [-0.5, 0.5]."""
+    """Another image, (1, C, H, W) in [-0.5, 0.5], for the model without a class."""
     return torch.rand(1, *shape, generator=torch.Generator().manual_seed(12)) - 0.5

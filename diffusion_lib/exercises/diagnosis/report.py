@@ -1,4 +1,4 @@
-"""What the doctor reports: findings, remarks, and what was looked at and passed."""
+"""The doctor's report: findings, remarks, and the checks that passed."""
 
 from dataclasses import dataclass
 from textwrap import wrap
@@ -74,12 +74,12 @@ class Notes:
         self.remarks: list[str] = []
 
     def find(self, name: str, measured: str, expected: str, line: str, exhibit: int | None = None) -> None:
-        """Adds a finding, unless one of that name is there already."""
+        """Adds a finding, unless there is already one of that name."""
         if name not in (finding.name for finding in self.findings):
             self.findings.append(Finding(name, measured, expected, line, exhibit))
 
     def report(self, subject: str) -> Report:
-        """The report of all that was noted."""
+        """The report of everything noted."""
         return Report(subject, tuple(self.passed), tuple(self.findings), tuple(dict.fromkeys(self.remarks)))
 
 

@@ -31,7 +31,7 @@ class Draw(NamedTuple):
 
 
 class Draws(TorchFunctionMode):
-    """Notes the noise that a program draws with torch, and the bounds of its `randint`."""
+    """Records the noise that a program draws with torch, and the bounds of its `randint`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class Draws(TorchFunctionMode):
         return result
 
     def take(self) -> list[Draw]:
-        """The draws since this was last called."""
+        """The draws since the last call of this method."""
         new, self.new = self.new, []
         return new
 
 
 class Outcome(NamedTuple):
-    """What came of a program: its result, or the finding that it raised an error. stopped: whether the doctor ended it."""
+    """The outcome of a program: its result, or the finding that it raised an error. stopped: whether the doctor ended it."""
 
     result: Any = None
     error: Finding | None = None
@@ -110,7 +110,7 @@ def last_state(result: Any) -> Any:
 
 
 def _run_out(result: Any) -> Any:
-    """The last that a generator yields, after it has ended; anything else is itself."""
+    """The last value of a generator, after it has ended; anything else is returned unchanged."""
     if not isinstance(result, Iterator):
         return result
     last = None

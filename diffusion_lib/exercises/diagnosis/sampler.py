@@ -75,7 +75,7 @@ def examine_sampler(program: Callable[..., Any], schedule: Schedule, predicts: s
 
 
 def _examine_calls(notes: Notes, run: Run, schedule: Schedule, rerun: Callable[..., Run]) -> None:
-    """Adds what the calls of the model show, and what came of them."""
+    """Adds findings about the calls of the model and the result."""
     in_order = _about_timesteps(notes, run.calls, schedule)
     _about_modes(notes, run)
     maps = maps_of(run.calls, schedule) if in_order else []
@@ -117,7 +117,7 @@ def _about_schedule(notes: Notes, schedule: Schedule) -> None:
 
 
 def _about_timesteps(notes: Notes, calls: list[Call], schedule: Schedule) -> bool:
-    """Whether the timesteps are such that steps can be read from them."""
+    """Checks the timesteps, and returns whether steps can be read from them."""
     t = [call.t for call in calls]
     known = [each for each in t if not math.isnan(each)]
     if not known:
@@ -144,7 +144,7 @@ def _about_timesteps(notes: Notes, calls: list[Call], schedule: Schedule) -> boo
         notes.find(
             "The timesteps ascend",
             f"the model is asked at t = {', '.join(f'{each:g}' for each in known[:3])} ... {known[-1]:g}",
-            f"from T = {schedule.T} down to the least: sampling starts from noise",
+            f"from T = {schedule.T} downwards: sampling starts from noise",
             "the loop over timesteps: reversed(...) is missing, or applied twice",
         )
         return False
@@ -172,12 +172,12 @@ def _about_modes(notes: Notes, run: Run) -> None:
             "The network is put into training mode",
             f"in {sum(call.training for call in calls)} of {len(calls)} calls; it was given in eval mode",
             "eval mode: dropout would add noise of its own",
-            "model.train(), which belongs into the training loop; model.eval() before sampling",
+            "model.train(), which belongs in the training loop; call model.eval() before sampling",
         )
 
 
 def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> bool:
-    """Whether the chain starts from noise of its own."""
+    """Checks whether the chain starts from its own noise instead of xT."""
     first = run.calls[0]
     T = schedule.T
     if first.xt.shape != run.xT.shape:
@@ -226,7 +226,7 @@ def _about_start(notes: Notes, run: Run, schedule: Schedule, shift: float) -> bo
 
 
 def _about_noise(notes: Notes, run: Run, maps: list[Map | None]) -> bool:
-    """Whether the fresh noise, if there is any, is as it should be."""
+    """Checks the fresh noise, if there is any."""
     known = len(notes.findings)
     kinds = [m.kind for m in maps if m is not None and m.c > 1e-4]
     line = "the line that draws z: torch.randn_like(xt), in every step"
@@ -253,7 +253,7 @@ def _about_noise(notes: Notes, run: Run, maps: list[Map | None]) -> bool:
 
 
 def _about_seeds(notes: Notes, run: Run, maps: list[Map | None], own_start: bool, again: Callable[[], Run]) -> None:
-    """Whether the sampler sets a seed of its own. With a start of its own, too, every call then gives the same images."""
+    """Checks whether the sampler sets its own seed. If it also makes its own start, every call gives the same images."""
     noisy = [i for i, m in enumerate(maps) if m is not None and m.c > 1e-4 and m.kind == "normal"]
     if not own_start and not (noisy and noisy[0] < 3):
         return

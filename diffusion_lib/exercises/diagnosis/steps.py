@@ -1,4 +1,4 @@
-"""What a sampler's steps show: whether they are those of a known sampler, a known mistake, or neither."""
+"""Compares a sampler's steps with known samplers and known mistakes."""
 
 import math
 
@@ -11,12 +11,12 @@ from diffusion_lib.exercises.diagnosis.report import Notes
 from diffusion_lib.process import TARGETS
 from diffusion_lib.schedules import MAX_BETA, SCHEDULES, Schedule
 
-LEVEL_TOLERANCE = 0.03  # of a sampler that is none of the known ones: how far image and noise may be from those of t
+LEVEL_TOLERANCE = 0.03  # for unknown samplers: how far image and noise may be from those of t
 READS = ("x0", "eps", "both", *(name for name in TARGETS if name not in ("x0", "eps")))
 
 
 def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedule: Schedule, known: bool) -> tuple[float, bool]:
-    """Adds what the steps show. known: whether a finding about noise explains them already.
+    """Adds findings about the steps. known: whether a finding about noise explains them already.
 
     Returns how far the sampler's own timesteps are above those that the model is given, 0, 1 or -1, and whether all steps are right.
     """
@@ -63,7 +63,7 @@ def about_steps(notes: Notes, calls: list[Call], maps: list[Map | None], schedul
 
 
 def _is_thrown_away(notes: Notes, steps: Steps) -> bool:
-    """Whether a step leaves no noise where much should be left; adds that. What comes after says nothing more about steps."""
+    """Checks whether a step leaves no noise where much should be left. Later steps are then not informative."""
     gone = [k for k in range(len(steps)) if steps.maps[k].noise < 1e-3 and level(steps.schedule, steps.s[k])[1] > 0.05]
     if not gone:
         return False
@@ -98,7 +98,7 @@ def _passed(notes: Notes, steps: Steps, name: str) -> None:
 
 
 def _at_zero(notes: Notes, t: list[float], schedule: Schedule) -> None:
-    """Whether the model is asked at t = 0; adds that."""
+    """Checks whether the model is called at t = 0."""
     if any(each < 1 for each in t):
         notes.find(
             "The model is asked at t = 0",
@@ -144,7 +144,7 @@ def _shifted(notes: Notes, steps: Steps, t: list[float], shift: int, schedule: S
 
 
 def other_schedules(schedule: Schedule) -> list[Schedule]:
-    """Other schedules of as many steps: the library's, and the linear one with the betas of T = 1000."""
+    """Other schedules with the same T: the library's, and the linear one with the betas of T = 1000."""
     T = schedule.T
     some = [make(T) for make in SCHEDULES.values()]
     some += [Schedule.from_beta(torch.linspace(1e-4, 0.02, T).double(), "linear, betas 0.0001 to 0.02")] if T != 1000 else []
@@ -195,7 +195,7 @@ def _wanted(steps: Steps, k: int) -> str:
 
 
 def _about_x0(notes: Notes, steps: Steps) -> None:
-    """What is done to x0_hat: a clip to [0, 1], a shift."""
+    """Checks what is done to x0_hat: a clip to [0, 1], a shift."""
     shares = [(m.clipped / (m.a + m.clipped), k) for k, m in enumerate(steps.maps) if abs(m.a + m.clipped) > 0.1]
     if sum(share > 0.5 for share, _ in shares) > len(shares) / 2:
         share, k = max(shares)
@@ -262,6 +262,6 @@ def _about_levels(notes: Notes, calls: list[Call], maps: list[Map | None], steps
 
 
 def _is_clipped(call: Call) -> bool:
-    """Whether many values are exactly the largest there is."""
+    """Whether many values equal the maximum exactly."""
     size = call.xt.abs()
     return bool((size == size.max()).double().mean() > 0.02)

@@ -1,4 +1,4 @@
-"""Examines a training loop: runs it on a network and images that are known, and reads what the network is shown and taught."""
+"""Examines a training loop: runs it on a known network and known images, and reads the network's inputs and gradients."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,7 +15,7 @@ from diffusion_lib.exercises.diagnosis.running import Draws, attempt
 from diffusion_lib.exercises.diagnosis.witness import Book, Lesson, Witness, images, means, spread
 from diffusion_lib.schedules import Schedule
 
-FEW = 14  # draws of each timestep, from which on one that never came is missing: exp(-14) = 8e-7
+FEW = 14  # expected draws per timestep at which a missing one is no chance: exp(-14) = 8e-7
 
 
 def examine_training(program: Callable[..., Any], schedule: Schedule, predicts: str) -> Report:
@@ -52,7 +52,7 @@ def examine_training(program: Callable[..., Any], schedule: Schedule, predicts: 
 
 
 def _about_inputs(notes: Notes, lessons: list[Lesson], draws: Draws, schedule: Schedule, predicts: str) -> None:
-    """Adds what the network is shown and taught."""
+    """Adds findings about the network's inputs and targets."""
     detailed = [each for each in lessons if each.xt is not None and len(each.t) == each.batch]
     if any(len(each.t) != each.batch for each in lessons):
         wrong = next(each for each in lessons if len(each.t) != each.batch)
@@ -100,7 +100,7 @@ def _about_inputs(notes: Notes, lessons: list[Lesson], draws: Draws, schedule: S
 
 
 def _about_draws(notes: Notes, lessons: list[Lesson]) -> bool:
-    """Whether each image has noise of its own."""
+    """Checks whether each image has its own noise."""
     noises = [torch.nn.functional.normalize(each.xt - spread(means(each.xt)), dim=1) for each in lessons if each.xt is not None]
     shared = [float((noise[0] @ noise[1]).abs()) for noise in noises if len(noise) > 1]
     again = [float((a[0] @ b[0]).abs()) for a, b in pairwise(noises)]
@@ -121,7 +121,7 @@ def _about_draws(notes: Notes, lessons: list[Lesson]) -> bool:
 
 
 def _about_timesteps(notes: Notes, lessons: list[Lesson], t: Tensor, shift: int, draws: Draws, schedule: Schedule) -> None:
-    """The range and the distribution of t. shift: of the loop's own t above the network's."""
+    """Checks the range and the distribution of t. shift: of the loop's own t above the network's."""
     T, own = schedule.T, t + shift
     low, high = int(own.min()), int(own.max())
     # what randint was asked for, where that is where these t come from

@@ -1,4 +1,4 @@
-"""A network for the doctor's patients in training, and the images: both known, so that what a loop does with them can be read.
+"""The network and the images on which training loops are examined. Both are known, so what a loop does can be read from the calls.
 
 Images are constant on blocks of 4 x 4 pixels. So whatever varies inside a block is noise, and the blocks' means tell which image it was.
 """
@@ -16,7 +16,7 @@ from diffusion_lib.exercises.diagnosis.running import Draws, EnoughError
 N, BLOCK, BLOCKS = 512, 4, 4
 DETAILS = 4096  # images whose xt, output and gradient are kept
 CALLS = 400
-SECONDS = 20.0  # after which a loop is stopped, whatever it has shown
+SECONDS = 20.0  # a loop is stopped after this time in any case
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Lesson:
 
 
 class Book:
-    """The lessons of one run. Copies of the network share it."""
+    """The recorded calls of one run. Copies of the network share it."""
 
     def __init__(self, T: int, draws: Draws):
         self.T, self.draws = T, draws
@@ -73,7 +73,7 @@ class Witness(nn.Module):
             weight.register_post_accumulate_grad_hook(lambda weight, name=name: self._note_held(name, weight))
 
     def forward(self, xt: Tensor, t: Any, y: Any = None, **more) -> Tensor:
-        """As a network is called: xt (B, C, H, W), t (B,)."""
+        """Called like a network: xt (B, C, H, W), t (B,)."""
         with torch._C.DisableTorchFunction():
             return self._answer(xt, t)
 
