@@ -1,4 +1,4 @@
-"""Exercises of notebook 01; log_snr.py and transitions.py hold those about log_snr and about steps between noise levels."""
+"""Exercises of notebook 01; log_snr.py, transitions.py and posterior.py hold those about log SNR and about steps."""
 
 import math
 from typing import Any
@@ -10,8 +10,8 @@ from diffusion_lib.exercises.checking import Exercise, Mistake
 from diffusion_lib.exercises.formulas import Formulas, near, noise, noised, said_of, said_of_constant, signs, weights
 from diffusion_lib.exercises.log_snr import check_at_log_snr as check_at_log_snr
 from diffusion_lib.exercises.log_snr import check_pooled_log_snr as check_pooled_log_snr
+from diffusion_lib.exercises.posterior import check_posterior as check_posterior
 from diffusion_lib.exercises.transitions import check_forward_transition as check_forward_transition
-from diffusion_lib.exercises.transitions import check_posterior as check_posterior
 
 # ---------------------------------------------------------------------------------------------------------------------- alpha_bar
 

@@ -195,7 +195,7 @@ def _about_state(name: str, ours: Any, theirs: dict, other: dict) -> str | None:
     if not isinstance(ours, dict):
         return f"{name!r} is {'None' if ours is None else f'a {type(ours).__name__}'}; expected {call}, a dict"
     if name == "optimizer" and any(isinstance(key, Tensor) for key in ours):
-        return f"'optimizer' is optimizer.state, without the settings and its keys are weights that exist only in this run; expected {call}"
+        return f"'optimizer' is optimizer.state, without the settings, and its keys are weights that only this run has; expected {call}"
     if name == "optimizer" and "state" in ours and not ours["state"]:
         return f"the optimizer's state is empty: Adam's two running means are missing; expected {call} of the given optimizer"
     if ours.keys() == other.keys() != theirs.keys():

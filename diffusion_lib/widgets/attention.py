@@ -244,9 +244,8 @@ def _weights(block: AttentionBlock, h: Tensor, places: tuple[int, int]) -> Tenso
     pooled = torch.zeros(k.shape[1], pooling.shape[1], pooling.shape[1], dtype=torch.float32, device=h.device)
     for some, belongs in zip(q.split(rows, dim=2), pooling.split(rows), strict=True):
         pooled += belongs.T @ (block.weights_of(some, k)[0].float() @ pooling)
-    return pooled * (
-        len(pooling) / pooling.shape[1]
-    )  # as if all cells had the same number of positions, so that larger ones are not brighter
+    # as if all cells had the same number of positions, so that larger ones are not brighter
+    return pooled * (len(pooling) / pooling.shape[1])
 
 
 def _name(path: str, paths: Collection[str]) -> str:

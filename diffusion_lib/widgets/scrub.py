@@ -185,14 +185,7 @@ def _grid_still(widget: GridWidget, panels: Mapping[str, Tensor], captions: Sequ
     pictures = {name: [[draw(panels[name][i, j, :some], some).numpy() for j in columns] for i in places] for name, places in drawn.items()}
     said = [[captions[i][j] for j in columns] for i in rows]
     below_each = said if len(panels) == 1 and any(map(any, said)) else None
-    parts = [
-        table(
-            pictures,
-            row_names,
-            [f"{second_name} {second_values[j]}" for j in columns],
-            below_each,
-        )
-    ]
+    parts = [table(pictures, row_names, [f"{second_name} {second_values[j]}" for j in columns], below_each)]
     if (caption := captions[widget.first][widget.second]) and not below_each:
         parts.append(text(f"{first_name} {first_values[widget.first]}, {second_name} {second_values[widget.second]}: {caption}"))
     return still(widget.title, *parts)

@@ -139,7 +139,7 @@ SICK = {
     ),
     "minus eps": (
         ddim(lambda self, xt, x0, eps, t, s: self.ab[s].sqrt() * x0 - (1 - self.ab[s]).sqrt() * eps),
-        "The sign of eps_hat is turned over",
+        "The sign of eps_hat is flipped",
         None,
     ),
     "noise in the last step": (

@@ -144,7 +144,7 @@ WRONG: tuple[Wrong, ...] = (
     Wrong("Fresh noise has the size of all noise at s", lambda k: (k.mean, k.noise_s), _SIGMA),
     Wrong("Fresh noise has the size of all noise at t", lambda k: (k.mean, k.noise_t), _SIGMA),
     Wrong(
-        "The sign of eps_hat is turned over",
+        "The sign of eps_hat is flipped",
         lambda k: (k.signal_s * k.x0 - _eps_part(k), k.c),
         "in xs = sqrt(alpha_bar_s) * x0_hat + ... * eps_hat both signs are plus",
     ),

@@ -149,7 +149,7 @@ def _about_result(notes: Notes, run: "Run", result: Tensor, schedule: Schedule, 
 
 
 def _is_stretched(notes: Notes, result: Tensor) -> bool:
-    """Whether the result fills a usual range to its ends, though the predicted image does not; adds that."""
+    """Adds a finding if the result fills a usual range to its ends, though the predicted image does not. Returns whether it does."""
     low, high = result.double().min().item(), result.double().max().item()
     wide = {(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)}
     image = one_image(tuple(result.shape[1:])).double().expand(result.shape)

@@ -100,10 +100,7 @@ def last_state(result: Any) -> Any:
     if hasattr(result, "xt"):
         return result.xt
     if isinstance(result, Iterator):
-        last = None
-        for state in result:
-            last = state
-        return last_state(last)
+        return last_state(_run_out(result))
     if isinstance(result, list | tuple) and result:
         return last_state(result[-1])
     return torch.as_tensor(result) if isinstance(result, np.ndarray) and result.dtype.kind in "biuf" else result

@@ -90,9 +90,7 @@ def _one_down(notes: Notes, steps: Steps) -> None:
 
 
 def _passed(notes: Notes, steps: Steps, name: str) -> None:
-    # eta^2 = c^2 / beta_tilde
-    etas = [m.c for m in steps.maps]
-    if name == "DDIM" and max(etas) < 1e-3:
+    if name == "DDIM" and max(m.c for m in steps.maps) < 1e-3:  # no fresh noise
         name = "DDIM with eta = 0"
     notes.passed.append(f"every step: image and noise have the sizes of the next t ({name}, {len(steps)} steps compared)")
 
@@ -162,7 +160,7 @@ def _other_schedule(steps: Steps, schedule: Schedule) -> tuple[str, int] | None:
 
 
 def _wrong_formula(notes: Notes, steps: Steps, schedule: Schedule, shift: int) -> bool:
-    """Adds the known mistake that makes all of these steps; where several do, all of them."""
+    """Adds a finding for the known mistake that explains all of these steps; if several mistakes do, it names each."""
     found = [wrong for wrong in WRONG if any(steps.fits(wrong.formula, schedule, shift, reads) for reads in (READS if shift else ("x0",)))]
     if not found:
         return False

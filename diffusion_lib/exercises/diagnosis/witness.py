@@ -117,7 +117,7 @@ class Witness(nn.Module):
 
 @cache
 def blocks() -> Tensor:
-    """The blocks' values of all images: (N, 16) in [-1, 1], a third of them black."""
+    """The blocks' values of all images: (N, 16) in [-1, 1], three in ten of them black."""
     random = torch.Generator().manual_seed(21)
     values = 2 * torch.rand(N, BLOCKS**2, generator=random) - 1
     values[torch.rand(values.shape, generator=random) < 0.3] = -1.0
