@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from diffusion_lib.errors import unknown_name
+from diffusion_lib.words import as_vocabulary, as_words, check_words
 
 NO_LABEL = -1  # the label of an image whose class is not given
 # far beyond any network that this package is for: a config from an unknown source may ask for anything
@@ -188,8 +189,20 @@ def check_t(t: int | Tensor, T: int, batch: int, lowest: int = 1) -> None:
 
 
 def labels_for(denoiser: Any, y: Any, n: int) -> Tensor | None:
-    """`as_labels` with the denoiser's class names, if it has any; None where y is None."""
-    return None if y is None else as_labels(y, n, getattr(denoiser, "class_names", None) or ())
+    """`as_words` for a captioned denoiser, else `as_labels` with the class names that it has; None where y is None."""
+    if y is None:
+        return None
+    if words := getattr(denoiser, "words", None):
+        return as_words(y, n, words)
+    return as_labels(y, n, getattr(denoiser, "class_names", None) or ())
+
+
+def check_condition(y: Tensor, num_classes: int | None, words: Sequence[str] | None, batch: int) -> None:
+    """Raises `ValueError` unless y is what a network of these classes or words takes. Waits for y's device."""
+    if words is None:
+        check_labels(y, num_classes, batch)
+    else:
+        check_words(y, len(words), batch)
 
 
 def check_labels(y: Tensor, num_classes: int | None, batch: int) -> None:
@@ -286,6 +299,12 @@ def unet_config(**config: Any) -> dict[str, Any]:
         raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine per frequency of t")
     if base_channels % norm_groups:
         raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: groups are equal in size")
+    if config["words"] is not None:
+        config["words"] = as_vocabulary(config["words"])
+        if config["num_classes"] is not None:
+            raise ValueError(f"num_classes={config['num_classes']} and words; expected one of them: y are either classes or captions")
+        if not config["attention_levels"]:
+            raise ValueError("words without attention_levels; expected one level or more: on them the image attends to the words")
     whole("blocks_per_level", config["blocks_per_level"], 1, MAX_BLOCKS)
     config["dropout"] = number("dropout", config["dropout"], 0, expected="a probability, 0 <= dropout < 1")
     if config["dropout"] >= 1:

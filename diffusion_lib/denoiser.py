@@ -19,6 +19,7 @@ from diffusion_lib.checks import (
     NO_LABEL,
     as_class_names,
     as_image_shape,
+    check_condition,
     check_finite,
     check_images,
     check_labels,
@@ -93,6 +94,16 @@ class Denoiser(Saveable):
         """Number of classes; None for an unconditional network."""
         return getattr(unwrapped(self.network), "num_classes", None)
 
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """The vocabulary of a captioned network, whose y are captions; None for any other."""
+        return getattr(unwrapped(self.network), "words", None)
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether it takes y: classes or captions."""
+        return self.num_classes is not None or self.words is not None
+
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         """The network's estimates of x0 and eps. xt: (B, C, H, W). t: int or LongTensor (B,), 1..T. y: LongTensor (B,) or None."""
         check_images(xt=xt)
@@ -150,7 +161,7 @@ class Denoiser(Saveable):
         """Raises `ValueError` for input that this denoiser cannot take. The network does its own checks."""
         check_t(t, self.schedule.T, len(x))
         if y is not None:
-            check_labels(y, self.num_classes, len(x))
+            check_condition(y, self.num_classes, self.words, len(x))
         check_like(x, next(self.network.parameters(), x))
 
     def _answer(self, xt: Tensor, t: int | Tensor, y: Tensor | None) -> Tensor:

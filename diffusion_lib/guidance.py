@@ -33,6 +33,11 @@ class Guided:
         """The wrapped denoiser's class names."""
         return getattr(self.denoiser, "class_names", ())
 
+    @property
+    def words(self) -> tuple[str, ...] | None:
+        """The wrapped denoiser's vocabulary."""
+        return getattr(self.denoiser, "words", None)
+
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         if y is None:
             raise ValueError("guidance needs a class; expected y, a LongTensor with one class per image")

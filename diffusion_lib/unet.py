@@ -9,6 +9,7 @@ Downsampling and upsampling rearrange 2x2 squares into channels and back: Shi et
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion_lib.checks import NO_LABEL, as_image_shape, check_label_shape, check_labels, check_like, unet_config
+from diffusion_lib.text import CrossAttention, Text, TextEncoder
+from diffusion_lib.words import check_words_shape
 
 
 def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -125,16 +128,22 @@ class Upsample(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, followed by attention on the levels that have it."""
+    """A residual block, followed on the levels that have attention by attention, and in a captioned network by attention to words."""
 
-    def __init__(self, in_channels: int, out_channels: int, emb_dim: int, attention: bool, dropout: float, norm_groups: int):
+    def __init__(
+        self, in_channels: int, out_channels: int, emb_dim: int, attention: bool, text_channels: int | None, dropout: float, norm_groups: int
+    ):
         super().__init__()
         self.residual = ResidualBlock(in_channels, out_channels, emb_dim, dropout, norm_groups)
         self.attention = AttentionBlock(out_channels, emb_dim, norm_groups=norm_groups) if attention else None
+        reads = attention and text_channels is not None
+        self.cross_attention = CrossAttention(out_channels, text_channels, norm_groups=norm_groups) if reads else None
 
-    def forward(self, h: Tensor, emb: Tensor) -> Tensor:
+    def forward(self, h: Tensor, emb: Tensor, text: Text | None = None) -> Tensor:
         h = self.residual(h, emb)
-        return h if self.attention is None else self.attention(h, emb)
+        if self.attention is not None:
+            h = self.attention(h, emb)
+        return h if self.cross_attention is None else self.cross_attention(h, text)
 
 
 class UNet(nn.Module):
@@ -146,7 +155,7 @@ class UNet(nn.Module):
     position, which makes everything p^2 times cheaper. num_classes: number of classes; None for an unconditional network.
     dropout: probability in the residual blocks. norm_groups: number of channel groups in group norm (Wu & He 2018,
     arXiv:1803.08494); CPUs are several times faster with 8 or more channels per group. out_channels: channels of the output,
-    C by default.
+    C by default. words: the vocabulary of a captioned network, whose y are captions instead of classes.
 
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """
@@ -166,6 +175,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         norm_groups: int = 4,
         out_channels: int | None = None,
+        words: Sequence[str] | None = None,
     ):
         super().__init__()
         self.config: dict[str, Any] = unet_config(
@@ -179,25 +189,29 @@ class UNet(nn.Module):
             dropout=dropout,
             norm_groups=norm_groups,
             out_channels=out_channels,
+            words=words,
         )
         # plain Python numbers, whatever type was given
         in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, *others = self.config.values()
-        patch_size, num_classes, dropout, norm_groups, out_channels = others
+        patch_size, num_classes, dropout, norm_groups, out_channels, words = others
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
         self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
         widths = [base_channels * m for m in channel_mults]
         levels = range(len(widths))
-        emb_dim = 4 * base_channels
+        emb_dim, text_channels = 4 * base_channels, None if words is None else 2 * base_channels
 
         def stage(level: int, in_channels: int) -> Stage:
-            return Stage(in_channels, widths[level], emb_dim, level in attention_levels, dropout, norm_groups)
+            return Stage(in_channels, widths[level], emb_dim, level in attention_levels, text_channels, dropout, norm_groups)
 
         self.time_embedding = TimeEmbedding(base_channels, emb_dim)
         self.class_embedding = None if num_classes is None else nn.Embedding(num_classes + 1, emb_dim)  # row 0: NO_LABEL
+        self.words = None if words is None else tuple(words)
+        self.text_encoder = None if words is None else TextEncoder(len(words), text_channels)
+        self.caption_embedding = None if words is None else nn.Linear(text_channels, emb_dim)
         self.stem = nn.Conv2d(in_channels * patch_size**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList([nn.ModuleList([stage(i, widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.downsample = nn.ModuleList([Downsample(widths[i], widths[i + 1]) for i in levels[:-1]])
-        self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), dropout, norm_groups)
+        self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), text_channels, dropout, norm_groups)
         self.upsample = nn.ModuleList([Upsample(widths[i + 1], widths[i]) for i in levels[:-1]])
         self.up = nn.ModuleList([nn.ModuleList([stage(i, 2 * widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.head = nn.Sequential(
@@ -207,10 +221,12 @@ class UNet(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` for images without one; None for no classes."""
+        """x: (B, C, H, W). t: LongTensor (B,). y: LongTensor (B,) of classes, `NO_LABEL` for images without one; or (B, L) of words,
+        `NO_WORD` where a caption has no more; None for neither."""
         self.check_input(x, t, y)
         check_like(x, self.stem.weight)
-        emb = self.embed(t, y)  # (B, E)
+        text = self.read(y, len(x))
+        emb = self.embed(t, y, text)  # (B, E)
         h = self.stem(F.pixel_unshuffle(x, self.patch_size))  # (B, widths[0], H / p, W / p)
 
         skips = []
@@ -218,22 +234,31 @@ class UNet(nn.Module):
             if level > 0:
                 h = self.downsample[level - 1](h, emb)
             for stage in stages.children():
-                h = stage(h, emb)
+                h = stage(h, emb, text)
                 skips.append(h)
 
-        h = self.middle(h, emb)
+        h = self.middle(h, emb, text)
 
         for level in reversed(range(len(self.up))):
             for stage in self.up[level].children():
-                h = stage(torch.cat([h, skips.pop()], dim=1), emb)
+                h = stage(torch.cat([h, skips.pop()], dim=1), emb, text)
             if level > 0:
                 h = self.upsample[level - 1](h, emb)
 
         return F.pixel_shuffle(self.head(h), self.patch_size)  # (B, out_channels, H, W)
 
-    def embed(self, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """The embedding of the timestep and, in a class-conditional network, of the class: emb (B, E), the input of every block."""
+    def read(self, y: Tensor | None, batch: int) -> Text | None:
+        """What the text encoder makes of the captions; None in a network without captions."""
+        if self.text_encoder is None:
+            return None
+        device = self.stem.weight.device
+        return self.text_encoder(torch.empty(batch, 0, dtype=torch.long, device=device) if y is None else y)
+
+    def embed(self, t: Tensor, y: Tensor | None = None, text: Text | None = None) -> Tensor:
+        """The embedding of the timestep and, in a conditional network, of class or caption: emb (B, E), the input of every block."""
         emb = self.time_embedding(t)
+        if text is not None:
+            return emb + self.caption_embedding(text.features[:, 0])
         if self.class_embedding is None:
             return emb
         y = torch.full_like(t, NO_LABEL) if y is None else y
@@ -267,7 +292,9 @@ class UNet(nn.Module):
             )
         if t.shape != x.shape[:1]:
             raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},): one timestep per image")
-        if y is not None:
+        if y is not None and self.words is not None:
+            check_words_shape(y, len(x))
+        elif y is not None:
             check_label_shape(y, self.num_classes, len(x))
 
 

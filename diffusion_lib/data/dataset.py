@@ -4,7 +4,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -125,11 +125,14 @@ class ImageDataset:
 
     images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or -1 for images without a class.
     Both may be arrays; labels may have any integer type or be class names. class_names: () or None for no classes.
+    captions: one text per image, or () for none. attributes: what is true of the images, such as dict(size=sizes), each a LongTensor (N,).
     """
 
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...] = ()
+    captions: tuple[str, ...] = ()
+    attributes: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self):
         images, names = _as_tensor("images", self.images), _as_names(self.class_names)
@@ -145,8 +148,10 @@ class ImageDataset:
                 f"images have shape {tuple(images.shape)}; expected (N, C, H, W), but these look like (N, H, W, C): "
                 "use torch.as_tensor(images).permute(0, 3, 1, 2)"
             )
-        for field, value in (("images", images), ("labels", labels), ("class_names", names)):
-            object.__setattr__(self, field, value)
+        captions, attributes = _as_captions(self.captions, len(images)), _as_attributes(self.attributes, len(images))
+        plain = dict(images=images, labels=labels, class_names=names, captions=captions, attributes=attributes)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def without_classes(cls, images: Tensor) -> "ImageDataset":
@@ -174,7 +179,9 @@ class ImageDataset:
 
 
 def with_mirror_images(dataset: ImageDataset) -> ImageDataset:
-    """The dataset's images, followed by the mirror image (left to right) of each."""
+    """The dataset's images, followed by the mirror image (left to right) of each. Raises `ValueError` for images with captions."""
+    if dataset.captions:
+        raise ValueError("flip=True for images with captions; expected flip=False: a caption says what is left and what is right")
     images = dataset.images.new_empty(2 * len(dataset), *dataset.image_shape)
     images[: len(dataset)] = dataset.images
     mirror_first_half(images)
@@ -217,3 +224,23 @@ def _as_names(names: Any) -> tuple[str, ...]:
     if isinstance(names, str | Mapping | Set) or not isinstance(names, Iterable):
         raise ValueError(f"class_names={names!r}; expected a list or tuple of names, in the order of the labels, or () for no classes")
     return tuple(map(str, names))
+
+
+def _as_captions(captions: Any, n: int) -> tuple[str, ...]:
+    captions = () if captions is None else captions
+    if isinstance(captions, str) or not isinstance(captions, Iterable):
+        raise ValueError(f"captions={captions!r}; expected a list or tuple of texts, one per image, or () for none")
+    captions = tuple(map(str, captions))
+    if captions and len(captions) != n:
+        raise ValueError(f"{len(captions)} captions for {n} images; expected one per image, or () for none")
+    return captions
+
+
+def _as_attributes(attributes: Any, n: int) -> dict[str, Tensor]:
+    if attributes is not None and not isinstance(attributes, Mapping):
+        raise ValueError(f"attributes is of type {type(attributes).__name__}; expected a dict of names and LongTensors ({n},)")
+    converted = {str(name): _as_labels(values, n, ()) for name, values in (attributes or {}).items()}
+    for name, values in converted.items():
+        if values.shape != (n,) or values.dtype != torch.long:
+            raise ValueError(f"attributes[{name!r}] has shape {tuple(values.shape)} and dtype {values.dtype}; expected torch.long ({n},)")
+    return converted

@@ -26,12 +26,14 @@ from diffusion_lib.data.dataset import ImageDataset, with_mirror_images
 from diffusion_lib.data.folder import load_folder
 from diffusion_lib.data.glyphs import load_glyphs
 from diffusion_lib.data.photo import load_photo
+from diffusion_lib.data.postcards import load_postcards
 from diffusion_lib.data.torchvision_sets import load_torchvision
 from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.errors import unknown_name
 
 DATASETS: dict[str, Callable[..., ImageDataset]] = {
     "glyphs": load_glyphs,
+    "postcards": load_postcards,
     "photo": load_photo,
     "mnist": partial(load_torchvision, "mnist"),
     "fashion_mnist": partial(load_torchvision, "fashion_mnist"),

@@ -27,6 +27,7 @@ from diffusion_lib.training.config import check_computes, check_warmup
 from diffusion_lib.training.logs import TensorBoard, recorded
 from diffusion_lib.training.processes import launched
 from diffusion_lib.unet import UNet
+from diffusion_lib.words import vocabulary_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -80,7 +81,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
     parser.add_argument("--root", type=path, help="folder for torchvision's datasets; default: the cache folder")
     parser.add_argument("--images", type=int, help="number of images to train on; default: all")
-    parser.add_argument("--dataset-seed", type=int, default=0, help="seed of the glyphs: another seed gives other images; default: 0")
+    parser.add_argument("--dataset-seed", type=int, default=0, help="seed of glyphs and postcards: another seed gives other images; default: 0")
     parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images: 3 for RGB, 1 for grey; default: 3")
     parser.add_argument("--flip", action="store_true", help="add the mirror image of each image")
@@ -90,7 +91,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--prediction", default="v", choices=TARGETS, **shown)
     for name in ("base_channels", "norm_groups"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=UNet().config[name], **shown)
-    parser.add_argument("--unconditional", action="store_true", help="do not give the network the classes")
+    parser.add_argument("--unconditional", action="store_true", help="do not give the network the classes or captions")
     parser.add_argument("--traceback", action="store_true", help="show a traceback when something goes wrong")
     parser.add_argument("--compile", action="store_true", help="compile the network first: pays off in long runs on a GPU")
     for field in fields(TrainConfig):
@@ -142,8 +143,10 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
 def make_denoiser(options: argparse.Namespace, config: TrainConfig, dataset: LabelledImages) -> Denoiser:
     """A new denoiser for these images, initialised from the seed."""
     torch.manual_seed(config.seed)
-    num_classes = None if options.unconditional else num_classes_of(dataset)
-    network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups)
+    captions = () if options.unconditional else getattr(dataset, "captions", ())
+    num_classes = None if options.unconditional or captions else num_classes_of(dataset)
+    words = vocabulary_of(captions) or None
+    network = UNet(image_shape_of(dataset)[0], options.base_channels, num_classes=num_classes, norm_groups=options.norm_groups, words=words)
     return Denoiser(network, make_schedule(options.schedule, options.T), options.prediction)
 
 
@@ -165,7 +168,7 @@ def initial(options: argparse.Namespace) -> Denoiser:
     denoiser = load_model(options.init_from)
     network = getattr(denoiser.network, "config", {})
     models = dict(schedule=denoiser.schedule.name, T=denoiser.schedule.T, prediction=denoiser.prediction)
-    models |= {name: network.get(name) for name in ("base_channels", "norm_groups")} | dict(unconditional=denoiser.num_classes is None)
+    models |= {name: network.get(name) for name in ("base_channels", "norm_groups")} | dict(unconditional=not denoiser.is_conditional)
     for name, value in models.items():
         asked = getattr(options, name)
         if asked not in (value, make_parser().get_default(name)):

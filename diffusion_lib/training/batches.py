@@ -17,6 +17,7 @@ from diffusion_lib.denoiser import Denoiser, random_timesteps
 from diffusion_lib.devices import to_device
 from diffusion_lib.networks import unwrapped
 from diffusion_lib.training.config import TrainConfig
+from diffusion_lib.words import NO_WORD
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
     """The arguments of `Denoiser.loss`. Labels and timesteps stay on the CPU, where checking them does not wait for a GPU."""
 
     x0: Tensor  # (B, C, H, W), on the device of the dataset's images
-    y: Tensor | None  # LongTensor (B,), NO_LABEL for images without a class
+    y: Tensor | None  # LongTensor (B,), NO_LABEL for images without a class; or (B, L), the words of captions
     t: Tensor  # LongTensor (B,), uniform on 1..T
     eps: Tensor  # (B, C, H, W)
 
@@ -35,7 +36,7 @@ def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: Train
     """The batch of update number `step`. Each process draws all of it and uses its own part, so no communication is needed."""
     index = batch_indices(len(images), config.batch_size, step, config.seed)
     random = torch.Generator().manual_seed(step_seed(config.seed, step))  # explicit devices and dtypes: a session may change the defaults
-    y = drop_labels(labels[index], config.cond_drop_prob, random) if denoiser.num_classes is not None else None
+    y = drop_labels(labels[index], config.cond_drop_prob, random) if denoiser.is_conditional else None
     t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
     eps = torch.randn(config.batch_size, *images.shape[1:], generator=random, device="cpu", dtype=torch.float32)
     return Batch(images[to_device(index, images.device)], y, t, eps)
@@ -73,9 +74,10 @@ def _epoch_order(n: int, epoch: int, seed: int) -> Tensor:
 
 
 def drop_labels(labels: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """The labels, each replaced by `NO_LABEL` with this probability: Ho & Salimans 2022 (arXiv:2207.12598), algorithm 1."""
-    dropped = torch.rand(len(labels), generator=generator, device=generator.device, dtype=torch.float32) < probability
-    return labels.masked_fill(dropped.to(labels.device), NO_LABEL)
+    """The labels, each replaced by `NO_LABEL` with this probability, or captions by none: Ho & Salimans 2022 (arXiv:2207.12598),
+    algorithm 1."""
+    dropped = (torch.rand(len(labels), generator=generator, device=generator.device, dtype=torch.float32) < probability).to(labels.device)
+    return labels.masked_fill(dropped, NO_LABEL) if labels.ndim == 1 else labels.masked_fill(dropped[:, None], NO_WORD)
 
 
 @contextmanager

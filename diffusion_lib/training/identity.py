@@ -26,6 +26,8 @@ def identity(config, denoiser, dataset) -> dict:
     data = blake2b(digest_size=8)
     for tensor in (dataset.images, dataset.labels):
         data.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+    if denoiser.words is not None:
+        data.update("\n".join(dataset.captions).encode())
     shape = image_shape_of(dataset)
     run["dataset"] = f"{len(dataset.images)} images of {shape}, digest {data.hexdigest()}"
     run |= {

@@ -24,6 +24,7 @@ from diffusion_lib.training.batches import Batch, draw_batch, parts_of_batch, se
 from diffusion_lib.training.config import TrainConfig, check_warmup
 from diffusion_lib.training.memory import keep_freed_memory
 from diffusion_lib.training.sharding import gather, reshard, shard, shards
+from diffusion_lib.words import as_words
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -91,7 +92,7 @@ class Run:
     def place(self) -> None:
         """Moves denoiser and images to the device, and copies the first process's weights to all."""
         self.denoiser.to(self.device).train()
-        self.images, self.labels = self.dataset.images.detach().to(self.device), self.dataset.labels.cpu()
+        self.images, self.labels = self.dataset.images.detach().to(self.device), conditions(self.denoiser, self.dataset)
         if self.accelerator is not None:
             processes.take_weights_of_first(self.denoiser)
 
@@ -245,11 +246,23 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
         finite = f"; {len(bad)} of {len(images)} contain NaN or infinity, the first is image {bad[0]}: leave them out" if bad else ""
         hint = finite or ": see diffusion_lib.to_float"
         raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]{hint}")
-    if denoiser.num_classes is not None:
+    if denoiser.words is not None:
+        labels = conditions(denoiser, dataset)  # raises for a word that the network does not know
+    elif denoiser.num_classes is not None:
         for label in (labels.min(), labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:
                 raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
     check_input = getattr(unwrapped(denoiser.network), "check_input", None)
     if check_input is not None:
         t = torch.ones(1, dtype=torch.long, device=images.device)
-        check_input(images[:1], t, None if denoiser.num_classes is None else labels[:1])
+        check_input(images[:1], t, labels[:1] if denoiser.is_conditional else None)
+
+
+def conditions(denoiser: Denoiser, dataset: LabelledImages) -> Tensor:
+    """What a denoiser takes as y for each image: its label (N,), or for a captioned one the words of its caption (N, L). On the CPU."""
+    if denoiser.words is None:
+        return dataset.labels.cpu()
+    captions = getattr(dataset, "captions", ())
+    if not captions:
+        raise ValueError("the denoiser takes captions, but the dataset has none; expected ImageDataset(…, captions=…), one text per image")
+    return as_words(captions, len(dataset.images), denoiser.words)
