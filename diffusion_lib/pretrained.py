@@ -4,13 +4,14 @@ docs/training.md lists the commands that trained the shipped weights.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.errors import unknown_name
 from diffusion_lib.files import as_path
-from diffusion_lib.measure.classifier import Classifier
+from diffusion_lib.measure.classifier import FeatureNetwork
 from diffusion_lib.saving import CONFIG, SHIPPED, blame, check_tensors, class_name, nearby_hint, shipped_hint
 from diffusion_lib.training import checkpoints
 
@@ -26,9 +27,12 @@ def load_pretrained(name: str) -> Denoiser:
     return Denoiser.from_pretrained(_folder("denoiser", name))
 
 
-def load_classifier(name: str) -> Classifier:
-    """The classifier for the dataset `name` ("glyphs", "mnist"), in eval mode. It measures sample quality. Images are in [-1, 1]."""
-    return Classifier.from_pretrained(_folder("classifier", name))
+def load_classifier(name: str) -> Any:
+    """The classifier for the dataset `name`, in eval mode. It measures sample quality. Images are in [-1, 1].
+
+    "glyphs", "mnist": a `Classifier`. "postcards": an `AttributeClassifier`, which reads every attribute of a picture.
+    """
+    return FeatureNetwork.from_pretrained(_folder("classifier", name))
 
 
 def load_checkpoint(directory: str | Path, cls: type[Denoiser] = Denoiser) -> Denoiser:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffusion_lib.checks import NO_LABEL, as_image_shape, check_label_shape, check_labels, check_like, unet_config
-from diffusion_lib.text import CrossAttention, Text, TextEncoder
+from diffusion_lib.text import Text, TextEncoder
 from diffusion_lib.words import check_words_shape
 
 
@@ -105,6 +105,36 @@ class AttentionBlock(nn.Module):
         return q, k, v
 
 
+class CrossAttention(nn.Module):
+    """h + attention(h, text): every position attends to the words of its caption (Rombach et al. 2022, arXiv:2112.10752, section 3.3)."""
+
+    def __init__(self, channels: int, text_channels: int, head_channels: int = 32, norm_groups: int = 4):
+        super().__init__()
+        self.heads = math.gcd(channels, max(1, channels // head_channels))
+        self.norm = nn.GroupNorm(norm_groups, channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.kv = nn.Linear(text_channels, 2 * channels)
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, h: Tensor, text: Text) -> Tensor:
+        q, k, v = self.queries_keys_values(h, text)
+        # softmax(q k^T / sqrt(d_k)) v                                                       Vaswani et al. 2017, equation 1
+        a = F.scaled_dot_product_attention(q, k, v, attn_mask=text.there)  # (B, heads, H W, d_k)
+        return h + self.out(a.transpose(2, 3).reshape(h.shape))
+
+    def weights(self, h: Tensor, text: Text) -> Tensor:
+        """Attention weights (B, heads, H W, 1 + L): row i is a distribution over the words that position i attends to."""
+        q, k, _ = self.queries_keys_values(h, text)
+        scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[-1])  # (B, heads, H W, 1 + L)
+        return torch.softmax(scores.masked_fill(~text.there, -torch.inf), dim=-1)
+
+    def queries_keys_values(self, h: Tensor, text: Text) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, heads, H W, d_k) from the image; keys and values (B, heads, 1 + L, d_k) from the words; d_k = C / heads."""
+        q = self.q(self.norm(h)).flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
+        k, v = self.kv(text.features).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+
 class Downsample(nn.Module):
     """Halves height and width: each 2x2 square becomes the channels of one position, and a 1x1 convolution mixes them."""
 
@@ -131,13 +161,21 @@ class Stage(nn.Module):
     """A residual block, followed on the levels that have attention by attention, and in a captioned network by attention to words."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, emb_dim: int, attention: bool, text_channels: int | None, dropout: float, norm_groups: int
+        self,
+        in_channels: int,
+        out_channels: int,
+        emb_dim: int,
+        attention: bool,
+        text_channels: int | None,
+        dropout: float,
+        norm_groups: int,
     ):
         super().__init__()
         self.residual = ResidualBlock(in_channels, out_channels, emb_dim, dropout, norm_groups)
         self.attention = AttentionBlock(out_channels, emb_dim, norm_groups=norm_groups) if attention else None
-        reads = attention and text_channels is not None
-        self.cross_attention = CrossAttention(out_channels, text_channels, norm_groups=norm_groups) if reads else None
+        self.cross_attention = None
+        if attention and text_channels is not None:
+            self.cross_attention = CrossAttention(out_channels, text_channels, norm_groups=norm_groups)
 
     def forward(self, h: Tensor, emb: Tensor, text: Text | None = None) -> Tensor:
         h = self.residual(h, emb)
@@ -198,10 +236,11 @@ class UNet(nn.Module):
         self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
         widths = [base_channels * m for m in channel_mults]
         levels = range(len(widths))
-        emb_dim, text_channels = 4 * base_channels, None if words is None else 2 * base_channels
+        emb_dim, text_channels = 4 * base_channels, 2 * base_channels
+        reads = None if words is None else text_channels
 
         def stage(level: int, in_channels: int) -> Stage:
-            return Stage(in_channels, widths[level], emb_dim, level in attention_levels, text_channels, dropout, norm_groups)
+            return Stage(in_channels, widths[level], emb_dim, level in attention_levels, reads, dropout, norm_groups)
 
         self.time_embedding = TimeEmbedding(base_channels, emb_dim)
         self.class_embedding = None if num_classes is None else nn.Embedding(num_classes + 1, emb_dim)  # row 0: NO_LABEL
@@ -211,7 +250,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(in_channels * patch_size**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList([nn.ModuleList([stage(i, widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.downsample = nn.ModuleList([Downsample(widths[i], widths[i + 1]) for i in levels[:-1]])
-        self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), text_channels, dropout, norm_groups)
+        self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), reads, dropout, norm_groups)
         self.upsample = nn.ModuleList([Upsample(widths[i + 1], widths[i]) for i in levels[:-1]])
         self.up = nn.ModuleList([nn.ModuleList([stage(i, 2 * widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.head = nn.Sequential(
@@ -257,8 +296,9 @@ class UNet(nn.Module):
     def embed(self, t: Tensor, y: Tensor | None = None, text: Text | None = None) -> Tensor:
         """The embedding of the timestep and, in a conditional network, of class or caption: emb (B, E), the input of every block."""
         emb = self.time_embedding(t)
-        if text is not None:
-            return emb + self.caption_embedding(text.features[:, 0])
+        if self.caption_embedding is not None:
+            text = text or self.read(y, len(t))
+            return emb if text is None else emb + self.caption_embedding(text.features[:, 0])  # what the encoder makes of the whole caption
         if self.class_embedding is None:
             return emb
         y = torch.full_like(t, NO_LABEL) if y is None else y

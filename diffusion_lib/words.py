@@ -53,7 +53,9 @@ def check_words(y: Any, num_words: int, batch: int) -> None:
 def check_words_shape(y: Any, batch: int) -> None:
     """Like `check_words`, but does not read the values."""
     if not isinstance(y, Tensor):
-        raise ValueError(f"y is of type {type(y).__name__}; expected a LongTensor of shape ({batch}, L): the words of one caption per image")
+        raise ValueError(
+            f"y is of type {type(y).__name__}; expected a LongTensor of shape ({batch}, L): the words of one caption per image"
+        )
     if y.dtype != torch.long or y.ndim != 2 or len(y) != batch or y.shape[1] > MAX_WORDS:
         raise ValueError(
             f"y is {y.dtype} of shape {tuple(y.shape)}; expected torch.long of shape ({batch}, L), L at most {MAX_WORDS}: the words of one "

@@ -47,7 +47,9 @@ STATED = dict(time=0.85, ground=0.85, weather=0.6, light=0.6, mountains=0.5, col
 COMPLETE = 0.3  # the share of complete captions
 
 
-def captions_of(meanings: Mapping[str, Tensor], attributes: Mapping[str, tuple[str, ...]], u: Tensor, complete: bool = False) -> tuple[str, ...]:
+def captions_of(
+    meanings: Mapping[str, Tensor], attributes: Mapping[str, tuple[str, ...]], u: Tensor, complete: bool = False
+) -> tuple[str, ...]:
     """One caption per picture. meanings: LongTensors (n,), as in `postcards.draw_meanings`; attributes: their values' names. u: (n,
     `NUMBERS`) in [0, 1) chooses the phrasing, and what is stated. complete: state everything."""
     columns = {name: [names[value] for value in meanings[name].tolist()] for name, names in attributes.items()}

@@ -125,7 +125,8 @@ class ImageDataset:
 
     images: float (N, C, H, W) in [-1, 1]. labels: LongTensor (N,) of 0..len(class_names)-1, or -1 for images without a class.
     Both may be arrays; labels may have any integer type or be class names. class_names: () or None for no classes.
-    captions: one text per image, or () for none. attributes: what is true of the images, such as dict(size=sizes), each a LongTensor (N,).
+    captions: one text per image, or () for none. attributes: what is true of each image, such as dict(size=sizes) with
+    sizes a LongTensor (N,) of indices into attribute_names["size"], such as ("small", "large").
     """
 
     images: Tensor
@@ -133,6 +134,7 @@ class ImageDataset:
     class_names: tuple[str, ...] = ()
     captions: tuple[str, ...] = ()
     attributes: Mapping[str, Tensor] = field(default_factory=dict)
+    attribute_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self):
         images, names = _as_tensor("images", self.images), _as_names(self.class_names)
@@ -148,8 +150,10 @@ class ImageDataset:
                 f"images have shape {tuple(images.shape)}; expected (N, C, H, W), but these look like (N, H, W, C): "
                 "use torch.as_tensor(images).permute(0, 3, 1, 2)"
             )
-        captions, attributes = _as_captions(self.captions, len(images)), _as_attributes(self.attributes, len(images))
-        plain = dict(images=images, labels=labels, class_names=names, captions=captions, attributes=attributes)
+        values = {str(name): _as_names(each) for name, each in (self.attribute_names or {}).items()}
+        attributes = _as_attributes(self.attributes or {}, values, len(images))
+        captions = _as_captions(self.captions, len(images))
+        plain = dict(images=images, labels=labels, class_names=names, captions=captions, attributes=attributes, attribute_names=values)
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
@@ -236,11 +240,16 @@ def _as_captions(captions: Any, n: int) -> tuple[str, ...]:
     return captions
 
 
-def _as_attributes(attributes: Any, n: int) -> dict[str, Tensor]:
-    if attributes is not None and not isinstance(attributes, Mapping):
-        raise ValueError(f"attributes is of type {type(attributes).__name__}; expected a dict of names and LongTensors ({n},)")
-    converted = {str(name): _as_labels(values, n, ()) for name, values in (attributes or {}).items()}
+def _as_attributes(attributes: Any, names: dict[str, tuple[str, ...]], n: int) -> dict[str, Tensor]:
+    if not isinstance(attributes, Mapping) or attributes.keys() != names.keys():
+        raise ValueError(
+            f"attributes={attributes!r} and attribute_names={names!r}; expected two dicts with the same keys: indices of the "
+            "images' values, and the names of the values"
+        )
+    converted = {str(name): _as_labels(values, n, names[name]) for name, values in attributes.items()}
     for name, values in converted.items():
         if values.shape != (n,) or values.dtype != torch.long:
             raise ValueError(f"attributes[{name!r}] has shape {tuple(values.shape)} and dtype {values.dtype}; expected torch.long ({n},)")
+        if n and not 0 <= values.min() <= values.max() < len(names[name]):
+            raise ValueError(f"attributes[{name!r}] ranges from {values.min()} to {values.max()}; expected 0..{len(names[name]) - 1}")
     return converted

@@ -6,6 +6,7 @@ coverage, the fraction of each pixel that lies inside it: (B, 1, S, S) in [0, 1]
 
 import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -39,8 +40,14 @@ FAR_AND_NEAR: dict[str, tuple[Colour, Colour]] = {  # the two rows of hills, by 
 }
 MOUNTAIN: Colour = (0.40, 0.44, 0.58)
 BEACH: Colour = (0.93, 0.83, 0.60)
-PAINT: list[Colour] = [(0.86, 0.12, 0.12), (0.98, 0.82, 0.12), (0.12, 0.58, 0.22), (0.12, 0.32, 0.90), (0.97, 0.97, 0.95), (0.60, 0.20, 0.72)]
-RAINBOW: list[Colour] = [(0.58, 0.30, 0.80), (0.25, 0.50, 0.95), (0.30, 0.80, 0.35), (0.98, 0.90, 0.30), (0.98, 0.58, 0.20), (0.92, 0.25, 0.25)]
+PAINT: list[Colour] = [  # one per entry of COLOURS
+    *((0.86, 0.12, 0.12), (0.98, 0.82, 0.12), (0.12, 0.58, 0.22)),
+    *((0.12, 0.32, 0.90), (0.97, 0.97, 0.95), (0.60, 0.20, 0.72)),
+]
+RAINBOW: list[Colour] = [  # from the inner edge outwards
+    *((0.58, 0.30, 0.80), (0.25, 0.50, 0.95), (0.30, 0.80, 0.35)),
+    *((0.98, 0.90, 0.30), (0.98, 0.58, 0.20), (0.92, 0.25, 0.25)),
+]
 LAMP: Colour = (1.0, 0.86, 0.42)
 NIGHT = TIMES.index("night")
 
@@ -88,12 +95,11 @@ class Local:
 
     def polygon(self, *corners: tuple[float, float]) -> Tensor:
         """Coverage of a convex polygon, its corners anticlockwise."""
-        distance = None
-        for (p0, q0), (p1, q1) in zip(corners, (*corners[1:], corners[0]), strict=True):
-            length = math.hypot(p1 - p0, q1 - q0)
-            side = ((self.p - p0) * (q1 - q0) - (self.q - q0) * (p1 - p0)) / length
-            distance = side if distance is None else torch.maximum(distance, side)
-        return self.inside(distance)
+        sides = [
+            ((self.p - p0) * (q1 - q0) - (self.q - q0) * (p1 - p0)) / math.hypot(p1 - p0, q1 - q0)  # the distance from its line
+            for (p0, q0), (p1, q1) in zip(corners, (*corners[1:], corners[0]), strict=True)
+        ]
+        return self.inside(reduce(torch.maximum, sides))
 
     def disk(self, p: float, q: float, radius: float, flat: float = 1.0) -> Tensor:
         """Coverage of a disk; of an ellipse whose height is `flat` times its width."""

@@ -1,8 +1,8 @@
 """Postcards: small colour landscapes with captions, drawn by this package. A dataset that needs no download.
 
 Picture k depends only on the seed and k. Every picture has a meaning, one value of each of `ATTRIBUTES`, and a caption in English
-that states all or part of it (`captions`). A third of all combinations of a thing, its colour and the time of day is held out: it occurs in no
-picture but those of `load_postcards(held_out=True)`.
+that states all or part of it (`captions`). A third of all combinations of a thing, its colour and the time of day is held out: it
+occurs in no picture but those of `load_postcards(held_out=True)`.
 """
 
 from functools import lru_cache
@@ -48,7 +48,7 @@ def is_held_out(thing: Tensor, colour: Tensor, time: Tensor) -> Tensor:
 
 
 def load_postcards(
-    *, train: bool = True, n: int | None = None, size: int | None = None, seed: int = 0, held_out: bool = False
+    *, train: bool = True, n: int | None = None, size: int | tuple[int, int] | None = None, seed: int = 0, held_out: bool = False
 ) -> ImageDataset:
     """20,000 postcards for training or 4,000 others for testing, or n of either. size: height and width in pixels, 32 by default.
 
@@ -72,7 +72,7 @@ def _postcards(n: int, seed: int, size: int, held_out: bool) -> ImageDataset:
     meanings = draw_meanings(u, held_out)
     captions = captions_of(meanings, ATTRIBUTES, u[:, -NUMBERS:])
     scene = meanings["ground"] * len(TIMES) + meanings["time"]
-    return ImageDataset(to_float(draw_postcards(meanings, u, size)), scene, SCENES, captions, meanings)
+    return ImageDataset(to_float(draw_postcards(meanings, u, size)), scene, SCENES, captions, meanings, ATTRIBUTES)
 
 
 @torchs_defaults()

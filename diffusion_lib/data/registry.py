@@ -41,7 +41,7 @@ DATASETS: dict[str, Callable[..., ImageDataset]] = {
     "folder:PATH": load_folder,
 }
 
-OPTIONS = ("train", "n", "size", "seed", "root", "channels", "skip_broken")
+OPTIONS = ("train", "n", "size", "seed", "root", "channels", "skip_broken", "held_out")
 
 
 def dataset_names() -> str:
@@ -61,15 +61,18 @@ def load_dataset(
     channels: int | None = None,
     flip: bool = False,
     skip_broken: bool = False,
+    held_out: bool = False,
 ) -> ImageDataset:
     """The dataset called `name`, a key of `diffusion_lib.data.DATASETS`: "glyphs", "photo", "mnist", …, or "folder:PATH". A `Path` means
     a folder.
 
-    train: the training set, or the test set (photo and folder have only one set). n: number of images, None for all (glyphs:
-    20,000 for training, 4,000 for testing). size: height and width, one number or a pair, for photo (default 64) and folder (default
-    32): images are resized to cover it and cropped to the centre; transparent pixels become white. channels: 3 (RGB) or 1 (grey), for
+    train: the training set, or the test set (photo and folder have only one set). n: number of images, None for all (glyphs and
+    postcards: 20,000 for training, 4,000 for testing). size: height and width, one number or a pair, for photo (default 64), folder
+    (default 32) and postcards (default 32, square): photo and folder images are resized to cover it and cropped to the centre, and
+    transparent pixels become white; postcards are drawn in this size. channels: 3 (RGB) or 1 (grey), for
     photo and folder. flip: appends the mirror image of each image. skip_broken: for a folder, skips unreadable files with a warning
-    instead of raising. seed: for the glyphs. root: the folder for torchvision's datasets instead of the cache folder,
+    instead of raising. held_out: postcards of the combinations that occur in no training and no test set. seed: for glyphs and
+    postcards. root: the folder for torchvision's datasets instead of the cache folder,
     $DIFFUSION_LIB_CACHE or ~/.cache/diffusion_lib.
 
     A folder's sub-folders are its classes. A warning lists skipped files; `repr` of the dataset, or `diffusion_lib.data.describe`,
@@ -81,13 +84,19 @@ def load_dataset(
     seed = whole("seed", seed, 0, 2**62)
     if channels is not None and whole("channels", channels) not in (1, 3):
         raise ValueError(f"channels={channels}; expected 3 (RGB) or 1 (grey)")
-    for option, switch in dict(train=train, flip=flip, skip_broken=skip_broken).items():
+    for option, switch in dict(train=train, flip=flip, skip_broken=skip_broken, held_out=held_out).items():
         if not isinstance(switch, bool | np.bool_):
             raise ValueError(f"{option}={switch!r}; expected True or False")
     if root is not None and (not isinstance(root, str | os.PathLike) or not os.fspath(root)):
         raise ValueError(f"root={root!r}; expected a folder, or None for the cache folder")
     options: dict[str, Any] = dict(
-        n=n, size=size, seed=seed or None, root=root, channels=channels and int(channels), skip_broken=bool(skip_broken) or None
+        n=n,
+        size=size,
+        seed=seed or None,
+        root=root,
+        channels=channels and int(channels),
+        skip_broken=bool(skip_broken) or None,
+        held_out=bool(held_out) or None,
     )
     given = {option: value for option, value in options.items() if value is not None}
     known = _options_of(loader)

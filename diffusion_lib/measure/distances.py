@@ -7,7 +7,7 @@ can be compared with each other, and with the score of real images against real 
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from tqdm import tqdm
 from diffusion_lib.checks import as_labels, check_finite, check_images, whole
 from diffusion_lib.data import LabelledImages
 from diffusion_lib.devices import torchs_defaults
-from diffusion_lib.measure.classifier import Classifier, FeatureNetwork
+from diffusion_lib.measure.classifier import AttributeClassifier, Classifier, FeatureNetwork
 
 
 class Estimate(NamedTuple):
@@ -132,8 +132,22 @@ def kernel_distance(real: Images, fake: Images, blocks: int = 10, *, network: Ne
 @torchs_defaults()
 def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> Estimate:
     """The fraction of images (N, C, H, W) that the classifier reads as the requested labels (N,), in 0..1, with Wilson's interval."""
-    n, z = len(images), 1.96
-    p = (classifier.read(images) == as_labels(labels, n).to(images.device)).double().mean().item()
+    return fraction(classifier.read(images) == as_labels(labels, len(images)).to(images.device))
+
+
+@torchs_defaults()
+def attribute_accuracy(classifier: AttributeClassifier, images: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Estimate]:
+    """For each attribute, the fraction of images (N, C, H, W) in which the classifier reads the given value (N,), with Wilson's interval;
+    and "all", the fraction of images in which it reads every attribute so."""
+    found = classifier.read(images)
+    right = {name: found[name] == values.to(images.device) for name, values in attributes.items()}
+    return {name: fraction(each) for name, each in right.items()} | dict(all=fraction(torch.stack([*right.values()]).all(dim=0)))
+
+
+def fraction(right: Tensor) -> Estimate:
+    """The fraction of True in a bool tensor (N,), with Wilson's interval."""
+    n, z = len(right), 1.96
+    p = right.double().mean().item()
     # (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)                                        Wilson 1927
     centre, half = p + z**2 / (2 * n), z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low, high = ((centre + side) / (1 + z**2 / n) for side in (-half, half))

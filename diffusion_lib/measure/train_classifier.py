@@ -10,8 +10,8 @@ from tqdm import tqdm
 from diffusion_lib.checks import whole
 from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of, takes
 from diffusion_lib.devices import choose_device
-from diffusion_lib.measure.classifier import Classifier, train_classifier
-from diffusion_lib.measure.distances import accuracy
+from diffusion_lib.measure.classifier import AttributeClassifier, Classifier, train_classifier
+from diffusion_lib.measure.distances import accuracy, attribute_accuracy
 from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
 from diffusion_lib.options import image_size, is_shortage, message_of, of_model, path
 from diffusion_lib.pretrained import load_classifier, load_model
@@ -83,11 +83,19 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
         parser.error(f"--dataset {options.dataset} has no classes; expected a dataset with classes")
     held_out = load_dataset(options.dataset, train=False, root=options.root)
     torch.manual_seed(options.seed)  # for the classifier's initial weights
-    classifier = Classifier(image_shape_of(data)[0], num_classes)
+    if data.attributes:
+        classifier: Classifier | AttributeClassifier = AttributeClassifier(data.attribute_names, image_shape_of(data)[0])
+    else:
+        classifier = Classifier(image_shape_of(data)[0], num_classes)
     training = train_classifier(classifier, data, options.steps, options.batch_size, options.lr, options.seed)
     for _ in tqdm(training, total=options.steps, unit="step"):
         pass
     classifier.eval().save_pretrained(options.out)
+    if isinstance(classifier, AttributeClassifier):
+        for name, estimate in attribute_accuracy(classifier, held_out.images, held_out.attributes).items():
+            print(f"{name:14} {estimate.value:.2%}")
+        print(f"read correctly in {len(held_out.images)} test images; saved to {options.out}")
+        return
     fraction = accuracy(classifier, held_out.images, held_out.labels).value
     print(f"reads {fraction:.2%} of {len(held_out.images)} test images correctly; saved to {options.out}")
 

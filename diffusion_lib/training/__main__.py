@@ -81,7 +81,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", default="glyphs", help=f"{dataset_names()}; default: %(default)s")
     parser.add_argument("--root", type=path, help="folder for torchvision's datasets; default: the cache folder")
     parser.add_argument("--images", type=int, help="number of images to train on; default: all")
-    parser.add_argument("--dataset-seed", type=int, default=0, help="seed of glyphs and postcards: another seed gives other images; default: 0")
+    parser.add_argument(
+        "--dataset-seed", type=int, default=0, help="seed of glyphs and postcards: another seed gives other images; default: 0"
+    )
     parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
     parser.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images: 3 for RGB, 1 for grey; default: 3")
     parser.add_argument("--flip", action="store_true", help="add the mirror image of each image")
@@ -130,7 +132,8 @@ def run(options: argparse.Namespace, config: TrainConfig) -> None:
         compile_network(denoiser, accelerator, options.device)
     identity = checkpoints.identity(config, denoiser, dataset)
     steps = train(denoiser, dataset, config, options.out / "checkpoints", accelerator)
-    steps = recorded(steps, options.out, config, sample_every=options.sample_every, board=board, writes=is_main)
+    captions = getattr(dataset, "captions", ())
+    steps = recorded(steps, options.out, config, sample_every=options.sample_every, captions=captions, board=board, writes=is_main)
     taken = show_progress(steps, config.steps, is_main)
     if is_main:
         if not taken:

@@ -8,7 +8,7 @@ TensorBoard. A resumed run continues these files; no step appears twice.
 
 import io
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -124,12 +124,14 @@ def recorded(
     config: TrainConfig,
     *,
     sample_every: int = 0,
+    captions: Sequence[str] = (),
     board: TensorBoard | None = None,
     writes: bool = True,
 ) -> Iterator["TrainStep"]:
     """Yields the steps, logging each one first.
 
-    sample_every: steps between sample pictures, with one after the last step; 0 for none. writes: True only in the first process;
+    sample_every: steps between sample pictures, with one after the last step; 0 for none. captions: what to sample from a captioned
+    denoiser, in turn. writes: True only in the first process;
     the others merely sample along where the weights are sharded.
     """
     logs: list[Any] = [Log(folder), *([] if board is None else [board])] if writes else []
@@ -159,7 +161,7 @@ def recorded(
                 write_at = now + WRITE_EVERY
                 write_down()
             if sample_every and (last or step.step % sample_every == 0):
-                _draw(step, folder, board if writes else None, writes)
+                _draw(step, captions, folder, board if writes else None, writes)
             yield step
     finally:
         write_down()
@@ -167,10 +169,10 @@ def recorded(
             log.close()
 
 
-def _draw(step: "TrainStep", folder: Path, board: TensorBoard | None, writes: bool) -> None:
+def _draw(step: "TrainStep", captions: Sequence[str], folder: Path, board: TensorBoard | None, writes: bool) -> None:
     if not writes and not any(map(is_sharded, step.ema.parameters())):
         return
-    picture = sheet(step.ema)
+    picture = sheet(step.ema, captions)
     if writes:
         path = folder / "samples" / f"step-{step.step:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -179,11 +181,15 @@ def _draw(step: "TrainStep", folder: Path, board: TensorBoard | None, writes: bo
         board.add_picture(step.step, picture)
 
 
-def sheet(denoiser: Denoiser) -> Tensor:
-    """A grid of samples, uint8 (C, H, W), always from the same noise; with classes, of each class in turn."""
+def sheet(denoiser: Denoiser, captions: Sequence[str] = ()) -> Tensor:
+    """A grid of samples, uint8 (C, H, W), always from the same noise; with classes or captions, of each one in turn."""
     from torchvision.utils import make_grid
 
-    y = None if denoiser.num_classes is None else torch.arange(SAMPLES, device="cpu") % denoiser.num_classes
+    y: Any = None
+    if denoiser.num_classes is not None:
+        y = torch.arange(SAMPLES, device="cpu") % denoiser.num_classes
+    elif denoiser.words is not None and captions:
+        y = [captions[k % len(captions)] for k in range(SAMPLES)]
     images = sample(denoiser, SAMPLES, steps=min(SAMPLING_STEPS, denoiser.schedule.T), y=y)
     if images.shape[1] not in (1, 3, 4):  # no picture has so many channels: show each channel on its own
         images = images.flatten(0, 1)[:, None]

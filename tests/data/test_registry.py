@@ -13,11 +13,13 @@ from diffusion_lib.data import DATASETS, dataset_names, size_from_text
 
 
 def test_lists_dataset_names_for_error_messages():
-    assert dataset_names() == "glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH"
+    assert dataset_names() == "glyphs, postcards, photo, mnist, fashion_mnist, cifar10 or folder:PATH"
 
 
 def test_rejects_unknown_name_and_suggests_the_nearest():
-    with pytest.raises(ValueError, match=r"unknown dataset 'glyph'; expected one of 'glyphs', 'photo', 'mnist'.*Did you mean 'glyphs'\?"):
+    with pytest.raises(
+        ValueError, match=r"unknown dataset 'glyph'; expected one of 'glyphs', 'postcards', 'photo', 'mnist'.*Did you mean 'glyphs'\?"
+    ):
         dl.load_dataset("glyph")
     with pytest.raises(ValueError, match=r"unknown dataset 'folder'; expected one of .*'folder:PATH'.*Did you mean 'folder:PATH'\?"):
         dl.load_dataset("folder")
@@ -93,7 +95,7 @@ def test_rejects_options_by_name(options, message):
             dict(channels=1),
             r"channels=1 does not apply to the dataset 'mnist'; it takes: train, n, root ",
         ),
-        ("photo", dict(seed=1), r"seed=1 does not apply to the dataset 'photo'; .* \(seed applies to glyphs\)"),
+        ("photo", dict(seed=1), r"seed=1 does not apply to the dataset 'photo'; .* \(seed applies to glyphs, postcards\)"),
         ("photo", dict(skip_broken=True), r"skip_broken=True does not apply to the dataset 'photo'"),
         (
             "folder:x",
