@@ -47,17 +47,20 @@ class Saveable(nn.Module):
         """The module for an untrusted config and tensors. Raises `ValueError`, or another built-in error, if they do not fit."""
         raise NotImplementedError
 
-    def save_pretrained(self, directory: str | Path) -> None:
+    def save_pretrained(self, directory: str | Path, *, half: bool = False) -> None:
         """Writes weights (safetensors) and config (JSON) into `directory`, for `from_pretrained`.
 
-        Raises `ValueError` if the network's config cannot be stored, or if its weights are sharded over processes.
+        half: store float32 weights as float16, which halves the file; they are loaded as float32 again. Raises `ValueError` if the network's config cannot be stored, or if its weights are sharded over processes.
         """
         if any(map(is_sharded, self.parameters())):
             raise ValueError(
                 "the weights are sharded over processes; expected complete weights: diffusion_lib.load_checkpoint(folder) loads the "
                 "averaged weights from the run's newest checkpoint"
             )
-        write(directory, *self.to_files())
+        config, tensors = self.to_files()
+        if half:
+            tensors = {name: value.half() if value.dtype == torch.float32 else value for name, value in tensors.items()}
+        write(directory, config, tensors)
 
     @classmethod
     def from_pretrained(cls, directory_or_hub_id: str | Path) -> Self:

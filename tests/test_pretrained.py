@@ -51,6 +51,19 @@ def test_saved_denoiser_loads_unchanged(tmp_path, prediction, num_classes):
     torch.testing.assert_close(dl.sample(again, 2, steps=3), dl.sample(denoiser, 2, steps=3), rtol=0, atol=0)
 
 
+def test_half_precision_on_disk_halves_the_file_and_loads_as_float32(tmp_path):
+    denoiser = dl.Denoiser(dl.UNet(1, 16), dl.cosine_schedule(20), "v")
+    for half in (False, True):
+        denoiser.save_pretrained(tmp_path / str(half), half=half)
+    sizes = [(tmp_path / str(half) / "model.safetensors").stat().st_size for half in (False, True)]
+    assert 0.45 < sizes[1] / sizes[0] < 0.6
+    again = dl.Denoiser.from_pretrained(tmp_path / "True")
+    assert {weight.dtype for weight in again.parameters()} == {torch.float32}
+    assert torch.equal(again.schedule.signal, denoiser.schedule.signal)  # the tables keep all their digits
+    for ours, theirs in zip(again.parameters(), denoiser.parameters(), strict=True):
+        assert torch.equal(ours, theirs.half().float())
+
+
 def test_saving_again_replaces_the_model(saved):
     tiny_denoiser("eps", T=5, seed=1).save_pretrained(saved)
     again = dl.Denoiser.from_pretrained(saved)

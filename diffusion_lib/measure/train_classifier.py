@@ -17,7 +17,7 @@ from diffusion_lib.options import image_size, is_shortage, message_of, of_model,
 from diffusion_lib.pretrained import load_classifier, load_model
 from diffusion_lib.saving import SHIPPED
 
-TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3)  # defaults without --model
+TRAINING = dict(out=None, steps=2000, batch_size=128, lr=3e-3, half=False)  # defaults without --model
 MEASURING = dict(features=None, size=None, channels=None, skip_broken=False, samples=1000, sampling_steps=50, device="auto")  # and with it
 
 
@@ -56,6 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     for name in ("steps", "batch_size", "lr"):
         default = TRAINING[name]
         training.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help="default: %(default)s")
+    training.add_argument("--half", action="store_true", help="store the weights in half precision")
     measuring = parser.add_argument_group("measuring a model")
     measuring.add_argument("--model", help="the folder of a model or of a run, a hub id, or the name of a shipped model")
     measuring.add_argument(
@@ -90,7 +91,7 @@ def train(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     training = train_classifier(classifier, data, options.steps, options.batch_size, options.lr, options.seed)
     for _ in tqdm(training, total=options.steps, unit="step"):
         pass
-    classifier.eval().save_pretrained(options.out)
+    classifier.eval().save_pretrained(options.out, half=options.half)
     if isinstance(classifier, AttributeClassifier):
         for name, estimate in attribute_accuracy(classifier, held_out.images, held_out.attributes).items():
             print(f"{name:14} {estimate.value:.2%}")

@@ -88,7 +88,7 @@ def test_rejects_options_by_name(options, message):
         (
             "glyphs",
             dict(size=32),
-            r"size=32 does not apply to the dataset 'glyphs'; .*: train, n, seed \(size applies to photo, folder:PATH\)",
+            r"size=32 does not apply to the dataset 'glyphs'; .*: train, n, seed \(size applies to postcards, photo, folder:PATH\)",
         ),
         (
             "mnist",
