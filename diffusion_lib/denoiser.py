@@ -1,6 +1,7 @@
 """The protocol that samplers, plots and widgets use, and the denoisers of this package.
 
-    denoiser(xt, t, y=None) -> Prediction        xt (B, C, H, W); t int or LongTensor (B,), 1..T; y LongTensor (B,) or None
+    denoiser(xt, t, y=None) -> Prediction        xt (B, C, H, W); t int or LongTensor (B,), 1..T;
+                                                 y LongTensor (B,) of classes, (B, L) of words, or None
     denoiser.schedule -> Schedule
     denoiser.image_shape -> (C, H, W), or None if unknown
 
@@ -105,7 +106,8 @@ class Denoiser(Saveable):
         return self.num_classes is not None or self.words is not None
 
     def forward(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
-        """The network's estimates of x0 and eps. xt: (B, C, H, W). t: int or LongTensor (B,), 1..T. y: LongTensor (B,) or None."""
+        """The network's estimates of x0 and eps. xt: (B, C, H, W). t: int or LongTensor (B,), 1..T. y: LongTensor (B,) of classes
+        or (B, L) of words, their names or texts, or None."""
         check_images(xt=xt)
         y = labels_for(self, y, len(xt))
         self._check(xt, t, y)
@@ -121,7 +123,7 @@ class Denoiser(Saveable):
     ) -> Tensor:
         """The squared error of each image's prediction, averaged over pixels: (B,).
 
-        x0: (B, C, H, W) in [-1, 1]. y: LongTensor (B,) or None. t: LongTensor (B,), drawn uniformly from 1..T if omitted.
+        x0: (B, C, H, W) in [-1, 1]. y: classes or words as in `forward`, or None. t: LongTensor (B,), drawn uniformly from 1..T if omitted.
         eps: (B, C, H, W), drawn from N(0, I) if omitted. For "eps" this is L_simple: Ho et al. 2020, equation 14.
         """
         check_images(**dict(x0=x0) if eps is None else dict(x0=x0, eps=eps))

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: predictions pushed further towards the class."""
+"""Classifier-free guidance: predictions pushed further towards the class or the caption."""
 
 from torch import Tensor
 
@@ -8,9 +8,10 @@ from diffusion_lib.schedules import Schedule
 
 
 class Guided:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): wraps a class-conditional denoiser.
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): wraps a denoiser that takes classes or
+    captions.
 
-    scale: 0 is the unconditional prediction, 1 the conditional one; larger scales push further towards the class. (The paper's w
+    scale: 0 is the unconditional prediction, 1 the conditional one; larger scales push further towards the condition. (The paper's w
     is scale - 1.)
     """
 
@@ -40,7 +41,7 @@ class Guided:
 
     def __call__(self, xt: Tensor, t: int | Tensor, y: Tensor | None = None) -> Prediction:
         if y is None:
-            raise ValueError("guidance needs a class; expected y, a LongTensor with one class per image")
+            raise ValueError("guidance needs a class or a caption; expected y, one per image")
         conditional, unconditional = self.denoiser(xt, t, y), self.denoiser(xt, t, None)
 
         # eps = eps(xt) + scale (eps(xt, y) - eps(xt))                                     Ho & Salimans 2022, equation 6, w = scale - 1

@@ -69,7 +69,7 @@ def ddpm_steps(
 
     xT: (B, C, H, W) standard normal. steps: the number of steps, evenly spaced; None for all T. variance: "small" for the posterior's
     variance, beta_tilde, or "large" for beta, both for the stride from s to t. clip: clamp x0_hat to [-1, 1].
-    y: LongTensor (B,) or None. generator: for the noise, one generator or one per image.
+    y: LongTensor (B,) of classes or (B, L) of words, or None. generator: for the noise, one generator or one per image.
     """
     check_name("variance", variance, VARIANCES)
 
@@ -93,7 +93,8 @@ def ddim_steps(
 
     xT: (B, C, H, W) standard normal. steps: the number of steps, evenly spaced; None for all T. eta: 0..1, the standard deviation of
     the fresh noise as a fraction of DDPM's. clip: clamp x0_hat to [-1, 1] and recompute eps_hat, so that the two still make up xt.
-    y: LongTensor (B,) or None. generator: for the noise, one generator or one per image; not used at eta = 0.
+    y: LongTensor (B,) of classes or (B, L) of words, or None. generator: for the noise, one generator or one per image; not used at
+    eta = 0.
     """
     eta = number("eta", eta, 0, 1, expected="0 (deterministic) to 1 (as noisy as DDPM)")
 
@@ -169,7 +170,7 @@ def sample(
     *,
     sampler: str | Callable[..., Iterator[Step]] = ddim_steps,
     steps: int | None = 50,
-    y: int | Sequence[int] | Tensor | None = None,
+    y: int | str | Sequence[int] | Sequence[str] | Tensor | None = None,
     seed: int | None = 0,
     first: int = 0,
     device: str | torch.device | None = None,
@@ -181,7 +182,8 @@ def sample(
     """n images (n, C, H, W), roughly in [-1, 1], on `device` (by default the denoiser's).
 
     sampler: `ddim_steps`, `ddpm_steps`, another function like them, or a name in `SAMPLERS`; it receives `options`, such as eta=0.5.
-    y: one class for all images or one per image, as numbers or, if the denoiser has `class_names`, as names; or None. seed:
+    y: one class for all images or one per image, as numbers or, if the denoiser has `class_names`, as names; for a denoiser with
+    `words`, one caption or one per image, such as "a red house by the sea at night"; or None. seed:
     sample k depends only on the seed and k, not on n or batch_size (up to rounding); None draws a new seed at each call. first: the
     number of the first sample, so that `first=n` continues a set of n. shape: (C, H, W), for a denoiser without `image_shape`.
     batch_size: images per network call. progress: show a progress bar of the network calls.

@@ -50,7 +50,9 @@ class Saveable(nn.Module):
     def save_pretrained(self, directory: str | Path, *, half: bool = False) -> None:
         """Writes weights (safetensors) and config (JSON) into `directory`, for `from_pretrained`.
 
-        half: store float32 weights as float16, which halves the file; they are loaded as float32 again. Raises `ValueError` if the network's config cannot be stored, or if its weights are sharded over processes.
+        half: store float32 weights as float16, which halves the file; they are loaded as float32 again.
+
+        Raises `ValueError` if the network's config cannot be stored, or if its weights are sharded over processes.
         """
         if any(map(is_sharded, self.parameters())):
             raise ValueError(

@@ -292,7 +292,7 @@ def test_guidance_requires_a_class_and_exposes_the_wrapped_attributes(denoiser):
     guided = dl.Guided(denoiser, 2.0)
     assert guided.schedule is denoiser.schedule
     assert guided.image_shape == (1, 8, 8)
-    with pytest.raises(ValueError, match=r"^guidance needs a class; expected y, a LongTensor with one class per image$"):
+    with pytest.raises(ValueError, match=r"^guidance needs a class or a caption; expected y, one per image$"):
         guided(noise(1, 1, 8, 8, dtype=torch.float32), 1)
 
 

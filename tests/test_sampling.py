@@ -567,7 +567,7 @@ def test_each_input_is_validated_once(denoiser, monkeypatch):
                 "denoiser.check_like",
                 "denoiser.labels_for",
                 "denoiser.check_t",
-                "denoiser.check_labels",
+                "denoiser.check_condition",
             }
             assert not [place for place in calls if place.startswith(("process.", "sampling."))]
             assert max(calls.values()) == 1, calls

@@ -2,6 +2,7 @@
 
 import re
 
+import postcards_quality
 import pytest
 import torch
 
@@ -165,3 +166,14 @@ def test_classifier_reads_every_attribute_of_held_out_pictures():
         cards = load_postcards(n=2000, train=False, held_out=held_out)
         for name, estimate in attribute_accuracy(classifier, cards.images, cards.attributes).items():
             assert estimate.value >= (0.99 if name != "all" else 0.95), (name, held_out)
+
+
+def test_benchmark_tells_real_postcards_from_those_of_an_untrained_model():
+    torch.manual_seed(0)
+    network = dl.UNet(3, 16, words=captions.vocabulary(ATTRIBUTES))
+    model = dl.Denoiser(network, dl.cosine_schedule(), "v", image_shape=(3, 32, 32)).eval()
+    for held_out in (False, True):
+        found = postcards_quality.measure(model, n=200, held_out=held_out, steps=2, scale=1.0, seed=0, batch_size=100)
+        assert found["real"]["all"]["value"] > 0.95
+        assert found["samples"]["all"]["value"] < 0.05
+        assert found["samples"]["frechet_distance"]["low"] > found["real"]["frechet_distance"]["high"]
