@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from diffusion_lib.files import write_whole
 from diffusion_lib.saving import SHIPPED
@@ -36,9 +37,14 @@ def origin(script: str, device: str) -> dict:
 def digest(model: str) -> str:
     """Of the network's weights that ship, so that results of older ones are noticed."""
     tensors = load_file(SHIPPED / "denoiser" / model / "model.safetensors")
+    return digest_of({name: value for name, value in tensors.items() if name.startswith("network.")})
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """Of tensors and their names."""
     found = hashlib.sha256()
-    for name in sorted(name for name in tensors if name.startswith("network.")):
-        found.update(name.encode() + tensors[name].numpy().tobytes())
+    for name in sorted(tensors):
+        found.update(name.encode() + tensors[name].cpu().numpy().tobytes())
     return found.hexdigest()
 
 

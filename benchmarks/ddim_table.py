@@ -1,0 +1,135 @@
+"""Table 1 of the DDIM paper in miniature: quality against the number of steps, from DDIM to DDPM with the large variance.
+
+    python benchmarks/ddim_table.py                                          the table that ships
+    python benchmarks/ddim_table.py --steps 5 10 --n 500 --out /tmp/table.json
+
+The rows are eta = 0, 0.2, 0.5, 1 (DDPM with the small variance) and DDPM with the large variance; the columns are numbers of steps. All
+cells share their captions and the noise that they begin with, and no guidance is used. Each is measured by the Fréchet distance to real
+postcards of the same meanings, by the fraction of samples in which the classifier reads every attribute as asked, and by the grain:
+the mean absolute difference of horizontal neighbours. The row "real" measures other real pictures of these meanings.
+
+A run that is stopped goes on where it was: what the statistics need of every part of a cell is kept in the folder --work.
+Song et al. 2021 (arXiv:2010.02502), table 1.
+"""
+
+import time
+from pathlib import Path
+
+import common
+import postcards_quality
+import torch
+from torch import Tensor
+
+import diffusion_lib as dl
+from diffusion_lib.data.captions import captions_of, random_numbers
+from diffusion_lib.files import write_whole
+from diffusion_lib.measure.distances import fraction
+from diffusion_lib.measure.results import FOLDER
+from diffusion_lib.pretrained import load_model
+
+ROWS = {
+    "eta=0": (dl.ddim_steps, dict(eta=0.0)),
+    "eta=0.2": (dl.ddim_steps, dict(eta=0.2)),
+    "eta=0.5": (dl.ddim_steps, dict(eta=0.5)),
+    "eta=1": (dl.ddim_steps, dict(eta=1.0)),
+    "large variance": (dl.ddpm_steps, dict(variance="large")),
+}
+COLUMNS = (2, 3, 5, 10, 20, 50, 100, 250, 1000)
+PART = 250  # samples between two savings
+
+
+class Judge:
+    """Measures samples of captions 0..n-1 beside real pictures of the same meanings."""
+
+    def __init__(self, n: int, seed: int):
+        self.cards = dl.load_dataset("postcards", train=False, n=n, seed=seed + 1)
+        self.captions = captions_of(self.cards.attributes, self.cards.attribute_names, random_numbers(n, seed), complete=True)
+        self.classifier = dl.load_classifier("postcards")
+        real, other = (postcards_quality.pictures_of(self.cards.attributes, 10**6 + 2 * seed + k) for k in range(2))
+        self.reference = dl.measure.features(self.classifier, real)
+        self.real = self.summary(self.observe(other, slice(0, n)))
+
+    def observe(self, images: Tensor, part: slice) -> dict[str, Tensor]:
+        """What the statistics need of samples of the captions in `part`."""
+        read = self.classifier.read(images)
+        right = torch.stack([read[name] == values[part] for name, values in self.cards.attributes.items()], dim=1)
+        return dict(
+            features=dl.measure.features(self.classifier, images).float(), right=right, grain=images.diff(dim=3).abs().mean(dim=(1, 2, 3))
+        )
+
+    def summary(self, seen: dict[str, Tensor]) -> dict:
+        """A cell of the table, from what was observed of all its samples."""
+        n, grain = len(seen["grain"]), seen["grain"].double()
+        distance = dl.measure.frechet_distance(self.reference[:n], seen["features"].double(), resamples=200)
+        each = {name: fraction(right)._asdict() for name, right in zip(self.cards.attributes, seen["right"].T, strict=True)}
+        half = 1.96 * grain.std().item() / n**0.5
+        mean = grain.mean().item()
+        return dict(
+            n=n,
+            frechet_distance=distance._asdict(),
+            all_right=fraction(seen["right"].all(dim=1))._asdict(),
+            grain=dl.measure.Estimate(mean, mean - half, mean + half)._asdict(),
+            attributes=each,
+        )
+
+
+def cell(model: dl.Denoiser, judge: Judge, row: str, steps: int, n: int, seed: int, work: Path) -> dict:
+    """Draws what is still missing of a cell, and measures it."""
+    sampler, options = ROWS[row]
+    parts = []
+    for start in range(0, n, PART):
+        part = slice(start, min(start + PART, n))
+        place = work / f"{row.replace(' ', '-')}_{steps}_{part.start}-{part.stop}.pt"
+        if not place.exists():
+            y = list(judge.captions[part])
+            images = dl.sample(model, len(y), sampler=sampler, steps=steps, y=y, seed=seed, first=start, batch_size=PART, **options).cpu()
+            seen = judge.observe(images, part)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole({place: lambda path, seen=seen: torch.save(seen, path)})
+        parts.append(torch.load(place))
+    return judge.summary({name: torch.cat([each[name] for each in parts]) for name in parts[0]})
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("--model", default="postcards", help="name of a shipped model, or a folder (default: postcards)")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=ROWS)
+    parser.add_argument("--steps", type=int, nargs="+", default=list(COLUMNS))
+    parser.add_argument("--n", type=int, default=5000, help="samples in each cell (default 5000)")
+    parser.add_argument("--n-long", type=int, default=5000, help="samples in cells of more than 100 steps (default 5000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--work", type=Path, default=Path("runs/ddim_table"), help="folder for what a stopped run goes on from")
+    parser.add_argument("--out", type=Path, default=FOLDER / "ddim_table.json")
+    options = parser.parse_args(arguments)
+    started = time.perf_counter()
+    model = load_model(options.model).to(options.device)
+    judge = Judge(options.n, options.seed)
+    sha256 = common.digest_of(model.network.state_dict())
+    work = options.work / f"{sha256[:12]}_seed{options.seed}"  # other weights have other parts
+    results = dict(
+        **common.origin(__file__, options.device),
+        model=dict(name=options.model, sha256=sha256),
+        settings=dict(n=options.n, n_long=options.n_long, seed=options.seed, clip=True, scale=1.0),
+        real=judge.real,
+        cells=[],
+    )
+    print(f"{'':16}{'steps':>6}   {'Fréchet distance':26}{'every attribute right':26}grain")
+    print_row("real", "", judge.real)
+    for steps in options.steps:
+        for row in options.rows:
+            n = options.n if steps <= 100 else min(options.n, options.n_long)
+            found = cell(model, judge, row, steps, n, options.seed, work)
+            results["cells"].append(dict(row=row, steps=steps, **found))
+            print_row(row, steps, found)
+            common.write(options.out, results)
+    print(f"{round(time.perf_counter() - started)} s; written to {options.out}")
+
+
+def print_row(row: str, steps: int | str, found: dict) -> None:
+    estimates = [dl.measure.Estimate(**found[name]) for name in ("frechet_distance", "all_right", "grain")]
+    print(f"{row:16}{steps:>6}   " + "".join(f"{estimate!s:26}" for estimate in estimates), flush=True)
+
+
+if __name__ == "__main__":
+    main()
