@@ -32,6 +32,7 @@ from diffusion_lib.words import vocabulary_of
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+SIZES = "height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48; of postcards, one number"
 LOOK_EVERY = 0.1  # seconds: reading a loss waits for the GPU
 
 
@@ -84,7 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dataset-seed", type=int, default=0, help="seed of glyphs and postcards: another seed gives other images; default: 0"
     )
-    parser.add_argument("--size", type=image_size, help="height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48")
+    parser.add_argument("--size", type=image_size, help=SIZES)
     parser.add_argument("--channels", type=int, choices=(1, 3), help="of photo and folder images: 3 for RGB, 1 for grey; default: 3")
     parser.add_argument("--flip", action="store_true", help="add the mirror image of each image")
     parser.add_argument("--skip-broken", action="store_true", help="skip files of a folder that cannot be read")

@@ -241,18 +241,18 @@ def test_help_lists_every_option_and_its_default(capsys, monkeypatch):
     words = {f"--{name.replace('_', '-')}": f"default: {default}" for name, default in defaults.items()}
     words |= {
         "--out": "folder for the model; checkpoints go to OUT/checkpoints, and a run resumes from them",
-        "--dataset": "glyphs, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs",
+        "--dataset": "glyphs, postcards, photo, mnist, fashion_mnist, cifar10 or folder:PATH; default: glyphs",
         "--root": "folder for torchvision's datasets; default: the cache folder",
         "--images": "number of images to train on; default: all",
-        "--dataset-seed": "seed of the glyphs: another seed gives other images; default: 0",
-        "--size": "height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48",
+        "--dataset-seed": "seed of glyphs and postcards: another seed gives other images; default: 0",
+        "--size": "height and width of photo and folder images, such as 32, or HEIGHTxWIDTH: 32x48; of postcards, one number",
     }
     for flag, meaning in words.items():
         assert re.search(rf" {flag} {flag[2:].upper().replace('-', '_')} {re.escape(meaning)} (--|$)", f"{said} "), flag
     for line in (
         "--schedule {linear,cosine,sigmoid,straight} default: cosine --T",
         "--prediction {eps,x0,v,flow} default: v --base-channels",
-        "--unconditional do not give the network the classes --traceback show a traceback when something goes wrong --compile",
+        "--unconditional do not give the network the classes or captions --traceback show a traceback when something goes wrong --compile",
         "--compile compile the network first: pays off in long runs on a GPU --steps",
     ):
         assert line in said
