@@ -63,7 +63,7 @@ class Canvas:
 
     def paint(self, coverage: Tensor, colour: Tensor) -> None:
         """Covers what is there with a colour."""
-        self.pixels += coverage * (colour - self.pixels)
+        self.pixels += coverage * (colour.clamp(0, 1) - self.pixels)
 
     def lighten(self, amount: Tensor, colour: Tensor) -> None:
         """Adds light of a colour; what is bright already gains less."""
@@ -214,7 +214,7 @@ def paint_hills(canvas: Canvas, ground: str, light: Tensor, horizon: Tensor, low
         skyline = y - height * (torch.sin(angle) + 0.25 * torch.sin(2.3 * angle + 1))
         side = 1 + 0.07 * torch.cos(angle)
         down = (canvas.y - skyline).clamp(min=0)
-        canvas.paint(canvas.below(skyline), (colour * side * (1.04 - 0.55 * down) + haze * (low - colour)).clamp(0, 1))
+        canvas.paint(canvas.below(skyline), colour * side * (1.04 - 0.55 * down) + haze * (low - colour))
 
 
 def paint_fall(canvas: Canvas, snow: Tensor, time: Tensor, u: Tensor) -> None:
@@ -265,7 +265,7 @@ def draw_tree(canvas: Canvas, at: Local, paint: Tensor, light: Tensor, night: Te
     for p in (-0.25, 0.25):
         crown = torch.minimum(crown, ((at.p - p) ** 2 + (at.q - 0.60) ** 2).sqrt() - 0.26)
     shade = 0.92 + 0.30 * ((at.q - 0.62) - 0.5 * at.p).clamp(-0.5, 0.5)
-    canvas.paint(at.inside(crown), (paint * shade).clamp(0, 1))
+    canvas.paint(at.inside(crown), paint * shade)
 
 
 def draw_boat(canvas: Canvas, at: Local, paint: Tensor, light: Tensor, night: Tensor) -> None:
@@ -281,14 +281,14 @@ def draw_balloon(canvas: Canvas, at: Local, paint: Tensor, light: Tensor, night:
     canvas.paint(0.8 * at.polygon((-0.07, 0.13), (0.07, 0.13), (0.13, 0.32), (-0.13, 0.32)), paint * 0.55)
     envelope = torch.maximum(at.disk(0, 0.74, 0.40), at.polygon((-0.10, 0.26), (0.10, 0.26), (0.345, 0.54), (-0.345, 0.54)))
     lit = 0.95 + 0.55 * night * torch.exp(-(((at.q - 0.42) / 0.25) ** 2)) - 0.25 * at.p.clamp(-0.4, 0.4)
-    canvas.paint(envelope, (paint * lit).clamp(0, 1))
+    canvas.paint(envelope, paint * lit)
     gore = envelope * (0.5 + 0.5 * torch.cos(2 * math.pi * at.p / 0.30)) * (at.p.abs() < 0.42)
     canvas.paint(0.16 * gore, torch.where(paint.amin(dim=1, keepdim=True) > 0.5 * light.amin(dim=1, keepdim=True), 0.3, 1.0) * light)
 
 
 def draw_tent(canvas: Canvas, at: Local, paint: Tensor, light: Tensor, night: Tensor) -> None:
     warm = torch.where(night, 1.25, 1.0)  # a lamp inside
-    canvas.paint(at.polygon((-0.66, 0), (0.66, 0), (0.0, 0.86)), (paint * warm * torch.where(at.p > 0, 0.82, 1.0)).clamp(0, 1))
+    canvas.paint(at.polygon((-0.66, 0), (0.66, 0), (0.0, 0.86)), paint * warm * torch.where(at.p > 0, 0.82, 1.0))
     canvas.paint(at.polygon((-0.20, 0), (0.20, 0), (0.0, 0.56)), torch.where(night, plain(LAMP), plain((0.16, 0.13, 0.14))))
 
 

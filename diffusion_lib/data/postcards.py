@@ -125,7 +125,7 @@ def draw_postcards(meanings: dict[str, Tensor], u: Tensor, size: int = SIZE) -> 
     for start in range(0, n, PART):
         part = slice(start, start + PART)
         painted = _paint({name: values[part] for name, values in meanings.items()}, u[part], size)
-        pixels[part] = (painted.clamp(0, 1) * 255).round()
+        pixels[part] = (painted * 255).round()
     return pixels
 
 
