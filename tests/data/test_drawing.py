@@ -65,7 +65,7 @@ def test_things_are_drawn_in_their_colour_at_every_time(name):
     for time in range(len(TIMES)):
         pictures = torch.stack([drawn(name, paint, time) for paint in range(len(PAINT))])
         assert pictures.min() >= 0
-        assert pictures.max() <= 1
+        assert pictures.max() <= 1 + 1e-5  # rounding
         differences = torch.cdist(pictures.flatten(1), pictures.flatten(1))
         assert differences[~torch.eye(len(PAINT), dtype=bool)].min() > 1.0, TIMES[time]
         # the paint is there: in some pixel, nearly pure
