@@ -27,12 +27,17 @@ lab: $(VENV)/.lab
 
 test: lint unit notebooks-test
 
-# what is left out, tests/conftest.py says; the networks of the tests are too small to gain from more than one thread
+# the networks of the tests are too small to gain from more than one thread, so each core runs tests of its own; a file's tests stay
+# together, for what they share
+UNIT := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+ON_ALL_CORES := --numprocesses logical --maxprocesses 4 --dist loadfile
+
+# what is left out, tests/conftest.py says
 test-fast: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow"
+	$(UNIT) -m "not slow" $(ON_ALL_CORES)
 
 unit: $(VENV)/.dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests
+	$(UNIT) $(ON_ALL_CORES)
 
 # strictly: every stored output is compared, except in the few cells tagged nbval-ignore-output
 notebooks-test: $(VENV)/.dev

@@ -509,7 +509,7 @@ def test_samples_are_on_the_device_of_the_weights():
         (dl.ddpm_steps, dict(variance="large")),
         (dl.ddpm_steps, dict(variance="large", clip=False)),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),  # the same in every process
 )
 def test_sample_forwards_the_samplers_options(denoiser, sampler, options):
     moved = dl.sample_generators(7, range(2))

@@ -197,7 +197,11 @@ def test_rejects_answer_that_changes_its_module():
     assert grown(lambda model, x: model(x)).passed
 
 
-@pytest.mark.parametrize("made", [np.asarray, list, iter, tuple, torch.tensor, lambda values: (k for k in values)], ids=repr)
+@pytest.mark.parametrize(
+    "made",
+    [np.asarray, list, iter, tuple, torch.tensor, lambda values: (k for k in values)],
+    ids=["array", "list", "iterator", "tuple", "tensor", "generator"],
+)
 def test_accepts_integers_in_any_sequence(made):
     counted = Exercise(lambda n: list(range(n)), lambda random: [(3,), (5,)], ())
     assert counted(lambda n: made(list(range(n)))).passed
