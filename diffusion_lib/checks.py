@@ -299,8 +299,9 @@ def unet_config(**config: Any) -> dict[str, Any]:
         raise ValueError(f"base_channels={base_channels}; expected an even number: a cosine and a sine per frequency of t")
     if base_channels % norm_groups:
         raise ValueError(f"base_channels={base_channels}; expected a multiple of norm_groups={norm_groups}: groups are equal in size")
-    if config["words"] is not None:
-        config["words"] = as_vocabulary(config["words"])
+    words = config.pop("words", None)
+    if words is not None:  # the config of a network without captions says nothing of them
+        config["words"] = as_vocabulary(words)
         if config["num_classes"] is not None:
             raise ValueError(f"num_classes={config['num_classes']} and words; expected one of them: y are either classes or captions")
         if not config["attention_levels"]:

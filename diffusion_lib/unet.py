@@ -231,7 +231,8 @@ class UNet(nn.Module):
         )
         # plain Python numbers, whatever type was given
         in_channels, base_channels, channel_mults, blocks_per_level, attention_levels, *others = self.config.values()
-        patch_size, num_classes, dropout, norm_groups, out_channels, words = others
+        patch_size, num_classes, dropout, norm_groups, out_channels = others[:5]
+        words = self.config.get("words")
         self.in_channels, self.patch_size, self.num_classes = in_channels, patch_size, num_classes
         self.size_multiple = patch_size * 2 ** (len(channel_mults) - 1)
         widths = [base_channels * m for m in channel_mults]

@@ -188,7 +188,7 @@ def sheet(denoiser: Denoiser, captions: Sequence[str] = ()) -> Tensor:
     y: Any = None
     if denoiser.num_classes is not None:
         y = torch.arange(SAMPLES, device="cpu") % denoiser.num_classes
-    elif denoiser.words is not None and captions:
+    elif captions and getattr(denoiser, "words", None):
         y = [captions[k % len(captions)] for k in range(SAMPLES)]
     images = sample(denoiser, SAMPLES, steps=min(SAMPLING_STEPS, denoiser.schedule.T), y=y)
     if images.shape[1] not in (1, 3, 4):  # no picture has so many channels: show each channel on its own

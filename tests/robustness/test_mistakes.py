@@ -18,8 +18,8 @@ import diffusion_lib as dl
 PACKAGE = Path(dl.__file__).parent
 SOURCES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")}
 # the method, in the order in which it is read, and what it stands on
-SUPPORT = {"errors", "checks", "devices", "seeds", "files", "saving", "progress"}
-METHOD = ["schedules", "process", "unet", "networks", "denoiser", "guidance", "sampling", "solvers", "likelihood"]
+SUPPORT = {"errors", "checks", "words", "devices", "seeds", "files", "saving", "progress"}
+METHOD = ["schedules", "process", "text", "unet", "networks", "denoiser", "guidance", "sampling", "solvers", "likelihood"]
 
 
 def module_of(path):

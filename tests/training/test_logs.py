@@ -147,7 +147,7 @@ def test_picture_of_any_number_of_channels(channels, shape):
 
 def test_other_processes_write_nothing_and_draw_only_where_weights_are_sharded(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("diffusion_lib.training.logs.sheet", drawn.append)
+    monkeypatch.setattr("diffusion_lib.training.logs.sheet", lambda denoiser, captions: drawn.append(denoiser))
     for ema in (tiny_denoiser(), as_if_sharded(tiny_denoiser())):
         step = TrainStep(12, torch.tensor(1.0), torch.tensor(1.0), 0.1, ema, ema, torch.tensor(0))
         assert list(recorded([step], tmp_path / "run", CONFIG, sample_every=1, writes=False)) == [step]
