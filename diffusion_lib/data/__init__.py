@@ -8,6 +8,7 @@ from diffusion_lib.data.dataset import (
     describe,
     image_shape_of,
     num_classes_of,
+    part_of,
     to_float,
     to_uint8,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "image_shape_of",
     "load_dataset",
     "num_classes_of",
+    "part_of",
     "size_from_text",
     "takes",
     "to_float",

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+from diffusion_lib.words import vocabulary_of
+
 NUMBERS = 24  # random numbers for a caption
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "time": {
@@ -100,7 +102,7 @@ def vocabulary(attributes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     phrases = [phrase for table in PHRASES.values() for phrases in table.values() for phrase in phrases]
     phrases += [phrase for table in (EMPTY, SIZES) for phrases in table.values() for phrase in phrases]
     phrases += [*LEFT_OF, *RIGHT_OF, "a and", "the sun the moon", *attributes["thing"][1:], *attributes["colour"][1:]]
-    return tuple(sorted({word for phrase in phrases for word in phrase.replace("{light}", "").split()}))
+    return vocabulary_of([phrase.replace("{light}", "") for phrase in phrases])
 
 
 def random_numbers(n: int, seed: int) -> Tensor:

@@ -182,6 +182,20 @@ class ImageDataset:
         return len(self.class_names) or None
 
 
+def part_of(dataset: LabelledImages, index: slice | Tensor) -> ImageDataset:
+    """Some of a dataset's images, with all that belongs to them. index: a slice, or a LongTensor (n,)."""
+    captions, attributes = getattr(dataset, "captions", ()), getattr(dataset, "attributes", {})
+    chosen = range(len(dataset.images))[index] if isinstance(index, slice) else index.tolist()
+    return ImageDataset(
+        dataset.images[index],
+        dataset.labels[index],
+        getattr(dataset, "class_names", ()),
+        tuple(captions[k] for k in chosen) if captions else (),
+        {name: values[index] for name, values in attributes.items()},
+        getattr(dataset, "attribute_names", {}),
+    )
+
+
 def with_mirror_images(dataset: ImageDataset) -> ImageDataset:
     """The dataset's images, followed by the mirror image (left to right) of each. Raises `ValueError` for images with captions."""
     if dataset.captions:

@@ -37,8 +37,9 @@ SCENES = tuple(f"{ground} {'by' if time == 'day' else 'at'} {time}" for ground i
 SIZE, SMALLEST = 32, 16
 CLEAR, CLOUDS, RAIN, SNOWFALL, RAINBOW = range(len(WEATHERS))
 SEA, NIGHT = GROUNDS.index("sea"), drawing.NIGHT
-BALLOON = ATTRIBUTES["thing"].index("balloon")
-RANDOM_NUMBERS = 144  # for each picture: 16 for its meaning, 92 for the drawing, the last 24 for its caption
+DAWN, SUNSET = TIMES.index("dawn"), TIMES.index("sunset")
+BALLOON, BOAT = (ATTRIBUTES["thing"].index(name) for name in ("balloon", "boat"))
+RANDOM_NUMBERS = 144  # for each picture: the first 16 for its meaning, the last 24 for its caption, those between for the drawing
 PART = 256  # pictures drawn at a time: few enough for the processor's cache
 
 
@@ -61,7 +62,8 @@ def load_postcards(
         size = size[0]
     if size is not None and size < SMALLEST:
         raise ValueError(f"size={size}; expected {SMALLEST} or more: on smaller postcards nothing can be recognised")
-    return _postcards(n or (20_000 if train else 4_000), 4 * seed + 2 * held_out + (not train), size or SIZE, held_out)
+    stream = (4 * seed + 2 * held_out + (not train)) % 2**64  # a generator takes no larger seed
+    return _postcards(n or (20_000 if train else 4_000), stream, size or SIZE, held_out)
 
 
 @lru_cache(maxsize=2)
@@ -142,7 +144,7 @@ def _paint(meaning: dict[str, Tensor], u: Tensor, size: int) -> Tensor:
     third = _sun_third(meaning, u[:, 4])
     sun_x = ((third + 0.5) / 3 + 0.12 * (u[:, 5] - 0.5)).view(-1, 1, 1, 1)
     # the sun stands low in the morning and in the evening, but not behind mountains or things
-    is_low = ((time == 0) | (time == 2)) & ~has_mountains & (meaning["second_thing"] == 0)
+    is_low = ((time == DAWN) | (time == SUNSET)) & ~has_mountains & (meaning["second_thing"] == 0)
     sun_y = torch.where(is_low, 0.26 + 0.24 * u[:, 6], 0.12 + 0.12 * u[:, 6]).view(-1, 1, 1, 1)
 
     def only(which: Tensor, paint, *inputs) -> None:
@@ -191,7 +193,7 @@ def _stand(thing: Tensor, place: Tensor, large: Tensor, ground: Tensor, horizon:
     y = torch.where(large, 0.87, horizon + 0.16) + 0.03 * (v[:, 2] - 0.5)  # what is far away is small
     at_sea = ground == SEA
     y = torch.where(at_sea, 0.93 + 0.02 * v[:, 2], y)  # on the beach
-    y = torch.where(thing == len(THINGS), torch.where(large, 0.80, horizon + 0.10), y)  # boats
+    y = torch.where(thing == BOAT, torch.where(large, 0.80, horizon + 0.10), y)
     floating = torch.where(large, 0.50, 0.40) + 0.08 * (v[:, 2] - 0.5)
     return x, torch.where(thing == BALLOON, floating, y), scale
 

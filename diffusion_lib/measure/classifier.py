@@ -54,6 +54,7 @@ class FeatureNetwork(Saveable):
     def from_files(cls, config: dict, tensors: dict[str, Tensor]) -> "FeatureNetwork":
         """The network that `to_files` described, in eval mode; a classifier if it was one."""
         kind: Any = Classifier if "num_classes" in config else AttributeClassifier if "attributes" in config else FeatureNetwork
+        kind = cls if issubclass(cls, kind) else kind  # a subclass of a reader's own
         if not issubclass(kind, cls):
             raise ValueError(f"it holds a {kind.__name__}; expected a {cls.__name__}")
         return built(lambda: kind(**config), tensors).eval()

@@ -8,14 +8,14 @@ contrast, edges, low variety. On a folder without classes they did better than f
 import hashlib
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from diffusion_lib.checks import NO_LABEL, check_finite, whole
-from diffusion_lib.data import ImageDataset, LabelledImages, cache_folder, check_images_and_labels, image_shape_of, num_classes_of
+from diffusion_lib.data import ImageDataset, LabelledImages, cache_folder, check_images_and_labels, image_shape_of, num_classes_of, part_of
 from diffusion_lib.denoiser import Denoiser
 from diffusion_lib.devices import torchs_defaults
 from diffusion_lib.measure.classifier import SMALLEST, Classifier, FeatureNetwork, train_classifier
@@ -119,9 +119,7 @@ def split_in_halves(dataset: LabelledImages, seed: int = 0) -> tuple[ImageDatase
     if half < FEWEST // 2:
         raise ValueError(f"{len(dataset.images)} images; expected {FEWEST} or more: one half is compared with the other")
     order = torch.randperm(len(dataset.images), generator=torch.Generator().manual_seed(seed))
-    names = getattr(dataset, "class_names", ())
-    first, second = (ImageDataset(dataset.images[part], dataset.labels[part], names) for part in (order[:half], order[half : 2 * half]))
-    return first, second
+    return part_of(dataset, order[:half]), part_of(dataset, order[half : 2 * half])
 
 
 @torchs_defaults()
@@ -136,8 +134,12 @@ def compare(
     device: str | torch.device = "cpu",
 ) -> Comparison:
     """Compares samples of the model with the reference images, and the `other` real images with them too. There are as many samples as
-    reference images, of the same classes if the model has them."""
-    y = reference.labels if model.num_classes is not None and model.num_classes == num_classes_of(reference) else None
+    reference images, of the same classes or captions if the model has them."""
+    y: Any = None
+    if getattr(model, "words", None):
+        y = list(getattr(reference, "captions", ())) or None
+    elif model.num_classes is not None and model.num_classes == num_classes_of(reference):
+        y = reference.labels
     model, samples = model.to(device), []
     for start in tqdm(range(0, n := len(reference.images), BATCH), unit="batch", desc="samples"):
         of_batch = None if y is None else y[start : start + BATCH]

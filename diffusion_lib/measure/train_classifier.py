@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from diffusion_lib.checks import whole
-from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of, takes
+from diffusion_lib.data import ImageDataset, dataset_names, image_shape_of, load_dataset, num_classes_of, part_of, takes
 from diffusion_lib.devices import choose_device
 from diffusion_lib.measure.classifier import AttributeClassifier, Classifier, train_classifier
 from diffusion_lib.measure.distances import accuracy, attribute_accuracy
@@ -115,14 +115,14 @@ def measure(options: argparse.Namespace) -> None:
     seen, other, reference = parts_of(data, options)
     network, place = (load_classifier(options.dataset), None) if ships else feature_network(seen, options.features)
     n = whole("--samples", options.samples, low=20)
-    other, reference = (type(part)(part.images[:n], part.labels[:n], part.class_names) for part in (other, reference))
+    other, reference = (part_of(part, slice(n)) for part in (other, reference))
     device = choose_device(options.device)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         found = compare(model, network, other, reference, steps=options.sampling_steps, seed=options.seed, device=device)
     for note in dict.fromkeys(str(warning.message) for warning in notes):
         print(f"note: {note}", file=sys.stderr)
-    kind = "a classifier" if isinstance(network, Classifier) else "a random network, normalised on the images"
+    kind = "a classifier" if isinstance(network, Classifier | AttributeClassifier) else "a random network, normalised on the images"
     print(f"features: {network.num_features} of {kind}{' (shipped)' if ships else f', in {place}'}")
     print(f"{found.n} images in each set, compared with as many real ones; brackets hold 95% intervals\n")
     print(f"{'':20}{'Fréchet distance':30}kernel distance")

@@ -62,7 +62,8 @@ class Run:
     ):
         directory = check_arguments(denoiser, dataset, config, checkpoint_dir, accelerator)
         denoiser = trainable(denoiser)
-        check_fit(denoiser, dataset, config)
+        self.labels = conditions(denoiser, dataset)
+        check_fit(denoiser, dataset, self.labels, config)
         self.denoiser, self.dataset, self.config, self.accelerator = denoiser, dataset, config, accelerator
         if accelerator is None:
             self.device, self.dtype = choose_device(config.device), choose_precision(config.precision, config.device)
@@ -92,7 +93,7 @@ class Run:
     def place(self) -> None:
         """Moves denoiser and images to the device, and copies the first process's weights to all."""
         self.denoiser.to(self.device).train()
-        self.images, self.labels = self.dataset.images.detach().to(self.device), conditions(self.denoiser, self.dataset)
+        self.images = self.dataset.images.detach().to(self.device)
         if self.accelerator is not None:
             processes.take_weights_of_first(self.denoiser)
 
@@ -226,10 +227,9 @@ class Skips:
             )
 
 
-def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) -> None:
-    """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way."""
-    images, labels = dataset.images, dataset.labels
-    check_images_and_labels(images, labels)
+def check_fit(denoiser: Denoiser, dataset: LabelledImages, labels: Tensor, config: TrainConfig) -> None:
+    """Raises `ValueError` if this denoiser cannot be trained on this dataset in this way. labels: its `conditions`."""
+    images = dataset.images
     shape = image_shape_of(dataset)
     if any(map(is_sharded, denoiser.parameters())):
         raise ValueError("the denoiser's weights are sharded over processes; expected a new denoiser, which resumes from the checkpoint")
@@ -246,9 +246,7 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
         finite = f"; {len(bad)} of {len(images)} contain NaN or infinity, the first is image {bad[0]}: leave them out" if bad else ""
         hint = finite or ": see diffusion_lib.to_float"
         raise ValueError(f"the dataset's images range from {low:.8g} to {high:.8g}; expected [-1, 1]{hint}")
-    if denoiser.words is not None:
-        labels = conditions(denoiser, dataset)  # raises for a word that the network does not know
-    elif denoiser.num_classes is not None:
+    if denoiser.num_classes is not None:
         for label in (labels.min(), labels.max()):
             if not NO_LABEL <= label < denoiser.num_classes:
                 raise ValueError(f"the dataset has label {label}; expected 0..{denoiser.num_classes - 1}, or {NO_LABEL} for no class")
@@ -259,7 +257,11 @@ def check_fit(denoiser: Denoiser, dataset: LabelledImages, config: TrainConfig) 
 
 
 def conditions(denoiser: Denoiser, dataset: LabelledImages) -> Tensor:
-    """What a denoiser takes as y for each image: its label (N,), or for a captioned one the words of its caption (N, L). On the CPU."""
+    """What a denoiser takes as y for each image: its label (N,), or for a captioned one the words of its caption (N, L). On the CPU.
+
+    Raises `ValueError` for images and labels of the wrong kind, and for captions that are missing or have unknown words.
+    """
+    check_images_and_labels(dataset.images, dataset.labels)
     if denoiser.words is None:
         return dataset.labels.cpu()
     captions = getattr(dataset, "captions", ())

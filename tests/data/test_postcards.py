@@ -177,3 +177,7 @@ def test_benchmark_tells_real_postcards_from_those_of_an_untrained_model():
         assert found["real"]["all"]["value"] > 0.95
         assert found["samples"]["all"]["value"] < 0.05
         assert found["samples"]["frechet_distance"]["low"] > found["real"]["frechet_distance"]["high"]
+
+
+def test_takes_the_largest_seed():
+    assert len(dl.load_dataset("postcards", n=2, seed=2**62)) == 2

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ import diffusion_lib as dl
 from diffusion_lib.measure import Classifier, FeatureNetwork, features, frechet_distance, kernel_distance, train_features
 from diffusion_lib.measure.own_images import compare, feature_network, split_in_halves
 from diffusion_lib.measure.train_classifier import main
+from diffusion_lib.words import vocabulary_of
 
 
 def landscapes(n, seed=0, size=16):
@@ -444,3 +446,26 @@ def test_command_reports_errors_with_their_cause(folder, tmp_path, capsys, optio
         main(["--dataset", f"folder:{folder}", *options])
     assert stopped.value.code != 0
     assert message in capsys.readouterr().err
+
+
+def test_captioned_model_is_compared_by_the_captions_of_the_reference(monkeypatch):
+    cards = dl.load_dataset("postcards", n=80)
+    torch.manual_seed(0)
+    model = dl.Denoiser(dl.UNet(3, 8, words=vocabulary_of(cards.captions)), dl.cosine_schedule(20), "v", image_shape=(3, 32, 32)).eval()
+    other, reference = split_in_halves(cards)
+    assert len(set(reference.captions) | set(other.captions)) > 70
+    for part in (other, reference):  # each image keeps what belongs to it
+        for image, caption, thing in zip(part.images, part.captions, part.attributes["thing"], strict=True):
+            (k,) = [k for k, each in enumerate(cards.images) if torch.equal(each, image)]
+            assert (caption, thing) == (cards.captions[k], cards.attributes["thing"][k])
+    asked = []
+
+    def sampled(denoiser, n, *, y, **options):
+        asked.extend(y)
+        return torch.zeros(n, 3, 32, 32) + torch.randn(n, 3, 1, 1)
+
+    monkeypatch.setattr("diffusion_lib.measure.own_images.sample", sampled)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer images than features
+        compare(model, dl.load_classifier("postcards"), other, reference, steps=1)
+    assert tuple(asked) == reference.captions
