@@ -5,6 +5,7 @@ A notebook can therefore call each block on its own, and `UNet.forward` is a wal
 
 Sources: the U-Net of Ho et al. 2020 (arXiv:2006.11239, appendix B) with the scale-shift group norm of Nichol & Dhariwal 2021
 (arXiv:2102.09672, appendix A), pre-activation residual blocks, and patches as in Luhman & Luhman 2022 (arXiv:2207.04316).
+A captioned network is given coordinates, as in Liu et al. 2018 (arXiv:1807.03247).
 Downsampling and upsampling rearrange 2x2 squares into channels and back: Shi et al. 2016 (arXiv:1609.05158), section 2.2.
 """
 
@@ -31,6 +32,16 @@ def sinusoidal_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> T
     frequency = torch.exp(-math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2))
     angle = t[:, None].float() * frequency  # (B, dim / 2)
     return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def with_coordinates(h: Tensor) -> Tensor:
+    """h (B, C, H, W) with two more channels: each position's place from left to right and from top to bottom, -1..1.
+
+    Source: Liu et al. 2018 (arXiv:1807.03247), CoordConv.
+    """
+    across, down = (torch.linspace(-1, 1, size, dtype=h.dtype, device=h.device) for size in (h.shape[3], h.shape[2]))
+    places = torch.stack([across.expand(h.shape[2], -1), down[:, None].expand(-1, h.shape[3])])  # (2, H, W)
+    return torch.cat([h, places.expand(len(h), -1, -1, -1)], dim=1)
 
 
 class TimeEmbedding(nn.Module):
@@ -248,7 +259,9 @@ class UNet(nn.Module):
         self.words = None if words is None else tuple(words)
         self.text_encoder = None if words is None else TextEncoder(len(words), text_channels)
         self.caption_embedding = None if words is None else nn.Linear(text_channels, emb_dim)
-        self.stem = nn.Conv2d(in_channels * patch_size**2, widths[0], 3, padding=1)
+        # "on the left" means nothing to a convolution: where captions tell of places, every position is given its own
+        self.places = 0 if words is None else 2
+        self.stem = nn.Conv2d(in_channels * patch_size**2 + self.places, widths[0], 3, padding=1)
         self.down = nn.ModuleList([nn.ModuleList([stage(i, widths[i]) for _ in range(blocks_per_level)]) for i in levels])
         self.downsample = nn.ModuleList([Downsample(widths[i], widths[i + 1]) for i in levels[:-1]])
         self.middle = Stage(widths[-1], widths[-1], emb_dim, bool(attention_levels), reads, dropout, norm_groups)
@@ -267,7 +280,8 @@ class UNet(nn.Module):
         check_like(x, self.stem.weight)
         text = self.read(y, len(x))
         emb = self.embed(t, y, text)  # (B, E)
-        h = self.stem(F.pixel_unshuffle(x, self.patch_size))  # (B, widths[0], H / p, W / p)
+        h = F.pixel_unshuffle(x, self.patch_size)  # (B, C p p, H / p, W / p)
+        h = self.stem(with_coordinates(h) if self.places else h)  # (B, widths[0], H / p, W / p)
 
         skips = []
         for level, stages in enumerate(self.down):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 import diffusion_lib as dl
 from diffusion_lib.training.batches import drop_labels
-from diffusion_lib.unet import CrossAttention
+from diffusion_lib.unet import CrossAttention, with_coordinates
 from diffusion_lib.words import MAX_WORDS, NO_WORD, as_words, split_words, vocabulary_of
 
 WORDS = ("a", "blue", "by", "house", "of", "red", "sea", "the", "tree")
@@ -18,7 +18,7 @@ def model():
     torch.manual_seed(0)
     network = dl.UNet(3, 16, words=WORDS)
     for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        torch.nn.init.normal_(parameter, std=0.2)
     return dl.Denoiser(network, dl.cosine_schedule(), "v", image_shape=(3, 16, 16)).eval()
 
 
@@ -119,6 +119,14 @@ def test_cross_attention_is_the_formula():
     assert (weights[1, :, :, 2:] == 0).all()  # the second caption has one word, after the position that is always there
     a = (weights @ v).transpose(2, 3).reshape(h.shape)
     assert torch.allclose(block(h, text), h + F.conv2d(a, block.out.weight, block.out.bias), atol=1e-5)
+
+
+def test_captioned_network_is_given_coordinates():
+    h = with_coordinates(torch.zeros(2, 1, 3, 5))
+    assert h.shape == (2, 3, 3, 5)
+    torch.testing.assert_close(h[1, 1, 2], torch.tensor([-1, -0.5, 0, 0.5, 1]))  # from left to right
+    torch.testing.assert_close(h[1, 2, :, 4], torch.tensor([-1.0, 0, 1]))  # from top to bottom
+    assert dl.UNet(3, 16, words=WORDS).stem.in_channels == dl.UNet(3, 16).stem.in_channels + 2
 
 
 def test_captioned_model_is_saved_with_its_vocabulary(model, xt, tmp_path):

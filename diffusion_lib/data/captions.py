@@ -77,7 +77,10 @@ def _caption(meaning: dict[str, str], u: Iterator[float], complete: bool) -> str
         parts += phrase("ground")
     parts += phrase("time") + phrase("weather")
     light = phrase("light") if meaning["weather"] in ("clear", "clouds") else []  # in other weather neither sun nor moon can be seen
-    return " ".join([*parts, " and ".join(light + phrase("mountains"))]).strip()
+    last = " and ".join(light + phrase("mountains"))
+    if last.startswith("without"):
+        last = last.replace(" and without", " or")
+    return " ".join([*parts, last]).strip()
 
 
 def _things(meaning: dict[str, str], states: dict[str, bool], pick) -> str:
@@ -101,7 +104,7 @@ def vocabulary(attributes: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """Every word that occurs in captions, in alphabetical order."""
     phrases = [phrase for table in PHRASES.values() for phrases in table.values() for phrase in phrases]
     phrases += [phrase for table in (EMPTY, SIZES) for phrases in table.values() for phrase in phrases]
-    phrases += [*LEFT_OF, *RIGHT_OF, "a and", "the sun the moon", *attributes["thing"][1:], *attributes["colour"][1:]]
+    phrases += [*LEFT_OF, *RIGHT_OF, "a and or", "the sun the moon", *attributes["thing"][1:], *attributes["colour"][1:]]
     return vocabulary_of([phrase.replace("{light}", "") for phrase in phrases])
 
 
