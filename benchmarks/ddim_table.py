@@ -36,6 +36,7 @@ ROWS = {
 }
 COLUMNS = (2, 3, 5, 10, 20, 50, 100, 250, 1000)
 PART = 250  # samples between two savings
+SHOWN = 50  # captions that the results file holds
 
 
 class Judge:
@@ -111,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
         **common.origin(__file__, options.device),
         model=dict(name=options.model, sha256=sha256),
         settings=dict(n=options.n, n_long=options.n_long, seed=options.seed, clip=True, scale=1.0),
+        captions=list(judge.captions[:SHOWN]),  # for readers, who draw these again
         real=judge.real,
         cells=[],
     )

@@ -1,4 +1,4 @@
-"""Small networks of two much-used libraries, for 28x28 images, as denoisers, and the training that their documentation recommends.
+"""Small networks of two much-used libraries as denoisers, and the training that their documentation recommends.
 
     pip install -e '.[benchmarks]'
 
@@ -42,32 +42,32 @@ class CountedFromOne(nn.Module):
         return getattr(answer, "sample", answer)
 
 
-def diffusers_denoiser() -> dl.Denoiser:
+def diffusers_denoiser(shape: tuple[int, int, int] = SHAPE) -> dl.Denoiser:
     from diffusers import DDPMScheduler, UNet2DModel
 
     network = UNet2DModel(
-        sample_size=28,
-        in_channels=1,
-        out_channels=1,
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
         layers_per_block=2,
         block_out_channels=(32, 64, 64),
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     )
     beta = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2").betas
-    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(beta, "squaredcos_cap_v2"), "eps", SHAPE)
+    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(beta, "squaredcos_cap_v2"), "eps", shape)
 
 
-def ddp_denoiser(diffusion: nn.Module | None = None, network: nn.Module | None = None) -> dl.Denoiser:
-    diffusion = ddp_diffusion() if diffusion is None else diffusion
+def ddp_denoiser(diffusion: nn.Module | None = None, network: nn.Module | None = None, shape: tuple[int, int, int] = SHAPE) -> dl.Denoiser:
+    diffusion = ddp_diffusion(shape) if diffusion is None else diffusion
     network = diffusion.model if network is None else network
-    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(diffusion.betas.cpu(), "its sigmoid"), "v", SHAPE)
+    return dl.Denoiser(CountedFromOne(network), dl.Schedule.from_beta(diffusion.betas.cpu(), "its sigmoid"), "v", shape)
 
 
-def ddp_diffusion() -> nn.Module:
+def ddp_diffusion(shape: tuple[int, int, int] = SHAPE) -> nn.Module:
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
 
-    return GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 4), channels=1), image_size=28)
+    return GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 4), channels=shape[0]), image_size=shape[1])
 
 
 def train_diffusers(images: Tensor, seed: int, device: str = "cpu") -> Iterator[Moment]:

@@ -32,7 +32,8 @@ def throughput(results: dict) -> str:
     batch_size = results["rows"][0]["batch_size"]
     lines += [
         "",
-        f"Medians of {settings['rounds']} rounds, batches of {batch_size}. Where a cell has two numbers, the first is for training and the "
+        f"Medians of {settings['rounds']} rounds, batches of {batch_size} images of "
+        f"{'x'.join(map(str, settings.get('shape', (1, 28, 28))))}. Where a cell has two numbers, the first is for training and the "
         'second for calls of the network; "times slower" and the last column are medians of the ratios in each round. A DDIM chain takes '
         f"{sampling['overhead']:.1%} more than its network calls; 64 glyphs in 50 steps take "
         f"{sampling['seconds_of_64_glyphs_in_50_steps']:.1f} s. Measured on {machine(results)}.",
@@ -98,7 +99,7 @@ def machine(results: dict) -> str:
 
 FILES = {  # the markers in each file: the function that fills them, and its results
     "README.md": {"caption": (caption, "weights_quality")},
-    "docs/speed.md": {"throughput": (throughput, "throughput")},
+    "docs/speed.md": {"throughput": (throughput, "throughput"), "throughput_colour": (throughput, "throughput_colour")},
     "docs/quality.md": {"weights": (weights, "weights_quality"), "time_to_quality": (time_to_quality, "time_to_quality")},
 }
 

@@ -1,6 +1,7 @@
 """How fast is the network trained and called? Images a second, beside the peers' and beside what this machine's convolutions can do.
 
     pip install -e '.[benchmarks]' && python benchmarks/throughput.py           two to five minutes on two CPU cores
+    python benchmarks/throughput.py --shape 3 32 32 --out diffusion_lib/measure/results/throughput_colour.json
     python benchmarks/throughput.py --device cuda --batch-size 64 1024 --modes eager reduce-overhead --out FILE       on a GPU
 
 A training step is all of `dl.train`: batch, noise, forward, backward, clipping, optimizer, moving average; the peers' networks go
@@ -31,15 +32,15 @@ MODES = ("eager", "default", "reduce-overhead")  # the last one replays CUDA gra
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
-def denoisers() -> dict[str, dl.Denoiser]:
+def denoisers(shape: tuple[int, int, int]) -> dict[str, dl.Denoiser]:
     torch.manual_seed(0)
-    ours = dl.Denoiser(dl.UNet(), dl.cosine_schedule(), "v", peers.SHAPE)
-    return {OURS: ours, DIFFUSERS: peers.diffusers_denoiser(), DDP: peers.ddp_denoiser()}
+    ours = dl.Denoiser(dl.UNet(shape[0]), dl.cosine_schedule(), "v", shape)
+    return {OURS: ours, DIFFUSERS: peers.diffusers_denoiser(shape), DDP: peers.ddp_denoiser(shape=shape)}
 
 
 def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
     """Makes one step of a training run."""
-    images = torch.randn(2048, *peers.SHAPE, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    images = torch.randn(2048, *denoiser.image_shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     config = dl.TrainConfig(steps=1_000_000, batch_size=batch_size, device=device, precision=precision)
     run = dl.train(denoiser, dl.ImageDataset.without_classes(images), config)
     return lambda: next(run)
@@ -48,7 +49,7 @@ def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision
 def network_call(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
     """Calls the denoiser once, as a sampler does (which casts the weights once for all steps, if it runs inside one autocast)."""
     denoiser, dtype = denoiser.to(device).eval(), PRECISIONS[precision]
-    xt = torch.randn(batch_size, *peers.SHAPE, device=device)
+    xt = torch.randn(batch_size, *denoiser.image_shape, device=device)
 
     @torch.no_grad()
     def call():
@@ -65,7 +66,9 @@ def flops(call: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def convolutions_alone(network: nn.Module, batch_size: int, device: str, precision: str, layout: str, training: bool) -> Callable[[], None]:
+def convolutions_alone(
+    denoiser: dl.Denoiser, batch_size: int, device: str, precision: str, layout: str, training: bool
+) -> Callable[[], None]:
     """Makes each convolution of the network once, on an input of its own."""
     dtype = PRECISIONS[precision] or torch.float32
     work = []  # x, weight, bias, options and a gradient of each
@@ -77,9 +80,9 @@ def convolutions_alone(network: nn.Module, batch_size: int, device: str, precisi
         inputs = [each.detach().requires_grad_(training) for each in (x, weight, bias)]
         work.append((inputs, dict(stride=convolution.stride, padding=convolution.padding), gradient))
 
-    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(note) for m in denoiser.modules() if isinstance(m, nn.Conv2d)]
     with torch.no_grad():
-        network(torch.zeros(1, *peers.SHAPE), torch.ones(1, dtype=torch.long))
+        denoiser(torch.zeros(1, *denoiser.image_shape), 1)
     for hook in hooks:
         hook.remove()
 
@@ -104,10 +107,12 @@ def matrix_rate(device: str, precision: str, size: int = 8192) -> float:
     return 2 * size**3 / statistics.median(seconds["product"])
 
 
-def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int, mode: str = "eager") -> Iterator[dict]:
+def measure(
+    kind: str, shape: tuple[int, int, int], batch_size: int, device: str, precision: str, rounds: int, mode: str = "eager"
+) -> Iterator[dict]:
     """One row for each network; `kind` is "training" or "calls", `mode` one of `MODES`."""
     make = training_step if kind == "training" else network_call
-    networks = denoisers()
+    networks = denoisers(shape)
     calls = {name: make(denoiser, batch_size, device, precision) for name, denoiser in networks.items()}
     work = {name: flops(call) for name, call in calls.items()}
     if mode != "eager":  # after counting: the counter does not look into compiled code
@@ -116,7 +121,7 @@ def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int
         for denoiser in networks.values():
             denoiser.network.compile(mode=mode, dynamic=False)
     for layout in LAYOUTS:
-        calls[layout] = convolutions_alone(dl.UNet(), batch_size, device, precision, layout, kind == "training")
+        calls[layout] = convolutions_alone(denoisers(shape)[OURS], batch_size, device, precision, layout, kind == "training")
         work[layout] = flops(calls[layout])
     on_gpu = device.startswith("cuda")
     seconds = common.side_by_side(calls, rounds, device, repeats=20 if on_gpu else 1)
@@ -144,7 +149,7 @@ def measure(kind: str, batch_size: int, device: str, precision: str, rounds: int
 def sampler_overhead(batch_size: int, device: str, rounds: int, steps: int = 10) -> dict:
     """What a DDIM chain takes beyond its network calls, as a part of them; and the seconds of 64 glyphs in 50 steps."""
     model = dl.load_pretrained("glyphs").to(device)
-    xT = torch.randn(batch_size, *peers.SHAPE, device=device)
+    xT = torch.randn(batch_size, *model.image_shape, device=device)
     y = torch.arange(batch_size, device=device) % model.num_classes
     ts = itertools.cycle(torch.full((batch_size,), t, device=device) for t in dl.timestep_subset(model.schedule.T, steps)[:-1])
     chain = (step for _ in itertools.count() for step in dl.ddim_steps(model, xT, steps=steps, y=y))
@@ -167,6 +172,9 @@ def sampler_overhead(batch_size: int, device: str, rounds: int, steps: int = 10)
 def main(arguments: list[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[64])
+    parser.add_argument(
+        "--shape", type=int, nargs=3, default=peers.SHAPE, help="channels, height and width of the images (default 1 28 28)"
+    )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--modes", nargs="+", default=["eager"], choices=MODES, help="eager, or what torch.compile makes of the networks")
@@ -180,7 +188,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"{'':9}{'':10}{'':6}{'':16}{'network':30}{'images/s':>9}{'GFLOP/s':>9}{'of best':>9}{'slower than ours':>18}")
     for precision, mode, batch_size in itertools.product(precisions, options.modes, options.batch_size):
         for kind in ("training", "calls"):
-            for row in measure(kind, batch_size, options.device, precision, options.rounds, mode):
+            for row in measure(kind, tuple(options.shape), batch_size, options.device, precision, options.rounds, mode):
                 rows.append(row)
                 print(
                     f"{kind:9}{precision:10}{batch_size:5} {mode:16}{row['network']:30}{row['images_per_second']:9.0f}"
@@ -192,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"64 glyphs in 50 steps take {sampling['seconds_of_64_glyphs_in_50_steps']} s")
     results = dict(
         **common.origin(__file__, options.device),
-        settings=dict(batch_size=options.batch_size, rounds=options.rounds, device=options.device),
+        settings=dict(shape=list(options.shape), batch_size=options.batch_size, rounds=options.rounds, device=options.device),
         rows=rows,
         sampling=sampling,
     )

@@ -26,12 +26,12 @@ def test_every_result_records_how_it_was_made():
     assert names
     for name in names:
         results = load_results(name)
-        assert results["script"] == f"benchmarks/{name}.py"
+        assert results["script"] == f"benchmarks/{name.removesuffix('_colour')}.py"  # one script, run with other images
         assert {"date", "settings", "machine", "torch"} <= results.keys()
 
 
 def test_rejects_unknown_results_and_suggests_the_nearest():
-    known = "'sampler_quality', 'throughput', 'time_to_quality', 'weights_quality'"
+    known = "'sampler_quality', 'throughput', 'throughput_colour', 'time_to_quality', 'weights_quality'"
     with pytest.raises(
         ValueError, match=rf"unknown results file 'sampler_qualty'; expected one of {known}.*Did you mean 'sampler_quality'\?"
     ):

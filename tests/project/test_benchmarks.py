@@ -49,7 +49,8 @@ def test_results_start_with_their_origin():
 @pytest.mark.parametrize("training", [False, True])
 def test_convolutions_alone_match_those_of_the_network(training):
     network = dl.UNet(base_channels=8, attention_levels=())
-    alone = throughput.flops(throughput.convolutions_alone(network, 2, "cpu", "float32", "channels last", training))
+    denoiser = dl.Denoiser(network, dl.cosine_schedule(), "v", peers.SHAPE)
+    alone = throughput.flops(throughput.convolutions_alone(denoiser, 2, "cpu", "float32", "channels last", training))
     sizes = []
     hooks = [
         m.register_forward_hook(lambda m, args, out: sizes.append(m.weight.numel() * out[0, 0].numel() * len(out)))
@@ -101,7 +102,7 @@ def test_each_change_is_reverted_alone_and_compared(capsys):
 def test_training_step_flops_are_close_to_those_of_its_convolutions():
     ours = dl.Denoiser(dl.UNet(base_channels=8), dl.cosine_schedule(), "v", peers.SHAPE)
     step = throughput.training_step(ours, 4, "cpu", "float32")
-    alone = throughput.convolutions_alone(dl.UNet(base_channels=8), 4, "cpu", "float32", "channels last", True)
+    alone = throughput.convolutions_alone(ours, 4, "cpu", "float32", "channels last", True)
     # less, since nobody asks for the gradient of the images; more, since there are linear layers too
     assert 0.95 < throughput.flops(step) / throughput.flops(alone) < 1.2
 
@@ -120,6 +121,13 @@ def test_diffusers_peer_uses_its_own_schedule():
     theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
     torch.testing.assert_close(denoiser.schedule.alpha_bar[1:].float(), theirs, rtol=1e-4, atol=1e-9)
     assert denoiser(torch.zeros(1, *peers.SHAPE), 500).eps.shape == (1, *peers.SHAPE)
+
+
+def test_peers_take_colour_images():
+    pytest.importorskip("denoising_diffusion_pytorch", reason="needs denoising-diffusion-pytorch, as pip install -e '.[benchmarks]' has it")
+    for denoiser in throughput.denoisers((3, 32, 32)).values():
+        assert denoiser.image_shape == (3, 32, 32)
+        assert denoiser(torch.zeros(1, 3, 32, 32), 500).x0.shape == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize("name", time_to_quality.PEERS)
