@@ -244,3 +244,17 @@ def random_timesteps(T: int, n: int, generator: torch.Generator | None = None) -
     """n timesteps, uniform on 1..T: LongTensor (n,) on the generator's device, or on the CPU without a generator."""
     device = "cpu" if generator is None else generator.device
     return torch.randint(1, T + 1, (n,), generator=generator, device=device)
+
+
+def logit_normal_timesteps(T: int, n: int, generator: torch.Generator | None = None) -> Tensor:
+    """n timesteps, more of them in the middle of 1..T than at its ends, as `random_timesteps` returns them.
+
+    At medium noise an image is decided, and a caption matters. Esser et al. 2024 (arXiv:2403.03206), section 3.1.
+    """
+    device = "cpu" if generator is None else generator.device
+    # t = T sigmoid(z),  z ~ N(0.3, 1.2^2): half of them above 0.57 T
+    z = 0.3 + 1.2 * torch.randn(n, generator=generator, device=device, dtype=torch.float32)
+    return (T * torch.sigmoid(z)).long().clamp(max=T - 1) + 1
+
+
+TIMESTEPS = {"uniform": random_timesteps, "logit_normal": logit_normal_timesteps}

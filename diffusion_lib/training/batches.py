@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from diffusion_lib.checks import NO_LABEL
-from diffusion_lib.denoiser import Denoiser, random_timesteps
+from diffusion_lib.denoiser import TIMESTEPS, Denoiser
 from diffusion_lib.devices import to_device
 from diffusion_lib.networks import unwrapped
 from diffusion_lib.training.config import TrainConfig
@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
     x0: Tensor  # (B, C, H, W), on the device of the dataset's images
     y: Tensor | None  # LongTensor (B,), NO_LABEL for images without a class; or (B, L), the words of captions
-    t: Tensor  # LongTensor (B,), uniform on 1..T
+    t: Tensor  # LongTensor (B,) in 1..T
     eps: Tensor  # (B, C, H, W)
 
 
@@ -37,7 +37,7 @@ def draw_batch(images: Tensor, labels: Tensor, denoiser: Denoiser, config: Train
     index = batch_indices(len(images), config.batch_size, step, config.seed)
     random = torch.Generator().manual_seed(step_seed(config.seed, step))  # explicit devices and dtypes: a session may change the defaults
     y = drop_labels(labels[index], config.cond_drop_prob, random) if denoiser.is_conditional else None
-    t = random_timesteps(denoiser.schedule.T, config.batch_size, random)
+    t = TIMESTEPS[config.timesteps](denoiser.schedule.T, config.batch_size, random)
     eps = torch.randn(config.batch_size, *images.shape[1:], generator=random, device="cpu", dtype=torch.float32)
     return Batch(images[to_device(index, images.device)], y, t, eps)
 

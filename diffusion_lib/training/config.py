@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from diffusion_lib.denoiser import TIMESTEPS
 from diffusion_lib.devices import PRECISIONS, device_named
-from diffusion_lib.errors import unknown_name
+from diffusion_lib.errors import check_name, unknown_name
 
 SHORT = dict(fp16="float16", half="float16", bf16="bfloat16", fp32="float32", float="float32", full="float32")  # others' names
 
@@ -28,6 +29,7 @@ class TrainConfig:
     grad_clip: float = 1.0  # a gradient with a larger norm is scaled down to this norm
     ema_decay: float = 0.999  # decay of the averaged weights, from which to sample
     cond_drop_prob: float = 0.1  # probability of hiding an image's class from the network, so that it also learns y=None
+    timesteps: str = "uniform"  # the distribution of t: "uniform", or "logit_normal", which trains more at medium noise
     checkpoint_every: int = 500  # in steps, if there is a checkpoint_dir
     skip_limit: int = 30  # training stops after this many steps in a row with a loss or gradient that is not finite
     seed: int = 0
@@ -55,6 +57,7 @@ class TrainConfig:
         for name in ("ema_decay", "cond_drop_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r}; expected 0 or more and less than 1")
+        check_name("timesteps", self.timesteps, TIMESTEPS)
         if self.precision not in ("auto", *PRECISIONS):
             error = unknown_name("precision", self.precision, ("auto", *PRECISIONS))
             meant = SHORT.get(self.precision.lower())

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import diffusion_lib as dl
+from diffusion_lib.denoiser import logit_normal_timesteps
 from diffusion_lib.seeds import derived_seed
-from diffusion_lib.training.batches import batch_indices, drop_labels, seeded_dropout, step_seed
+from diffusion_lib.training.batches import batch_indices, draw_batch, drop_labels, seeded_dropout, step_seed
 
 
 @given(n=st.integers(1, 40), batch_size=st.integers(1, 100), seed=st.integers(0, 5))
@@ -52,6 +53,32 @@ def test_cond_drop_prob_drops_that_fraction_of_the_labels():
     assert (kept == -1).float().mean().item() == pytest.approx(0.2, abs=0.02)  # 5 standard deviations
     assert torch.equal(drop_labels(labels, 0.0, torch.Generator()), labels)
     assert torch.equal(labels, torch.arange(10_000) % 3)
+
+
+def test_logit_normal_timesteps_have_that_distribution(dataset):
+    T, n = 1000, 20_000
+    t = logit_normal_timesteps(T, n, torch.Generator().manual_seed(0))
+    assert t.dtype == torch.long
+    assert 1 <= t.min()
+    assert t.max() <= T
+    normal = torch.distributions.Normal(0.3, 1.2)
+    for level in (50, 200, 500, 574, 900):
+        # the fraction of t <= level is that of z <= logit(level / T); 4 standard deviations
+        expected = normal.cdf(torch.tensor(level / T).logit()).item()
+        assert (t <= level).float().mean().item() == pytest.approx(expected, abs=4 * (expected * (1 - expected) / n) ** 0.5)
+    assert set(logit_normal_timesteps(3, 1000, torch.Generator().manual_seed(0)).tolist()) == {1, 2, 3}
+
+
+def test_a_run_draws_its_timesteps_from_the_distribution_of_its_config(dataset):
+    means = {}
+    for timesteps in ("uniform", "logit_normal"):
+        config = dl.TrainConfig(batch_size=2000, timesteps=timesteps)
+        t = draw_batch(dataset.images, dataset.labels, tiny_denoiser(), config, 1).t
+        means[timesteps] = (t / tiny_denoiser().schedule.T).mean().item()
+    assert means["uniform"] == pytest.approx(0.5, abs=0.03)
+    assert means["logit_normal"] == pytest.approx(0.56, abs=0.03)  # E[sigmoid(z)]
+    with pytest.raises(ValueError, match="unknown timesteps 'unifrom'; expected one of.*Did you mean 'uniform'"):
+        dl.TrainConfig(timesteps="unifrom")
 
 
 class Dropped(torch.nn.Module):

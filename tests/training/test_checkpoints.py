@@ -484,6 +484,7 @@ def test_loading_a_checkpoint_executes_no_code(tmp_path):
         ),
         (dict(config=replace(CONFIG, steps=13)), r"steps=12, this one has 13"),
         (dict(config=replace(CONFIG, seed=1)), r"seed=0, this one has 1"),
+        (dict(config=replace(CONFIG, timesteps="logit_normal")), r"timesteps='uniform', this one has 'logit_normal'"),
         (dict(denoiser=tiny_denoiser("v")), r"prediction='eps', this one has 'v'"),
         (dict(denoiser=tiny_denoiser(dropout=0.1)), r"network.dropout=0.0, this one has 0.1"),
         (dict(denoiser=dl.Denoiser(tiny_denoiser().network, dl.cosine_schedule(20))), r"with noise=\[0.0, 0.*… \(21 entries\)"),
@@ -493,7 +494,7 @@ def test_loading_a_checkpoint_executes_no_code(tmp_path):
             r"dataset='24 images of \(1, 8, 8\), digest \w+', this one has '24 images of \(1, 8, 8\), dig",
         ),
     ],
-    ids=["lr", "steps", "seed", "prediction", "network", "schedule", "number of images", "images"],
+    ids=["lr", "steps", "seed", "timesteps", "prediction", "network", "schedule", "number of images", "images"],
 )
 def test_rejects_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path, change, message):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
