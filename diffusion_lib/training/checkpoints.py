@@ -219,7 +219,8 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to a run with another identity than `run`, or lacks the state of this denoiser or of
     an optimizer of all its parameters. A finished run may continue to more steps."""
     found = state.content
-    theirs_run = found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
+    # a run that does not name the distribution of its timesteps draws them uniformly
+    theirs_run = dict(timesteps="uniform") | found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
     weights = {name: _form(value) for name, value in plain_state(denoiser).items()}
     pairs = [(run, theirs_run), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:

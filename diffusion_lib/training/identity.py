@@ -21,8 +21,6 @@ def identity(config, denoiser, dataset) -> dict:
     """Everything that defines a run, as named numbers, strings and lists."""
     network, schedule = unwrapped(denoiser.network), denoiser.schedule
     run = {name: value for name, value in asdict(config).items() if name not in FREE}
-    if config.timesteps == "uniform":  # a run without this entry draws them uniformly
-        del run["timesteps"]
     known = getattr(network, "config", None)
     run |= {f"network.{name}": _plain(value) for name, value in (known.items() if isinstance(known, Mapping) else ())}
     data = blake2b(digest_size=8)

@@ -59,7 +59,7 @@ def test_logit_normal_timesteps_have_that_distribution(dataset):
     T, n = 1000, 20_000
     t = logit_normal_timesteps(T, n, torch.Generator().manual_seed(0))
     assert t.dtype == torch.long
-    assert 1 <= t.min()
+    assert t.min() >= 1
     assert t.max() <= T
     normal = torch.distributions.Normal(0.3, 1.2)
     for level in (50, 200, 500, 574, 900):
@@ -77,7 +77,7 @@ def test_a_run_draws_its_timesteps_from_the_distribution_of_its_config(dataset):
         means[timesteps] = (t / tiny_denoiser().schedule.T).mean().item()
     assert means["uniform"] == pytest.approx(0.5, abs=0.03)
     assert means["logit_normal"] == pytest.approx(0.56, abs=0.03)  # E[sigmoid(z)]
-    with pytest.raises(ValueError, match="unknown timesteps 'unifrom'; expected one of.*Did you mean 'uniform'"):
+    with pytest.raises(ValueError, match=r"unknown timesteps 'unifrom'; expected one of.*Did you mean 'uniform'"):
         dl.TrainConfig(timesteps="unifrom")
 
 

@@ -507,6 +507,17 @@ def test_rejects_checkpoint_of_another_run_and_changes_nothing(dataset, tmp_path
     assert {p: p.read_bytes() for p in tmp_path.iterdir()} == files
 
 
+def test_checkpoint_that_does_not_name_its_timesteps_is_of_a_uniform_run(dataset, tmp_path):
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
+    (path,) = tmp_path.glob("*.pt")
+    content = torch.load(path, weights_only=True)
+    del content["run"]["timesteps"]
+    torch.save(content, path)
+    run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=1)  # resumes
+    with pytest.raises(ValueError, match="timesteps='uniform', this one has 'logit_normal'"):
+        run(tiny_denoiser(), dataset, replace(CONFIG, timesteps="logit_normal"), tmp_path, steps=1)
+
+
 def test_rejects_checkpoint_of_another_denoiser_class(dataset, tmp_path):
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=3)
     with pytest.raises(
