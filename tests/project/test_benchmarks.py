@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import ablation
 import common
 import peers
+import postcards_network
 import pytest
 import side_by_side
 import throughput
@@ -121,6 +122,28 @@ def test_diffusers_peer_uses_its_own_schedule():
     theirs = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2").alphas_cumprod
     torch.testing.assert_close(denoiser.schedule.alpha_bar[1:].float(), theirs, rtol=1e-4, atol=1e-9)
     assert denoiser(torch.zeros(1, *peers.SHAPE), 500).eps.shape == (1, *peers.SHAPE)
+
+
+def test_simple_postcards_have_one_thing_and_say_everything():
+    cards = postcards_network.simple(dl.load_dataset("postcards", n=200), 0)
+    assert 20 < len(cards) < 100
+    assert (cards.attributes["weather"] == 0).all()
+    assert (cards.attributes["thing"] > 0).all()
+    assert (cards.attributes["second_thing"] == 0).all()
+    for caption, place in zip(cards.captions, cards.attributes["place"].tolist(), strict=True):
+        assert ("without", "left", "middle", "right")[place] in caption.split()
+
+
+@pytest.mark.parametrize("name", postcards_network.VARIANTS)
+def test_every_variant_of_the_captioned_network_learns(name, tmp_path):
+    make, _ = postcards_network.VARIANTS[name]
+    torch.manual_seed(0)
+    network = make()
+    answer = network(torch.randn(2, 3, 32, 32), torch.tensor([1, 500]), torch.tensor([[1, 2], [3, 0]]))
+    assert answer.shape == (2, 3, 32, 32)
+    assert not answer.any()  # a new network predicts 0, the finishing convolution too
+    answer.sum().backward()
+    assert any(p.grad is not None and p.grad.any() for p in network.parameters())
 
 
 def test_peers_take_colour_images():
