@@ -183,7 +183,7 @@ def test_command_uses_the_defaults_without_options(begun):
 
 def test_every_option_takes_effect(begun):
     asked = dict(steps=7, batch_size=3, lr=0.5, weight_decay=0.25, warmup_steps=2, grad_clip=2.0, ema_decay=0.5, cond_drop_prob=0.75)
-    asked |= dict(checkpoint_every=4, skip_limit=5, seed=6, device="cpu", precision="bfloat16")
+    asked |= dict(timesteps="logit_normal", checkpoint_every=4, skip_limit=5, seed=6, device="cpu", precision="bfloat16")
     assert asked.keys() == TrainConfig.__dataclass_fields__.keys()
     options = dict(out="model", dataset="photo", root="files", images=9, dataset_seed=8, size=16, schedule="linear", T=50)
     options |= dict(prediction="x0", base_channels=6, norm_groups=2) | asked
