@@ -32,13 +32,17 @@ PROMPT = f"{CELL}.querySelector('.jp-InputPrompt').textContent.trim()"
 def run_cell(page, index: int, wait: bool = True) -> None:
     """Runs cell `index` of the notebook that `page` shows, and waits until it is done, or only until it has begun.
 
-    Raises `RuntimeError` if the cell does not begin.
+    Raises `RuntimeError` if the cell does not begin, with the text of a dialog that covers it.
     """
     from playwright.sync_api import TimeoutError
 
     before = page.evaluate(f"i => {PROMPT}", index)
     for _ in range(5):
-        page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".cm-content").click()
+        try:
+            page.locator(".jp-Notebook .jp-CodeCell").nth(index).locator(".cm-content").click()
+        except TimeoutError:
+            dialogs = page.locator(".jp-Dialog").all_inner_texts()
+            raise RuntimeError(f"cell {index} cannot be clicked; dialogs in the way: {dialogs}") from None
         page.wait_for_function(f"i => {CELL}.contains(document.activeElement)", arg=index, timeout=120_000)
         page.keyboard.press("Shift+Enter")
         try:  # the first key after opening is lost now and then; pressed again too soon, it would run the cell twice
