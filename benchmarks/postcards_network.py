@@ -1,7 +1,7 @@
 """Which network and which settings learn colour and words soonest? Variants of a captioned model, each trained for the same time.
 
     python benchmarks/postcards_network.py                                          five minutes each, one after the other
-    python benchmarks/postcards_network.py --variants base uniform --seconds 60 --out /tmp/network.json
+    python benchmarks/postcards_network.py --variants base "uniform timesteps" --seconds 60 --out /tmp/network.json
 
 The pictures are postcards under a clear sky with one thing in them, and their captions state everything: what a model can learn of in
 minutes. The number of steps is what the variant makes in --seconds on this machine, so a larger network sees fewer pictures. Samples
@@ -37,7 +37,7 @@ class Finished(nn.Module):
 
     def __init__(self, network: dl.UNet, channels: int = 16):
         super().__init__()
-        self.network, self.words, self.image_channels = network, network.words, network.in_channels
+        self.network, self.words = network, network.words
         self.first = nn.Conv2d(2 * network.in_channels, channels, 3, padding=1)
         self.last = nn.Conv2d(channels, network.in_channels, 3, padding=1)
         for parameter in self.last.parameters():
@@ -59,7 +59,8 @@ def without_coordinates() -> dl.UNet:
     return network
 
 
-# of each variant: how its network is made, and what differs in training
+SETTINGS = dict(prediction="v", batch_size=32, lr=3e-3, ema_decay=0.995, timesteps="logit_normal")
+# of each variant: how its network is made, and which of the settings differ
 VARIANTS: dict[str, tuple[Callable[[], nn.Module], dict]] = {
     "base": (unet, {}),
     "uniform timesteps": (unet, dict(timesteps="uniform")),
@@ -96,19 +97,18 @@ def steps_within(seconds: float, denoiser: dl.Denoiser, cards: ImageDataset, opt
 
 def learn(name: str, seconds: float, seed: int, cards: ImageDataset, unseen: ImageDataset) -> dict:
     """Trains a variant for about this time, and measures what it has learnt."""
-    make, settings = VARIANTS[name]
-    prediction = settings.get("prediction", "v")
-    options = dict(batch_size=32, lr=3e-3, ema_decay=0.995, timesteps="logit_normal", seed=seed) | settings
-    options.pop("prediction", None)
+    make, differs = VARIANTS[name]
+    options = SETTINGS | differs | dict(seed=seed)
+    prediction = options.pop("prediction")
 
     def new() -> dl.Denoiser:
         torch.manual_seed(seed)
         return dl.Denoiser(make(), dl.cosine_schedule(), prediction)
 
     steps = steps_within(seconds, new(), cards, options)
+    config = dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 2), **options)
     denoiser, started = new(), time.perf_counter()
-    for step in dl.train(denoiser, cards, dl.TrainConfig(steps=steps, warmup_steps=min(100, steps // 2), **options)):  # noqa: B007 - the last one is used below
-        pass
+    *_, step = dl.train(denoiser, cards, config)
     took, ema = time.perf_counter() - started, step.ema
     samples = dl.sample(dl.Guided(ema, 2.0), len(unseen), y=list(unseen.captions), steps=12, seed=seed, batch_size=128)
     read = dl.load_classifier("postcards").read(samples)

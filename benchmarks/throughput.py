@@ -32,10 +32,13 @@ MODES = ("eager", "default", "reduce-overhead")  # the last one replays CUDA gra
 LAYOUTS = {"channels first": torch.contiguous_format, "channels last": torch.channels_last}
 
 
+def our_denoiser(shape: tuple[int, int, int]) -> dl.Denoiser:
+    return dl.Denoiser(dl.UNet(shape[0]), dl.cosine_schedule(), "v", shape)
+
+
 def denoisers(shape: tuple[int, int, int]) -> dict[str, dl.Denoiser]:
     torch.manual_seed(0)
-    ours = dl.Denoiser(dl.UNet(shape[0]), dl.cosine_schedule(), "v", shape)
-    return {OURS: ours, DIFFUSERS: peers.diffusers_denoiser(shape), DDP: peers.ddp_denoiser(shape=shape)}
+    return {OURS: our_denoiser(shape), DIFFUSERS: peers.diffusers_denoiser(shape), DDP: peers.ddp_denoiser(shape=shape)}
 
 
 def training_step(denoiser: dl.Denoiser, batch_size: int, device: str, precision: str) -> Callable[[], object]:
@@ -121,7 +124,7 @@ def measure(
         for denoiser in networks.values():
             denoiser.network.compile(mode=mode, dynamic=False)
     for layout in LAYOUTS:
-        calls[layout] = convolutions_alone(denoisers(shape)[OURS], batch_size, device, precision, layout, kind == "training")
+        calls[layout] = convolutions_alone(our_denoiser(shape), batch_size, device, precision, layout, kind == "training")
         work[layout] = flops(calls[layout])
     on_gpu = device.startswith("cuda")
     seconds = common.side_by_side(calls, rounds, device, repeats=20 if on_gpu else 1)

@@ -249,10 +249,11 @@ def random_timesteps(T: int, n: int, generator: torch.Generator | None = None) -
 def logit_normal_timesteps(T: int, n: int, generator: torch.Generator | None = None) -> Tensor:
     """n timesteps, more of them in the middle of 1..T than at its ends, as `random_timesteps` returns them.
 
-    At medium noise an image is decided, and a caption matters. Esser et al. 2024 (arXiv:2403.03206), section 3.1.
+    At medium noise an image is decided, and a caption matters. Esser et al. 2024 (arXiv:2403.03206), section 3.1; location and scale
+    are chosen for the schedules of this package.
     """
     device = "cpu" if generator is None else generator.device
-    # t = T sigmoid(z),  z ~ N(0.3, 1.2^2): half of them above 0.57 T
+    # t = floor(T sigmoid(z)) + 1,  z ~ N(0.3, 1.2^2): half of them above 0.57 T
     z = 0.3 + 1.2 * torch.randn(n, generator=generator, device=device, dtype=torch.float32)
     return (T * torch.sigmoid(z)).long().clamp(max=T - 1) + 1
 

@@ -204,7 +204,8 @@ class UNet(nn.Module):
     position, which makes everything p^2 times cheaper. num_classes: number of classes; None for an unconditional network.
     dropout: probability in the residual blocks. norm_groups: number of channel groups in group norm (Wu & He 2018,
     arXiv:1803.08494); CPUs are several times faster with 8 or more channels per group. out_channels: channels of the output,
-    C by default. words: the vocabulary of a captioned network, whose y are captions instead of classes.
+    C by default. words: the vocabulary of a captioned network, whose y are captions instead of classes; as captions tell of places,
+    it is also given the coordinates of every position.
 
     Height and width must be multiples of patch_size * 2^(levels - 1), else `ValueError`.
     """

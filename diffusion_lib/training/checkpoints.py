@@ -206,6 +206,7 @@ def _read(path: Path) -> dict:
     for name in ("denoiser", "ema"):
         if not all(isinstance(key, str) for key in content[name]):
             raise ValueError(f"its {name} contains something other than named tensors")
+    content["run"].setdefault("timesteps", "uniform")  # a run that does not name their distribution draws them uniformly
     return content
 
 
@@ -219,8 +220,7 @@ def check_fit(state: State, run: dict, denoiser, directory: str | Path) -> None:
     """Raises `ValueError` if the checkpoint belongs to a run with another identity than `run`, or lacks the state of this denoiser or of
     an optimizer of all its parameters. A finished run may continue to more steps."""
     found = state.content
-    # a run that does not name the distribution of its timesteps draws them uniformly
-    theirs_run = dict(timesteps="uniform") | found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
+    theirs_run = found["run"] | (dict(steps=run["steps"]) if may_go_on(state, run["steps"]) else {})
     weights = {name: _form(value) for name, value in plain_state(denoiser).items()}
     pairs = [(run, theirs_run), (weights, {name: _form(value) for name, value in found["denoiser"].items()})]
     for ours, theirs in pairs:

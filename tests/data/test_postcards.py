@@ -155,6 +155,14 @@ def test_vocabulary_holds_exactly_the_words_of_the_captions():
     assert {word for caption in cards.captions for word in caption.split()} == set(words)
 
 
+def test_two_things_that_are_absent_share_one_without(cards):
+    absent = (cards.attributes["light"] == 0) & (cards.attributes["mountains"] == 0)
+    both = [caption for caption, is_absent in zip(cards.captions, absent.tolist(), strict=True) if is_absent and " or " in caption]
+    assert both
+    assert all(caption.endswith(("without the sun or mountains", "without the moon or mountains")) for caption in both)
+    assert not [caption for caption in cards.captions if caption.count("without") > 1]
+
+
 def test_several_phrasings_of_one_meaning():
     one = {name: values[:1].expand(200) for name, values in load_postcards(n=1).attributes.items()}
     assert len(set(captions.captions_of(one, ATTRIBUTES, captions.random_numbers(200, 0), complete=True))) > 10

@@ -130,12 +130,14 @@ def test_simple_postcards_have_one_thing_and_say_everything():
     assert (cards.attributes["weather"] == 0).all()
     assert (cards.attributes["thing"] > 0).all()
     assert (cards.attributes["second_thing"] == 0).all()
-    for caption, place in zip(cards.captions, cards.attributes["place"].tolist(), strict=True):
-        assert ("without", "left", "middle", "right")[place] in caption.split()
+    for name in ("thing", "colour", "place", "mountains"):  # as their captions call them
+        values = cards.attribute_names[name] if name != "mountains" else ("mountains", "mountains")
+        for caption, value in zip(cards.captions, cards.attributes[name].tolist(), strict=True):
+            assert values[value] in caption.split()
 
 
 @pytest.mark.parametrize("name", postcards_network.VARIANTS)
-def test_every_variant_of_the_captioned_network_learns(name, tmp_path):
+def test_every_variant_of_the_captioned_network_can_learn(name):
     make, _ = postcards_network.VARIANTS[name]
     torch.manual_seed(0)
     network = make()
@@ -144,6 +146,23 @@ def test_every_variant_of_the_captioned_network_learns(name, tmp_path):
     assert not answer.any()  # a new network predicts 0, the finishing convolution too
     answer.sum().backward()
     assert any(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
+def test_search_goes_on_with_the_variants_that_its_results_lack(tmp_path, monkeypatch):
+    learnt = []
+
+    def learn(name, seconds, seed, cards, unseen):
+        learnt.append((name, seed))
+        return dict(variant=name, seed=seed, images=0, seconds=0, grain=0.0, right={})
+
+    monkeypatch.setattr(postcards_network, "learn", learn)
+    options = ["--images", "100", "--n", "4", "--out", str(tmp_path / "found.json")]
+    postcards_network.main([*options, "--variants", "base"])
+    postcards_network.main([*options, "--variants", "base", "48 channels", "--seeds", "0", "1"])
+    assert learnt == [("base", 0), ("48 channels", 0), ("base", 1), ("48 channels", 1)]
+    postcards_network.main([*options, "--variants", "base", "--seconds", "60"])  # others' results do not count
+    assert learnt[-1] == ("base", 0)
+    assert [row["variant"] for row in json.loads((tmp_path / "found.json").read_text())["rows"]] == ["base"]
 
 
 def test_peers_take_colour_images():

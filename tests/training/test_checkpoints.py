@@ -513,6 +513,7 @@ def test_checkpoint_that_does_not_name_its_timesteps_is_of_a_uniform_run(dataset
     content = torch.load(path, weights_only=True)
     del content["run"]["timesteps"]
     torch.save(content, path)
+    assert checkpoints.newest(tmp_path).content["run"]["timesteps"] == "uniform"
     run(tiny_denoiser(), dataset, CONFIG, tmp_path, steps=1)  # resumes
     with pytest.raises(ValueError, match="timesteps='uniform', this one has 'logit_normal'"):
         run(tiny_denoiser(), dataset, replace(CONFIG, timesteps="logit_normal"), tmp_path, steps=1)
