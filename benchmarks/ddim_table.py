@@ -8,10 +8,13 @@ cells share their captions and the noise that they begin with, and no guidance i
 postcards of the same meanings, by the fraction of samples in which the classifier reads every attribute as asked, and by the grain:
 the mean absolute difference of horizontal neighbours. The row "real" measures other real pictures of these meanings.
 
-A run that is stopped goes on where it was: what the statistics need of every part of a cell is kept in the folder --work.
+A run that is stopped goes on where it was: what the statistics need of every part of a cell is kept in the folder --work, and a cell
+that the results file already holds, of the same weights and settings, is not drawn again: a second run can add columns.
 Song et al. 2021 (arXiv:2010.02502), table 1.
 """
 
+import argparse
+import json
 import time
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from torch import Tensor
 
 import diffusion_lib as dl
 from diffusion_lib.data.captions import captions_of, random_numbers
+from diffusion_lib.devices import PRECISIONS
 from diffusion_lib.files import write_whole
 from diffusion_lib.measure.distances import fraction
 from diffusion_lib.measure.results import FOLDER
@@ -35,7 +39,7 @@ ROWS = {
     "large variance": (dl.ddpm_steps, dict(variance="large")),
 }
 COLUMNS = (2, 3, 5, 10, 20, 50, 100, 250, 1000)
-PART = 250  # samples between two savings
+PART, BATCH = 250, 125  # samples between two savings, and in a call of the network
 SHOWN = 50  # captions that the results file holds
 
 
@@ -74,16 +78,19 @@ class Judge:
         )
 
 
-def cell(model: dl.Denoiser, judge: Judge, row: str, steps: int, n: int, seed: int, work: Path) -> dict:
+def cell(model: dl.Denoiser, judge: Judge, row: str, steps: int, n: int, work: Path, options: argparse.Namespace) -> dict:
     """Draws what is still missing of a cell, and measures it."""
-    sampler, options = ROWS[row]
-    parts = []
+    sampler, choices = ROWS[row]
+    dtype, parts = PRECISIONS[options.precision], []
     for start in range(0, n, PART):
         part = slice(start, min(start + PART, n))
         place = work / f"{row.replace(' ', '-')}_{steps}_{part.start}-{part.stop}.pt"
         if not place.exists():
             y = list(judge.captions[part])
-            images = dl.sample(model, len(y), sampler=sampler, steps=steps, y=y, seed=seed, first=start, batch_size=PART, **options).cpu()
+            settings = dict(sampler=sampler, steps=steps, seed=options.seed, first=start, batch_size=BATCH) | choices
+            with torch.autocast(torch.device(options.device).type, dtype, enabled=dtype is not None):
+                images = dl.sample(model, len(y), y=y, **settings)
+            images = images.float().cpu()
             seen = judge.observe(images, part)
             place.parent.mkdir(parents=True, exist_ok=True)
             write_whole({place: lambda path, seen=seen: torch.save(seen, path)})
@@ -100,6 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n-long", type=int, default=5000, help="samples in cells of more than 100 steps (default 5000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the network's arithmetic (default float32)")
+    parser.add_argument("--compile", action="store_true", help="compile the network: faster from some minutes on")
     parser.add_argument("--work", type=Path, default=Path("runs/ddim_table"), help="folder for what a stopped run goes on from")
     parser.add_argument("--out", type=Path, default=FOLDER / "ddim_table.json")
     options = parser.parse_args(arguments)
@@ -107,25 +116,38 @@ def main(arguments: list[str] | None = None) -> None:
     model = load_model(options.model).to(options.device)
     judge = Judge(options.n, options.seed)
     sha256 = common.digest_of(model.network.state_dict())
-    work = options.work / f"{sha256[:12]}_seed{options.seed}"  # other weights have other parts
+    if options.compile:
+        model.network = torch.compile(model.network)
+    kinds = dict(seed=options.seed, clip=True, scale=1.0, precision=options.precision)
+    work = options.work / f"{sha256[:12]}_seed{options.seed}_{options.precision}"  # others have other parts
     results = dict(
         **common.origin(__file__, options.device),
         model=dict(name=options.model, sha256=sha256),
-        settings=dict(n=options.n, n_long=options.n_long, seed=options.seed, clip=True, scale=1.0),
+        settings=dict(n=options.n, n_long=options.n_long, **kinds),
         captions=list(judge.captions[:SHOWN]),  # for readers, who draw these again
         real=judge.real,
         cells=[],
     )
+    before = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if before.get("model", {}).get("sha256") == sha256 and before["settings"] | kinds == before["settings"]:
+        results["cells"] = [found for found in before["cells"] if found["n"] == samples_in(found["steps"], options)]
     print(f"{'':16}{'steps':>6}   {'Fréchet distance':26}{'every attribute right':26}grain")
     print_row("real", "", judge.real)
     for steps in options.steps:
         for row in options.rows:
-            n = options.n if steps <= 100 else min(options.n, options.n_long)
-            found = cell(model, judge, row, steps, n, options.seed, work)
-            results["cells"].append(dict(row=row, steps=steps, **found))
+            found = next((each for each in results["cells"] if (each["row"], each["steps"]) == (row, steps)), None)
+            if found is None:
+                n = samples_in(steps, options)
+                found = dict(row=row, steps=steps, **cell(model, judge, row, steps, n, work, options))
+                results["cells"].append(found)
+                common.write(options.out, results)
             print_row(row, steps, found)
-            common.write(options.out, results)
     print(f"{round(time.perf_counter() - started)} s; written to {options.out}")
+
+
+def samples_in(steps: int, options: argparse.Namespace) -> int:
+    """How many samples a cell of so many steps has."""
+    return options.n if steps <= 100 else min(options.n, options.n_long)
 
 
 def print_row(row: str, steps: int | str, found: dict) -> None:

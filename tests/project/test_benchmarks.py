@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import ablation
 import common
+import ddim_table
 import peers
 import postcards_network
 import pytest
@@ -18,6 +19,8 @@ from helpers import SHARED
 from torch import nn
 
 import diffusion_lib as dl
+from diffusion_lib.data.captions import vocabulary
+from diffusion_lib.data.postcards import ATTRIBUTES
 
 
 def test_side_by_side_alternates_and_excludes_the_warm_up():
@@ -163,6 +166,39 @@ def test_search_goes_on_with_the_variants_that_its_results_lack(tmp_path, monkey
     postcards_network.main([*options, "--variants", "base", "--seconds", "60"])  # others' results do not count
     assert learnt[-1] == ("base", 0)
     assert [row["variant"] for row in json.loads((tmp_path / "found.json").read_text())["rows"]] == ["base"]
+
+
+def test_table_keeps_the_cells_that_it_has_unless_the_model_is_another(tmp_path, monkeypatch):
+    model, out = (
+        dl.Denoiser(dl.UNet(3, 8, words=vocabulary(ATTRIBUTES)), dl.cosine_schedule(), "v", image_shape=(3, 32, 32)),
+        tmp_path / "out.json",
+    )
+    drawn, draw = [], dl.sample
+    monkeypatch.setattr(dl, "sample", lambda *args, **options: drawn.append((options["steps"], options["first"])) or draw(*args, **options))
+
+    def table(*options):
+        drawn.clear()
+        model.save_pretrained(tmp_path / "model")
+        options = ["--rows", "eta=0", "large variance", "--n", "300", "--work", str(tmp_path / "work"), "--out", str(out), *options]
+        ddim_table.main(["--model", str(tmp_path / "model"), *options])
+        return drawn
+
+    assert table("--steps", "1") == [(1, 0), (1, 250)] * 2
+    assert table("--steps", "1", "2") == [(2, 0), (2, 250)] * 2
+    results = json.loads(out.read_text())
+    assert [(cell["row"], cell["steps"], cell["n"]) for cell in results["cells"]] == [
+        (row, steps, 300) for steps in (1, 2) for row in ("eta=0", "large variance")
+    ]
+    one_step = [cell["grain"] for cell in results["cells"][:2]]
+    assert one_step[0] == one_step[1]  # a single step adds no noise, whatever the variance
+    assert results["cells"][2]["grain"] != results["cells"][3]["grain"]
+    out.unlink()
+    assert table("--steps", "1", "2") == []  # from the parts in the work folder
+    assert json.loads(out.read_text())["cells"] == results["cells"]
+    with torch.no_grad():
+        next(model.parameters()).mul_(2)
+    assert table("--steps", "1") == [(1, 0), (1, 250)] * 2
+    assert len(json.loads(out.read_text())["cells"]) == 2
 
 
 def test_peers_take_colour_images():
