@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: their options' parser, what a results file begins with, its writing, and timing side by side."""
+"""What the benchmark scripts share: their options' parser, sampling in a precision, results files, and timing side by side."""
 
 import argparse
 import datetime
@@ -10,11 +10,15 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import diffusion_lib as dl
+from diffusion_lib.denoiser import Denoiser
+from diffusion_lib.devices import PRECISIONS
 from diffusion_lib.files import write_whole
 from diffusion_lib.saving import SHIPPED
 
@@ -22,6 +26,28 @@ from diffusion_lib.saving import SHIPPED
 def parser(description: str) -> argparse.ArgumentParser:
     """One that shows a script's docstring as it is written."""
     return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_arithmetic(parser: argparse.ArgumentParser) -> None:
+    """Options of scripts that sample for a long time."""
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the network's arithmetic (default float32)")
+    parser.add_argument("--compile", action="store_true", help="compile the network: faster from some minutes on")
+
+
+def prepared(model: Denoiser, options: argparse.Namespace) -> Denoiser:
+    """The model on its device, compiled if it should be."""
+    model.to(options.device)
+    if options.compile:
+        model.network = torch.compile(model.network)
+    return model
+
+
+def sampled(options: argparse.Namespace, *args: Any, **kwargs: Any) -> Tensor:
+    """`sample` in the precision of the options; the images are float32, on the CPU."""
+    dtype = PRECISIONS[options.precision]
+    with torch.autocast(torch.device(options.device).type, dtype, enabled=dtype is not None):
+        return dl.sample(*args, **kwargs).float().cpu()
 
 
 def origin(script: str, device: str) -> dict:

@@ -8,6 +8,7 @@ combinations of a thing, its colour and the time of day as in training; "held ou
 Fréchet distance is to as many real pictures of the same meanings; the row "real" compares other pictures of these meanings with them.
 """
 
+import argparse
 import time
 from pathlib import Path
 
@@ -28,15 +29,16 @@ def pictures_of(meanings: dict[str, Tensor], seed: int) -> Tensor:
     return dl.to_float(draw_postcards(meanings, torch.rand(n, RANDOM_NUMBERS, generator=torch.Generator().manual_seed(seed))))
 
 
-def measure(model: dl.Denoiser, *, n: int, held_out: bool, steps: int, scale: float, seed: int, batch_size: int) -> dict:
+def measure(model: dl.Denoiser, held_out: bool, options: argparse.Namespace) -> dict:
     """The results for one kind of caption."""
+    n, seed = options.n, options.seed
     cards = dl.load_dataset("postcards", train=False, n=n, held_out=held_out, seed=seed + 1)
     captions = captions_of(cards.attributes, cards.attribute_names, random_numbers(n, seed), complete=True)
     classifier = dl.load_classifier("postcards")
     reference = dl.measure.features(classifier, pictures_of(cards.attributes, 2 * seed + 10**6))
-    guided = model if scale == 1 else dl.Guided(model, scale)
+    guided = model if options.scale == 1 else dl.Guided(model, options.scale)
     start = time.perf_counter()
-    samples = dl.sample(guided, n, y=captions, steps=steps, seed=seed, batch_size=batch_size).cpu()
+    samples = common.sampled(options, guided, n, y=captions, steps=options.steps, seed=seed, batch_size=options.batch_size)
     seconds = time.perf_counter() - start
     found = {}
     for name, images in dict(samples=samples, real=pictures_of(cards.attributes, 2 * seed + 10**6 + 1)).items():
@@ -51,26 +53,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--model", default="postcards", help="name of a shipped model, or a folder (default: postcards)")
     parser.add_argument("--n", type=int, default=5000, help="captions of each kind (default 5000)")
-    parser.add_argument("--steps", type=int, default=50, help="of the DDIM chain (default 50)")
+    parser.add_argument("--steps", type=int, default=25, help="of the DDIM chain (default 25)")
     parser.add_argument("--scale", type=float, default=2.0, help="of guidance (default 2)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch-size", type=int, default=250)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batch-size", type=int, default=125)
+    common.add_arithmetic(parser)
     parser.add_argument("--out", type=Path, default=FOLDER / "postcards_quality.json")
     options = parser.parse_args(arguments)
-    model = load_model(options.model).to(options.device)
-    settings = dict(n=options.n, sampler="ddim", steps=options.steps, eta=0.0, scale=options.scale, seed=options.seed)
-    results = dict(**common.origin(__file__, options.device), model=options.model, settings=settings)
+    model = load_model(options.model)
+    about = dict(
+        name=options.model,
+        parameters=sum(p.numel() for p in model.parameters()),
+        sha256=common.digest_of(model.network.state_dict()),
+    )
+    model = common.prepared(model, options)
+    settings = {name: getattr(options, name) for name in ("n", "steps", "scale", "seed", "precision")} | dict(sampler="ddim", eta=0.0)
+    results = dict(**common.origin(__file__, options.device), model=about, settings=settings)
     for name, held_out in (("seen", False), ("held out", True)):
-        results[name] = measure(
-            model,
-            n=options.n,
-            held_out=held_out,
-            steps=options.steps,
-            scale=options.scale,
-            seed=options.seed,
-            batch_size=options.batch_size,
-        )
+        results[name] = measure(model, held_out, options)
         for what in ("samples", "real"):
             print(f"{name}, {what}")
             for attribute, estimate in results[name][what].items():

@@ -17,10 +17,11 @@ from diffusion_lib.training import checkpoints
 
 
 def load_pretrained(name: str) -> Denoiser:
-    """The trained denoiser called `name`, of 28x28 images, in eval mode, on the CPU.
+    """The trained denoiser called `name`, in eval mode, on the CPU.
 
-    "glyphs": the letters and digits of `diffusion_lib.data.glyphs.CHARACTERS`, a `UNet` of 48 channels. "mnist": handwritten
-    digits 0..9, the default `UNet` of 32 channels. Both are class-conditional. "glyphs-1", "glyphs-10", "glyphs-1000",
+    "postcards": 32x32 colour landscapes, given a caption: `sample(model, 8, y="a red house by the sea at night")`. The others have
+    28x28 images. "glyphs": the letters and digits of `diffusion_lib.data.glyphs.CHARACTERS`, a `UNet` of 48 channels. "mnist":
+    handwritten digits 0..9, the default `UNet` of 32 channels. Both are class-conditional. "glyphs-1", "glyphs-10", "glyphs-1000",
     "glyphs-20000": small unconditional models, trained on that many images: the first ones of `load_dataset("glyphs")`, and for
     the last model all of `load_dataset("glyphs", seed=1)`.
     """

@@ -17,8 +17,10 @@ from helpers import CONFIG, SHARED, TESTS, as_if_sharded, noise, run, serve, sta
 from safetensors.torch import load_file, save_file
 
 import diffusion_lib as dl
+from diffusion_lib.data.captions import captions_of, random_numbers, vocabulary
+from diffusion_lib.data.postcards import ATTRIBUTES
 from diffusion_lib.measure.classifier import Classifier
-from diffusion_lib.measure.distances import accuracy, features, frechet_distance
+from diffusion_lib.measure.distances import accuracy, attribute_accuracy, features, frechet_distance
 from diffusion_lib.measure.train_classifier import main as train_classifier
 from diffusion_lib.pretrained import load_model
 
@@ -678,6 +680,27 @@ def test_denoiser_generates_varied_samples_of_the_requested_class(name, num_clas
     assert accuracy(dl.load_classifier(name), samples, y).value >= 0.9
     # and not one image for each class
     assert min((samples[i] - samples[j]).abs().mean() for i in range(72) for j in range(i) if y[i] == y[j]) > 0.02
+
+
+@pytest.mark.parametrize(("held_out", "at_least"), [(False, 0.9), (True, 0.8)])
+def test_postcards_are_drawn_as_their_captions_say(held_out, at_least):
+    model, classifier = dl.load_pretrained("postcards"), dl.load_classifier("postcards")
+    assert (model.image_shape, model.words, model.training) == ((3, 32, 32), vocabulary(ATTRIBUTES), False)
+    cards = dl.load_dataset("postcards", train=False, n=72, held_out=held_out, seed=11)
+    captions = captions_of(cards.attributes, cards.attribute_names, random_numbers(72, 11), complete=True)
+    samples = dl.sample(dl.Guided(model, 2.0), 72, y=captions, steps=12)
+    found = attribute_accuracy(classifier, samples, cards.attributes)
+    assert found.pop("all").value >= at_least - 0.15
+    assert min(each.value for each in found.values()) >= at_least
+
+
+def test_one_caption_gives_varied_postcards_that_are_as_colourful_as_the_data():
+    samples = dl.sample(dl.load_pretrained("postcards"), 48, steps=12, y="a red house")
+    cards = dl.load_dataset("postcards", n=500)
+    assert (dl.load_classifier("postcards").read(samples)["thing"] == ATTRIBUTES["thing"].index("house")).float().mean() > 0.8
+    assert min((samples[i] - samples[j]).abs().mean() for i in range(48) for j in range(i)) > 0.05
+    assert abs(samples.mean() - cards.images.mean()) < 0.15
+    assert 0.7 < samples.std(dim=0).mean() / cards.images.std(dim=0).mean() < 1.1
 
 
 @pytest.mark.parametrize(("n", "copies"), [(1, True), (10, True), (1000, False), (20_000, False)])

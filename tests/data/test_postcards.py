@@ -1,6 +1,7 @@
 """The postcards: what they show is what their attributes and captions say, and the held-out combinations occur in none."""
 
 import re
+from types import SimpleNamespace
 
 import postcards_quality
 import pytest
@@ -180,8 +181,9 @@ def test_benchmark_tells_real_postcards_from_those_of_an_untrained_model():
     torch.manual_seed(0)
     network = dl.UNet(3, 16, words=captions.vocabulary(ATTRIBUTES))
     model = dl.Denoiser(network, dl.cosine_schedule(), "v", image_shape=(3, 32, 32)).eval()
+    options = SimpleNamespace(n=200, steps=2, scale=1.0, seed=0, batch_size=100, device="cpu", precision="float32")
     for held_out in (False, True):
-        found = postcards_quality.measure(model, n=200, held_out=held_out, steps=2, scale=1.0, seed=0, batch_size=100)
+        found = postcards_quality.measure(model, held_out, options)
         assert found["real"]["all"]["value"] > 0.95
         assert found["samples"]["all"]["value"] < 0.05
         assert found["samples"]["frechet_distance"]["low"] > found["real"]["frechet_distance"]["high"]
