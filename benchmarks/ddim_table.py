@@ -3,10 +3,16 @@
     python benchmarks/ddim_table.py                                          the table that ships
     python benchmarks/ddim_table.py --steps 5 10 --n 500 --out /tmp/table.json
 
-The rows are eta = 0, 0.2, 0.5, 1 (DDPM with the small variance) and DDPM with the large variance; the columns are numbers of steps. All
-cells share their captions and the noise that they begin with, and no guidance is used. Each is measured by the Fréchet distance to real
-postcards of the same meanings, by the fraction of samples in which the classifier reads every attribute as asked, and by the grain:
-the mean absolute difference of horizontal neighbours. The row "real" measures other real pictures of these meanings.
+The rows are eta = 0, 0.2, 0.5, 1 (DDPM with the small variance) and DDPM with the large variance; the columns are numbers of steps. A
+caption states a thing and its colour, "a red house", and leaves everything else to the sampler. All cells share their captions and the
+noise that they begin with, and no guidance is used. The scores of a cell:
+
+    frechet_distance   to real postcards of one thing, in the features of the classifier that ships
+    as_asked           the fraction of samples in which the classifier reads the thing and its colour as asked
+    contrast           the samples' root mean square deviation from the mean real picture, as a fraction of the real pictures'
+    grain              the mean absolute difference of horizontal neighbours
+
+The row "real" measures other real pictures of one thing.
 
 A run that is stopped goes on where it was: what the statistics need of every part of a cell is kept in the folder --work, and a cell
 that the results file already holds, of the same weights and settings, is not drawn again: a second run can add columns.
@@ -19,15 +25,11 @@ import time
 from pathlib import Path
 
 import common
-import postcards_quality
 import torch
 from torch import Tensor
 
 import diffusion_lib as dl
-from diffusion_lib.data.captions import captions_of, random_numbers
-from diffusion_lib.devices import PRECISIONS
 from diffusion_lib.files import write_whole
-from diffusion_lib.measure.distances import fraction
 from diffusion_lib.measure.results import FOLDER
 from diffusion_lib.pretrained import load_model
 
@@ -39,59 +41,80 @@ ROWS = {
     "large variance": (dl.ddpm_steps, dict(variance="large")),
 }
 COLUMNS = (2, 3, 5, 10, 20, 50, 100, 250, 1000)
+SCORES = ("frechet_distance", "as_asked", "contrast", "grain")
 PART, BATCH = 250, 125  # samples between two savings, and in a call of the network
 SHOWN = 50  # captions that the results file holds
 
 
+def of_one_thing(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+    """Pictures (n, 3, 32, 32) with exactly one thing, that thing and its colour (n,), and captions that state these two."""
+    cards = dl.load_dataset("postcards", train=False, n=3 * n + 50, seed=seed)  # more than half of all have one thing
+    names, attributes = cards.attribute_names, cards.attributes
+    chosen = ((attributes["thing"] > 0) & (attributes["second_thing"] == 0)).nonzero().flatten()[:n]
+    thing, colour = attributes["thing"][chosen], attributes["colour"][chosen]
+    captions = [f"a {names['colour'][c]} {names['thing'][k]}" for c, k in zip(colour.tolist(), thing.tolist(), strict=True)]
+    return cards.images[chosen], thing, colour, captions
+
+
 class Judge:
-    """Measures samples of captions 0..n-1 beside real pictures of the same meanings."""
+    """Measures samples of captions 0..n-1 beside real pictures."""
 
     def __init__(self, n: int, seed: int):
-        self.cards = dl.load_dataset("postcards", train=False, n=n, seed=seed + 1)
-        self.captions = captions_of(self.cards.attributes, self.cards.attribute_names, random_numbers(n, seed), complete=True)
         self.classifier = dl.load_classifier("postcards")
-        real, other = (postcards_quality.pictures_of(self.cards.attributes, 10**6 + 2 * seed + k) for k in range(2))
-        self.reference = dl.measure.features(self.classifier, real)
+        other, self.thing, self.colour, self.captions = of_one_thing(n, 2 * seed)
+        real, *_ = of_one_thing(n, 2 * seed + 1)
+        self.mean, self.reference = real.mean(dim=0), dl.measure.features(self.classifier, real)
+        self.spread = (real - self.mean).square().mean(dim=(1, 2, 3)).double()
         self.real = self.summary(self.observe(other, slice(0, n)))
 
     def observe(self, images: Tensor, part: slice) -> dict[str, Tensor]:
         """What the statistics need of samples of the captions in `part`."""
         read = self.classifier.read(images)
-        right = torch.stack([read[name] == values[part] for name, values in self.cards.attributes.items()], dim=1)
         return dict(
-            features=dl.measure.features(self.classifier, images).float(), right=right, grain=images.diff(dim=3).abs().mean(dim=(1, 2, 3))
+            features=dl.measure.features(self.classifier, images).float(),
+            right=(read["thing"] == self.thing[part]) & (read["colour"] == self.colour[part]),
+            spread=(images - self.mean).square().mean(dim=(1, 2, 3)),
+            grain=images.diff(dim=3).abs().mean(dim=(1, 2, 3)),
         )
 
     def summary(self, seen: dict[str, Tensor]) -> dict:
         """A cell of the table, from what was observed of all its samples."""
-        n, grain = len(seen["grain"]), seen["grain"].double()
+        n = len(seen["grain"])
         distance = dl.measure.frechet_distance(self.reference[:n], seen["features"].double(), resamples=200)
-        each = {name: fraction(right)._asdict() for name, right in zip(self.cards.attributes, seen["right"].T, strict=True)}
-        half = 1.96 * grain.std().item() / n**0.5
-        mean = grain.mean().item()
         return dict(
             n=n,
             frechet_distance=distance._asdict(),
-            all_right=fraction(seen["right"].all(dim=1))._asdict(),
-            grain=dl.measure.Estimate(mean, mean - half, mean + half)._asdict(),
-            attributes=each,
+            as_asked=dl.measure.fraction(seen["right"])._asdict(),
+            contrast=root_of_ratio(seen["spread"].double(), self.spread[:n])._asdict(),
+            grain=mean_of(seen["grain"].double())._asdict(),
         )
+
+
+def mean_of(x: Tensor) -> dl.measure.Estimate:
+    """The mean of x (n,), with its 95% interval."""
+    mean, half = x.mean().item(), 1.96 * (x.std() / len(x) ** 0.5).item()
+    return dl.measure.Estimate(mean, mean - half, mean + half)
+
+
+def root_of_ratio(a: Tensor, b: Tensor) -> dl.measure.Estimate:
+    """sqrt(mean of a (n,) / mean of b (m,)), with its 95% interval by the delta method."""
+    value = (a.mean() / b.mean()).sqrt().item()
+    # the relative variance of a root is a quarter of that of its square
+    half = 1.96 * value / 2 * sum((x.var() / len(x) / x.mean() ** 2).item() for x in (a, b)) ** 0.5
+    return dl.measure.Estimate(value, value - half, value + half)
 
 
 def cell(model: dl.Denoiser, judge: Judge, row: str, steps: int, n: int, work: Path, options: argparse.Namespace) -> dict:
     """Draws what is still missing of a cell, and measures it."""
     sampler, choices = ROWS[row]
-    dtype, parts = PRECISIONS[options.precision], []
+    parts = []
     for start in range(0, n, PART):
         part = slice(start, min(start + PART, n))
         place = work / f"{row.replace(' ', '-')}_{steps}_{part.start}-{part.stop}.pt"
         if not place.exists():
             y = list(judge.captions[part])
             settings = dict(sampler=sampler, steps=steps, seed=options.seed, first=start, batch_size=BATCH) | choices
-            with torch.autocast(torch.device(options.device).type, dtype, enabled=dtype is not None):
-                images = dl.sample(model, len(y), y=y, **settings)
-            images = images.float().cpu()
-            seen = judge.observe(images, part)
+            seen = judge.observe(common.sampled(options, model, len(y), y=y, **settings), part)
             place.parent.mkdir(parents=True, exist_ok=True)
             write_whole({place: lambda path, seen=seen: torch.save(seen, path)})
         parts.append(torch.load(place))
@@ -106,18 +129,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--n", type=int, default=5000, help="samples in each cell (default 5000)")
     parser.add_argument("--n-long", type=int, default=5000, help="samples in cells of more than 100 steps (default 5000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="float32", choices=PRECISIONS, help="of the network's arithmetic (default float32)")
-    parser.add_argument("--compile", action="store_true", help="compile the network: faster from some minutes on")
+    common.add_arithmetic(parser)
     parser.add_argument("--work", type=Path, default=Path("runs/ddim_table"), help="folder for what a stopped run goes on from")
     parser.add_argument("--out", type=Path, default=FOLDER / "ddim_table.json")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
-    model = load_model(options.model).to(options.device)
-    judge = Judge(options.n, options.seed)
+    model = load_model(options.model)
     sha256 = common.digest_of(model.network.state_dict())
-    if options.compile:
-        model.network = torch.compile(model.network)
+    model, judge = common.prepared(model, options), Judge(options.n, options.seed)
     kinds = dict(seed=options.seed, clip=True, scale=1.0, precision=options.precision)
     work = options.work / f"{sha256[:12]}_seed{options.seed}_{options.precision}"  # others have other parts
     results = dict(
@@ -131,7 +150,7 @@ def main(arguments: list[str] | None = None) -> None:
     before = json.loads(options.out.read_text()) if options.out.exists() else {}
     if before.get("model", {}).get("sha256") == sha256 and before["settings"] | kinds == before["settings"]:
         results["cells"] = [found for found in before["cells"] if found["n"] == samples_in(found["steps"], options)]
-    print(f"{'':16}{'steps':>6}   {'Fréchet distance':26}{'every attribute right':26}grain")
+    print(f"{'':16}{'steps':>6}   " + "".join(f"{score:26}" for score in SCORES))
     print_row("real", "", judge.real)
     for steps in options.steps:
         for row in options.rows:
@@ -151,7 +170,7 @@ def samples_in(steps: int, options: argparse.Namespace) -> int:
 
 
 def print_row(row: str, steps: int | str, found: dict) -> None:
-    estimates = [dl.measure.Estimate(**found[name]) for name in ("frechet_distance", "all_right", "grain")]
+    estimates = [dl.measure.Estimate(**found[name]) for name in SCORES]
     print(f"{row:16}{steps:>6}   " + "".join(f"{estimate!s:26}" for estimate in estimates), flush=True)
 
 

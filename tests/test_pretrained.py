@@ -694,13 +694,18 @@ def test_postcards_are_drawn_as_their_captions_say(held_out, at_least):
     assert min(each.value for each in found.values()) >= at_least
 
 
-def test_one_caption_gives_varied_postcards_that_are_as_colourful_as_the_data():
+def test_one_caption_gives_varied_postcards():
     samples = dl.sample(dl.load_pretrained("postcards"), 48, steps=12, y="a red house")
-    cards = dl.load_dataset("postcards", n=500)
     assert (dl.load_classifier("postcards").read(samples)["thing"] == ATTRIBUTES["thing"].index("house")).float().mean() > 0.8
     assert min((samples[i] - samples[j]).abs().mean() for i in range(48) for j in range(i)) > 0.05
-    assert abs(samples.mean() - cards.images.mean()) < 0.15
-    assert 0.7 < samples.std(dim=0).mean() / cards.images.std(dim=0).mean() < 1.1
+
+
+def test_generated_postcards_are_as_bright_and_colourful_as_real_ones():
+    cards = dl.load_dataset("postcards", train=False, n=100, seed=12)
+    samples = dl.sample(dl.load_pretrained("postcards"), 100, steps=12, y=cards.captions)
+    # on their own scale: nothing was stretched
+    assert (samples.mean(dim=(0, 2, 3)) - cards.images.mean(dim=(0, 2, 3))).abs().max() < 0.1
+    assert 0.85 < samples.std(dim=0).mean() / cards.images.std(dim=0).mean() < 1.1
 
 
 @pytest.mark.parametrize(("n", "copies"), [(1, True), (10, True), (1000, False), (20_000, False)])

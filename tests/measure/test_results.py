@@ -6,12 +6,15 @@ import report
 import weights_quality
 from PIL import Image
 
+import diffusion_lib as dl
 from diffusion_lib.measure.results import FOLDER, load_results
 
 
-def test_sampler_quality_was_measured_on_the_shipped_weights():
-    results = load_results("sampler_quality")
-    assert results["model"]["sha256"] == common.digest(results["model"]["name"]), f"run {results['script']} again"
+@pytest.mark.parametrize("name", ["ddim_table", "postcards_quality"])
+def test_postcards_were_measured_on_the_shipped_weights(name):
+    results = load_results(name)
+    network = dl.load_pretrained(results["model"]["name"]).network
+    assert results["model"]["sha256"] == common.digest_of(network.state_dict()), f"run {results['script']} again"
 
 
 def test_weights_quality_was_measured_on_the_shipped_weights():
@@ -31,11 +34,9 @@ def test_every_result_records_how_it_was_made():
 
 
 def test_rejects_unknown_results_and_suggests_the_nearest():
-    known = "'sampler_quality', 'throughput', 'throughput_colour', 'time_to_quality', 'weights_quality'"
-    with pytest.raises(
-        ValueError, match=rf"unknown results file 'sampler_qualty'; expected one of {known}.*Did you mean 'sampler_quality'\?"
-    ):
-        load_results("sampler_qualty")
+    known = "'ddim_table', 'postcards_quality', 'throughput', 'throughput_colour', 'time_to_quality', 'weights_quality'"
+    with pytest.raises(ValueError, match=rf"unknown results file 'ddim_tabel'; expected one of {known}.*Did you mean 'ddim_table'\?"):
+        load_results("ddim_tabel")
 
 
 @pytest.mark.parametrize("file", report.FILES)
