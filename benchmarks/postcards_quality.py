@@ -1,6 +1,9 @@
 """Does a captioned model draw what it is asked for? Every attribute, for captions of the kinds it was trained on and for others.
 
+    python benchmarks/postcards_quality.py --precision bfloat16 --compile                    what ships
     python benchmarks/postcards_quality.py --model runs/postcards --out /tmp/postcards_quality.json
+
+The first takes 11 minutes on two CPU cores with AVX512-BF16.
 
 Complete captions, which state every attribute, are drawn for pictures that the model was not trained on. The classifier that
 ships reads each attribute of the samples, and the results hold the fraction that is as asked, with its interval. "seen" are

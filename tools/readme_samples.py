@@ -1,4 +1,4 @@
-"""Draws docs/samples.png: postcards that the shipped model draws from captions, none of them picked."""
+"""Draws docs/samples.png: postcards that the shipped model draws from captions: the first samples of a seed."""
 
 import textwrap
 from pathlib import Path
