@@ -76,3 +76,12 @@ def test_every_greek_letter_is_explained():
 @pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
 def test_every_notebook_links_the_glossary(path):
     assert "(99_glossary.ipynb)" in path.read_text(encoding="utf-8").partition("```")[0], "in its first cell"
+
+
+@pytest.mark.parametrize("path", SERIES, ids=lambda path: path.stem)
+def test_equations_are_numbered_in_order(path):
+    chapter, numbers = int(path.stem[:2]), re.findall(r"\\tag\{(.+?)\}", path.read_text(encoding="utf-8"))
+    assert numbers == [f"{chapter}.{k}" for k in range(1, len(numbers) + 1)]
+    if numbers:
+        named = {number for other in TEXTS for number in re.findall(rf"\(({chapter}\.\d+)\)", other.read_text(encoding="utf-8"))}
+        assert named <= set(numbers)

@@ -201,6 +201,25 @@ def test_table_keeps_the_cells_that_it_has_unless_the_model_is_another(tmp_path,
     assert len(json.loads(out.read_text())["cells"]) == 2
 
 
+def test_judge_tells_real_postcards_from_grey_and_from_grainy_ones():
+    judge = ddim_table.Judge(300, 0)
+    images, thing, colour, captions = ddim_table.of_one_thing(300, 0)
+    assert captions == [f"a {ATTRIBUTES['colour'][c]} {ATTRIBUTES['thing'][k]}" for c, k in zip(colour, thing, strict=True)]
+    assert judge.real["as_asked"]["value"] > 0.98
+    assert judge.real["contrast"]["low"] < 1 < judge.real["contrast"]["high"]
+    found = {
+        "grey": judge.summary(judge.observe(judge.mean + 0.5 * (images - judge.mean), slice(0, 300))),
+        "grainy": judge.summary(judge.observe(images + 0.1 * torch.randn(images.shape), slice(0, 300))),
+        "of other captions": judge.summary(judge.observe(images.flip(0), slice(0, 300))),
+    }
+    assert found["grey"]["contrast"]["value"] == pytest.approx(0.5 * judge.real["contrast"]["value"], rel=1e-5)
+    assert found["grainy"]["grain"]["low"] > 1.5 * judge.real["grain"]["high"]
+    assert found["of other captions"]["as_asked"]["value"] < 0.2
+    assert found["of other captions"]["frechet_distance"] == pytest.approx(judge.real["frechet_distance"], rel=0.05)
+    for name in ("grey", "grainy"):
+        assert found[name]["frechet_distance"]["low"] > judge.real["frechet_distance"]["high"]
+
+
 def test_peers_take_colour_images():
     pytest.importorskip("denoising_diffusion_pytorch", reason="needs denoising-diffusion-pytorch, as pip install -e '.[benchmarks]' has it")
     for denoiser in throughput.denoisers((3, 32, 32)).values():
